@@ -1,0 +1,27 @@
+"""emo-train: one YAML file, one run; the same command again goes on where it stopped."""
+
+import argparse
+
+from emo.cli.run import Parser, run
+
+
+def parser() -> Parser:
+    out = Parser("emo-train", description="Trains what the YAML file names; resumes by itself.")
+    out.add_argument("config", help="a YAML file, such as configs/mini/stage1.yaml")
+    out.add_argument("overrides", nargs="*", help="settings over the file's, such as steps=100 data.size=128")
+    return out
+
+
+def train(args: argparse.Namespace) -> None:
+    from emo.config import load_config
+    from emo.training.trainer import train
+
+    print(train(load_config(args.config, args.overrides)))
+
+
+def main() -> None:
+    run(parser(), train)
+
+
+if __name__ == "__main__":
+    main()

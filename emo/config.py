@@ -1,0 +1,112 @@
+"""The settings of a training run: dataclasses, a YAML file over their defaults, dotted overrides over both."""
+
+import difflib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+from emo.errors import InputError
+
+
+@dataclass
+class DataConfig:
+    clips: dict[str, float] = field(default_factory=dict)  # folder of prepared clips -> share of the samples
+    pictures: list[str] = field(default_factory=list)  # folders of still pictures
+    labels: str | None = None  # folder of the face landmarks of emo.data.label
+    hold_out: str | None = None  # text file, one person a line: never trained on
+    cache: str | None = None  # folder for encoded clips; None: beside the run
+    num_frames: int = 1  # frames of a sample
+    contiguous: bool = False  # frames in a row, or any frames of the clip
+    size: int = 512  # pixels
+
+
+@dataclass
+class SchedulerConfig:
+    """Arguments of diffusers' DDIMScheduler."""
+
+    num_train_timesteps: int = 1000
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+    beta_schedule: str = "scaled_linear"
+    prediction_type: str = "v_prediction"
+    rescale_betas_zero_snr: bool = True
+    timestep_spacing: str = "trailing"
+    clip_sample: bool = False
+
+
+@dataclass
+class LossConfig:
+    """How a diffusion sample is made and weighed."""
+
+    min_snr_gamma: float | None = 5.0  # arXiv 2303.09556
+    noise_offset: float = 0.0
+    full_noise_rate: float = 0.0  # share of the samples at the last timestep
+    mouth_weight: float = 1.0  # of the error around the lips
+    drop_audio: float = 0.05
+    drop_reference: float = 0.05
+    drop_motion: float = 0.05
+    drop_face_region: float = 0.05
+    drop_head_speed: float = 0.05
+
+
+@dataclass
+class Config:
+    task: str = "diffusion"  # autoencoder, mouth, face or diffusion
+    output: str = "runs/default"
+    seed: int = 0
+    device: str | None = None  # None: a GPU where there is one
+    mixed_precision: str = "no"  # or bf16
+    steps: int = 1000
+    batch_size: int = 4
+    learning_rate: float = 1e-5
+    warmup_steps: int = 100
+    final_learning_rate: float = 1.0  # share of learning_rate left at the end of a cosine
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    ema_decay: float = 0.999
+    log_steps: int = 50
+    checkpoint_steps: int = 500
+    sample_steps: int = 1000
+    trainable: list[str] = field(default_factory=lambda: ["*"])  # patterns over parameter names
+    start_from: str | None = None  # a folder of save_pretrained: weights by name
+    new: list[str] = field(default_factory=list)  # patterns of the names that `start_from` lacks
+    autoencoder: str | None = None  # folder, frozen
+    audio_encoder: str | None = None  # folder, frozen
+    model: dict[str, Any] = field(default_factory=dict)  # arguments of the model's class
+    data: DataConfig = field(default_factory=DataConfig)
+    scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+
+
+def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
+    """A YAML file and dotted overrides (`data.size=256`) -> Config.
+
+    Raises InputError for a missing file, an unknown key (with the nearest known one) or a wrong type.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"{path} is no file: name a YAML file such as configs/mini/stage1.yaml")
+    try:
+        layers = [OmegaConf.structured(Config), OmegaConf.load(path), OmegaConf.from_dotlist(overrides or [])]
+        return OmegaConf.to_object(OmegaConf.merge(*layers))
+    except ConfigKeyError as error:
+        near = difflib.get_close_matches(str(error.key), known_keys(), n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise InputError(f"{path}: unknown setting {error.full_key!r}.{hint}") from error
+    except OmegaConfBaseException as error:
+        raise InputError(f"{path}: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # YAML's own errors have no common base with OmegaConf's
+        raise InputError(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
+
+
+def known_keys() -> list[str]:
+    """Every name of a setting, without its parents'."""
+    sections = asdict(Config())
+    return [*sections, *(key for value in sections.values() if isinstance(value, dict) for key in value)]
+
+
+def save_config(config: Config, path: Path) -> None:
+    """The whole config as YAML: loading it gives the same run."""
+    path.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))

@@ -1,0 +1,96 @@
+"""A prepared clip: one face, upright and held still in a square crop, with its sound and its landmarks.
+
+On disk a clip is three files of one name: NAME.mp4 (the crop, H.264), NAME.safetensors (the tensors below)
+and NAME.json (where it comes from). T frames, S samples.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from emo.data.pictures import read_hold_out
+from emo.errors import InputError
+from emo.media.video import VideoWriter, read_video
+
+FPS = 25.0
+SAMPLE_RATE = 16000
+
+
+@dataclass
+class ClipInfo:
+    """Where a clip comes from."""
+
+    name: str
+    person: str  # identity group: splits are made by it, never by clip
+    source: str
+    licence: str
+    num_frames: int
+
+
+@dataclass
+class Clip:
+    info: ClipInfo
+    wave: np.ndarray  # (S,) float32 at SAMPLE_RATE, T / FPS seconds
+    landmarks: np.ndarray  # (T 68 2) float32, iBUG points in the unit square of the crop
+    head_speed: np.ndarray  # (T,) float32, radians per second
+    mesh: np.ndarray  # (T 468 2) float32, MediaPipe's points in the unit square of the crop
+
+    @property
+    def opening(self) -> np.ndarray:
+        """(T,) distance of the inner lips over the height from nose bridge to chin."""
+        return mouth_opening(self.landmarks)
+
+
+def mouth_opening(landmarks: np.ndarray) -> np.ndarray:
+    """landmarks (T 68 2) -> (T,) mean gap of the inner lips over the height from nose bridge to nose base x 2.
+
+    The chin takes no part: it moves with the mouth.
+    """
+    gap = np.linalg.norm(landmarks[:, 61:64] - landmarks[:, [67, 66, 65]], axis=-1).mean(-1)
+    height = 2 * np.linalg.norm(landmarks[:, 27] - landmarks[:, 33], axis=-1)
+    return gap / height
+
+
+def save_clip(folder: Path, clip: Clip, frames: Iterator[np.ndarray]) -> None:
+    """Writes the three files; the JSON comes last, so a clip without it is unfinished."""
+    base = folder / clip.info.name
+    with VideoWriter(base.with_suffix(".mp4"), FPS, overwrite=True) as video:
+        for frame in frames:
+            video.write(frame)
+    tensors = {k: np.ascontiguousarray(v, np.float32) for k, v in vars(clip).items() if k != "info"}
+    save_file(tensors, f"{base}.safetensors")
+    Path(f"{base}.json").write_text(json.dumps(asdict(clip.info), indent=1))
+
+
+def load_clip(path: Path) -> Clip:
+    """path: the clip's JSON file. Raises InputError when a file of the clip is missing or broken."""
+    try:
+        info = ClipInfo(**json.loads(path.read_text()))
+        return Clip(info, **load_file(path.with_suffix(".safetensors")))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{path} is no prepared clip ({error}): prepare it again with emo-prepare"
+        ) from error
+
+
+def read_clip_frames(path: Path) -> Iterator[np.ndarray]:
+    """The frames (H W 3) uint8 of the clip whose JSON is `path`."""
+    return read_video(path.with_suffix(".mp4"))
+
+
+def list_clips(folders: list[str], hold_out: str | None = None) -> list[Path]:
+    """The JSON paths of all clips whose person does not stand in the file `hold_out`, sorted by name.
+
+    Raises InputError for a folder without clips.
+    """
+    paths, people = [], read_hold_out(hold_out)
+    for folder in folders:
+        found = sorted(Path(folder).glob("*.json"))
+        if not found:
+            raise InputError(f"{folder} holds no prepared clips: make them with emo-prepare")
+        paths += found
+    return [p for p in paths if json.loads(p.read_text())["person"] not in people]

@@ -1,0 +1,219 @@
+"""Training samples of the face networks: labelled faces on made-up backgrounds, in any style of picture.
+
+Images are (H W 3) uint8 RGB; landmarks (68 2) float in pixels of the image or in the unit square of a crop.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from safetensors.numpy import load_file
+
+from emo.data.pictures import SUFFIXES, read_hold_out
+from emo.data.prepare import IBUG
+from emo.data.styles import background, disturb
+from emo.errors import InputError
+from emo.face.network import CELL, CROP_MARGIN, CROP_SIZE, MIRRORED
+from emo.face.region import Region, crop, cut, region_of_landmarks, transform
+from emo.media.image import read_image
+from emo.media.video import read_video
+
+CANVAS = 128  # pixels, of the finder's samples
+STORED_SIDE = 256  # pixels of the largest region kept in memory
+SURROUNDINGS = 2.0  # of a video's frame, in sides of the region: others in the frame have no labels
+FRAMES_PER_CLIP, CLIPS_PER_PERSON = 3, 8
+
+
+@dataclass
+class Face:
+    """A picture and the landmarks of the face in it."""
+
+    image: np.ndarray
+    landmarks: np.ndarray
+    still: bool  # a picture, not a frame of a video: nobody else in it
+
+    @property
+    def region(self) -> Region:
+        return region_of_landmarks(self.landmarks)
+
+
+@dataclass
+class FaceBatch:
+    """N samples of either network; G = CANVAS / CELL."""
+
+    canvases: np.ndarray  # (N CANVAS CANVAS 3) uint8
+    heat: np.ndarray  # (N G G) float32 in 0..1, 1 in the cells of the regions' centres
+    geometry: np.ndarray  # (N 3 G G) float32: the way to the centre and log of the side, in cells
+    near: np.ndarray  # (N G G) bool: where the geometry holds
+    crops: np.ndarray  # (N CROP_SIZE CROP_SIZE 3) uint8
+    points: np.ndarray  # (N 68 2) float32 in the unit square of the crop
+    is_face: np.ndarray  # (N,) bool
+
+
+def load_faces(folders: list[str], labels: str, hold_out: str | None = None) -> list[Face]:
+    """The labelled faces of folders of pictures and videos; those of FOLDER/NAME.jpg lie in
+    LABELS/FOLDER/NAME.safetensors. Held out are files, or all files of a person (PERSON_sentence.mp4).
+
+    Raises InputError when a folder has no labels."""
+    faces, people, clips = [], read_hold_out(hold_out), Counter()
+    for folder in map(Path, folders):
+        home = Path(labels) / folder.name
+        named = {path: home / f"{path.stem}.safetensors" for path in sorted(folder.iterdir())}
+        pairs = {path: label for path, label in named.items() if label.exists()}
+        if not pairs:
+            raise InputError(f"{home} has no labels of {folder}: make them with emo.data.label")
+        for path, label in pairs.items():
+            person, still = path.stem.split("_")[0], path.suffix.lower() in SUFFIXES
+            if people & {person, path.stem} or clips[person] == CLIPS_PER_PERSON:
+                continue
+            clips[person] += not still
+            faces += [read_picture(path, label)] if still else read_clip(path, label)
+    return [face for face in faces if face is not None]
+
+
+def read_picture(path: Path, label: Path) -> Face | None:
+    """The face of a picture, None where no mesh was found."""
+    mesh = load_file(label)["landmarks"][0]
+    return stored(read_image(path), mesh[IBUG, :2], True) if np.isfinite(mesh).all() else None
+
+
+def read_clip(path: Path, label: Path) -> list[Face]:
+    """Up to FRAMES_PER_CLIP faces of a video."""
+    meshes = load_file(label)["landmarks"]
+    known = np.flatnonzero(np.isfinite(meshes).all((1, 2)))
+    wanted = set(known[:: max(1, len(known) // FRAMES_PER_CLIP)][:FRAMES_PER_CLIP].tolist())
+    frames = enumerate(read_video(path))
+    return [stored(frame, meshes[index][IBUG, :2], False) for index, frame in frames if index in wanted]
+
+
+def stored(image: np.ndarray, landmarks: np.ndarray, still: bool) -> Face:
+    """A face shrunk to what training needs, and cut out of a video's frame."""
+    region = region_of_landmarks(landmarks)
+    if not still:
+        low = np.clip(np.array(region.center) - SURROUNDINGS / 2 * region.side, 0, None).astype(int)
+        high = (np.array(region.center) + SURROUNDINGS / 2 * region.side).astype(int)
+        image, landmarks = image[low[1] : high[1], low[0] : high[0]], landmarks - low
+    scale = min(1.0, STORED_SIDE / region.side)
+    image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return Face(image, landmarks * scale, still)
+
+
+def sample_batch(faces: list[Face], size: int, rng: np.random.Generator) -> FaceBatch:
+    """`size` samples of either network; the same rng gives the same ones."""
+    canvases = zip(*(finder_sample(faces, rng) for _ in range(size)), strict=True)
+    crops = zip(*(landmarker_sample(faces, rng) for _ in range(size)), strict=True)
+    return FaceBatch(*map(np.stack, canvases), *map(np.stack, crops))
+
+
+def finder_sample(faces: list[Face], rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+    """A canvas with none to four faces, from tiny to larger than it, and its maps: heat, geometry, near."""
+    canvas, regions = background_of(faces, CANVAS, rng), []
+    for _ in range(rng.choice(5, p=[0.25, 0.45, 0.14, 0.08, 0.08])):
+        face = faces[rng.integers(len(faces))]
+        side = np.exp(rng.uniform(np.log(16), np.log(170 if not regions else 60)))
+        roll = rng.normal(0, 0.15) if rng.random() < 0.6 else rng.uniform(-0.8, 0.8)
+        region = Region(tuple(rng.uniform(0, CANVAS, 2)), side, roll)
+        if side > CANVAS / 2:
+            region = Region(tuple(CANVAS / 2 + rng.uniform(-0.25, 0.25, 2) * side), side, roll)
+        covered = paste(canvas, face, region)
+        regions = [r for r in regions if not covered[_cell(r, 1)]] + [region]
+    canvas = disturb(canvas, rng)
+    if rng.random() < 0.5:
+        canvas = np.ascontiguousarray(canvas[:, ::-1])
+        regions = [Region((CANVAS - r.center[0], r.center[1]), r.side) for r in regions]
+    return canvas, *finder_maps(regions)
+
+
+def paste(canvas: np.ndarray, face: Face, region: Region) -> np.ndarray:
+    """Draws the whole picture of a face so that its region falls on `region`; returns (H W) bool, where."""
+    to_face, to_canvas = face.region.matrix(1), region.matrix(1)
+    shrink = max(1.0, face.region.side / region.side)
+    image = cv2.resize(face.image, None, fx=1 / shrink, fy=1 / shrink, interpolation=cv2.INTER_AREA)
+    exact = [face.image.shape[1] / image.shape[1], face.image.shape[0] / image.shape[0]]
+    matrix = to_canvas[:, :2] @ np.linalg.inv(to_face[:, :2])
+    shift = to_canvas[:, 2] - matrix @ to_face[:, 2]
+    matrix = np.column_stack([matrix * exact, shift])
+    drawn = cv2.warpAffine(image, matrix, canvas.shape[1::-1], flags=cv2.INTER_LINEAR)
+    ones = np.full(image.shape[:2], 255, np.uint8)
+    covered = cv2.warpAffine(ones, matrix, canvas.shape[1::-1], flags=cv2.INTER_NEAREST) > 0
+    canvas[covered] = drawn[covered]
+    return covered
+
+
+def finder_maps(regions: list[Region]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """heat (G G), geometry (3 G G) and near (G G) of a canvas with these regions."""
+    grid = CANVAS // CELL
+    heat, near = np.zeros((grid, grid), np.float32), np.zeros((grid, grid), bool)
+    geometry, closest = np.zeros((3, grid, grid), np.float32), np.full((grid, grid), np.inf)
+    rows, columns = np.mgrid[:grid, :grid] + 0.5
+    for region in sorted(regions, key=lambda r: -r.side):
+        x, y, side = *(np.array(region.center) / CELL), region.side / CELL
+        distance = np.hypot(columns - x, rows - y)
+        heat = np.maximum(heat, np.exp(-0.5 * (distance / max(0.7, 0.08 * side)) ** 2))
+        mine = (distance < max(1.0, 0.15 * side)) & (distance < closest)
+        closest[mine], near[mine] = distance[mine], True
+        geometry[:, mine] = np.stack([x - columns, y - rows, np.full_like(rows, np.log(side))])[:, mine]
+    for region in regions:
+        heat[_cell(region, CELL)] = 1
+    return heat.astype(np.float32), geometry, near
+
+
+def landmarker_sample(faces: list[Face], rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+    """A crop, its points, and whether it shows a face where one should be."""
+    face = faces[rng.integers(len(faces))]
+    region, kind = face.region, rng.random()
+    if kind < 0.2:
+        return disturb(background_of(faces, CROP_SIZE, rng), rng), np.zeros((68, 2), np.float32), False
+    good = kind > 0.35
+    matrix = around(region, rng) if good else beside(region, rng)
+    square = cut(face.image, matrix, CROP_SIZE)
+    points = transform(cv2.invertAffineTransform(matrix), face.landmarks)
+    if rng.random() < 0.5:
+        square = np.ascontiguousarray(square[:, ::-1])
+        points = (points * [-1, 1] + [1, 0])[MIRRORED]
+    return disturb(square, rng, occlude=good), points.astype(np.float32), good
+
+
+def around(region: Region, rng: np.random.Generator) -> np.ndarray:
+    """(2 3): the landmarker's square as a finder, or its own first look, may put it; a little squeezed."""
+    rough = rng.random() < 0.5
+    shift = np.clip(rng.normal(0, 0.09 if rough else 0.03, 2), -0.2, 0.2)
+    center = np.array(region.center) + region.side * shift
+    side = region.side * CROP_MARGIN * np.exp(rng.normal(0, 0.15 if rough else 0.06))
+    roll = rng.uniform(-0.85, 0.85) if rough else rng.normal(0, 0.1)
+    matrix = Region(tuple(center), side, region.angle_radians + roll).matrix(1)
+    squeeze = np.exp(rng.normal(0, 0.06)), 1.0
+    linear = matrix[:, :2] * squeeze
+    return np.column_stack([linear, center - linear @ [0.5, 0.5]])
+
+
+def beside(region: Region, rng: np.random.Generator) -> np.ndarray:
+    """(2 3): a square that misses the face: next to it, within it or much too large."""
+    way = rng.uniform(0, 2 * np.pi)
+    misses = [(rng.uniform(0.6, 1.1), 1.0), (rng.uniform(0, 0.3), 0.35), (0.0, 3.0)]
+    shift, scale = misses[rng.choice(3, p=[0.5, 0.3, 0.2])]
+    center = np.array(region.center) + region.side * shift * np.array([np.cos(way), np.sin(way)])
+    side = region.side * CROP_MARGIN * scale * np.exp(rng.uniform(-0.2, 0.2))
+    return Region(tuple(center), side, rng.normal(0, 0.3)).matrix(1)
+
+
+def background_of(faces: list[Face], size: int, rng: np.random.Generator) -> np.ndarray:
+    """(size size 3) without a face: something drawn, or what lies beside the face of a picture."""
+    face = faces[rng.integers(len(faces))]
+    height, width = face.image.shape[:2]
+    region = face.region
+    for _ in range(8 if face.still and rng.random() < 0.5 else 0):
+        side = min(height, width) * rng.uniform(0.15, 0.5)
+        center = rng.uniform([side / 2, side / 2], [width - side / 2, height - side / 2])
+        away = np.abs(center - region.center).max()
+        if away > side / 2 + region.side * 0.42:
+            return crop(face.image, Region(tuple(center), side), size)
+    return background(size, rng)
+
+
+def _cell(region: Region, cell: int) -> tuple[int, int]:
+    """Row and column of the region's centre."""
+    limit = CANVAS // cell - 1
+    return min(int(region.center[1] // cell), limit), min(int(region.center[0] // cell), limit)

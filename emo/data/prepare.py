@@ -1,0 +1,114 @@
+"""A video and its face mesh -> a prepared clip: the head is held still, only the face moves.
+
+Every frame is brought to the square of its own face by a similarity over rigid points, smoothed in time, so
+that a small network need not spend itself on head motion. Runs on labels of `emo.data.label`.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from emo.data.clip import FPS, SAMPLE_RATE, Clip, ClipInfo
+from emo.errors import InputError
+from emo.face.region import Region, crop, region_of_landmarks
+from emo.face.speed import head_speed
+from emo.media.audio import read_audio
+from emo.media.video import probe_video, read_video
+
+# MediaPipe's mesh -> the 68 iBUG points: jaw, brows, nose, eyes, outer and inner lips
+IBUG = (
+    [127, 234, 93, 132, 58, 136, 150, 176, 152, 400, 379, 365, 288, 361, 323, 454, 356]
+    + [70, 63, 105, 66, 107, 336, 296, 334, 293, 300, 168, 6, 195, 4, 98, 97, 2, 326, 327]
+    + [33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380]
+    + [61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87]
+)
+SMOOTH_FRAMES = 2.0  # sigma of the head's path
+SMALLEST_SIDE_PIXELS = 90
+LOWEST_SYNC = 0.2  # mouth opening against loudness; below it the sound is not this face's
+
+
+def load_mesh(path: Path) -> np.ndarray:
+    """(T 468 3) landmarks in pixels, gaps of up to 5 frames filled. Raises InputError on longer ones."""
+    mesh = load_file(path)["landmarks"]
+    seen = np.flatnonzero(np.isfinite(mesh[:, 0, 0]))
+    if len(seen) == 0 or np.diff(seen, prepend=-1, append=len(mesh)).max() > 5:
+        raise InputError(f"{path.stem}: the face is out of sight; cut the video where it is seen")
+    flat = mesh.reshape(len(mesh), -1)
+    rows = np.arange(len(mesh))
+    filled = np.stack([np.interp(rows, seen, column[seen]) for column in flat.T], axis=-1)
+    return filled.reshape(mesh.shape).astype(np.float32)
+
+
+def smooth(values: np.ndarray, sigma_frames: float) -> np.ndarray:
+    """Gaussian smoothing of (T D) over T, the ends repeated."""
+    reach = int(4 * sigma_frames)
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma_frames) ** 2)
+    padded = np.pad(values, [(reach, reach), (0, 0)], mode="edge")
+    columns = [np.convolve(c, weights / weights.sum(), mode="valid") for c in padded.T]
+    return np.stack(columns, axis=-1)
+
+
+def steady_regions(landmarks: np.ndarray) -> list[Region]:
+    """landmarks (T 68 2) pixels -> the square of each frame, its path smoothed."""
+    regions = [region_of_landmarks(points) for points in landmarks]
+    path = np.array([(*r.center, np.log(r.side), r.angle_radians) for r in regions])
+    return [Region((x, y), float(np.exp(s)), a) for x, y, s, a in smooth(path, SMOOTH_FRAMES)]
+
+
+def into_square(points: np.ndarray, region: Region) -> np.ndarray:
+    """Points (N 2) in pixels of the picture -> unit square of the region."""
+    matrix = region.matrix(1)
+    return (points - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+
+
+def loudness_db(wave: np.ndarray, num_frames: int) -> np.ndarray:
+    """wave (S,) at SAMPLE_RATE -> (T,) dB per video frame, clipped 35 dB under the peak."""
+    step = SAMPLE_RATE / FPS
+    edges = np.round(np.arange(num_frames + 1) * step).astype(int)
+    padded = np.pad(wave, (0, max(0, edges[-1] - len(wave))))
+    power = np.array([np.mean(padded[a:b] ** 2) for a, b in zip(edges, edges[1:], strict=False)])
+    level = 10 * np.log10(power + 1e-10)
+    return np.maximum(level, level.max() - 35)
+
+
+def sync_score(opening: np.ndarray, wave: np.ndarray, reach_frames: int = 3) -> float:
+    """The best correlation of opening (T,) and loudness over small shifts."""
+    level = loudness_db(wave, len(opening))
+    shifted = [np.roll(level, shift) for shift in range(-reach_frames, reach_frames + 1)]
+    return max(float(np.corrcoef(opening, s)[0, 1]) for s in shifted)
+
+
+def prepare_video(
+    video: Path, mesh_path: Path, size: int, info: ClipInfo
+) -> tuple[Clip, Iterator[np.ndarray]]:
+    """A video at any rate -> a clip at FPS and its frames (size size 3).
+
+    Raises InputError, with the reason, for a video that must not be learnt from.
+    """
+    mesh, rate = load_mesh(mesh_path), probe_video(video).fps
+    frames_in = len(mesh)
+    info.num_frames = int(frames_in / rate * FPS)
+    index = np.minimum(((np.arange(info.num_frames) + 0.5) / FPS * rate).astype(int), frames_in - 1)
+    landmarks = mesh[index][:, IBUG, :2]
+    regions = steady_regions(landmarks)
+    if min(r.side for r in regions) < SMALLEST_SIDE_PIXELS:
+        raise InputError(f"{video.name}: the face is smaller than {SMALLEST_SIDE_PIXELS} pixels")
+    wave = read_audio(video, SAMPLE_RATE)[: int(info.num_frames / FPS * SAMPLE_RATE)]
+    points = [into_square(p, r) for p, r in zip(mesh[index][..., :2], regions, strict=True)]
+    square = np.stack(points).astype(np.float32)
+    clip = Clip(info, wave, square[:, IBUG], head_speed(landmarks, FPS), square)
+    if sync_score(clip.opening, wave) < LOWEST_SYNC:
+        raise InputError(f"{video.name}: the mouth does not follow the sound")
+    return clip, (crop(f, r, size) for f, r in zip(pick(read_video(video), index), regions, strict=True))
+
+
+def pick(frames: Iterator[np.ndarray], index: np.ndarray) -> Iterator[np.ndarray]:
+    """The frames whose numbers stand in `index` (T,), ascending, repeats allowed."""
+    wanted = iter(index)
+    want = next(wanted, None)
+    for number, frame in enumerate(frames):
+        while want == number:
+            yield frame
+            want = next(wanted, None)

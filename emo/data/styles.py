@@ -1,0 +1,197 @@
+"""Pictures made unlike themselves - painted, drawn, old, bad, hidden - and backgrounds that show nobody.
+
+Images are (S S 3) uint8 RGB; all chance comes from the rng.
+"""
+
+import string
+
+import cv2
+import numpy as np
+
+FONTS = [cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_COMPLEX, cv2.FONT_HERSHEY_SCRIPT_SIMPLEX]
+
+
+def disturb(image: np.ndarray, rng: np.random.Generator, occlude: bool = False) -> np.ndarray:
+    """The same things in another kind of picture."""
+    if rng.random() < 0.3:
+        image = PAINTERS[rng.integers(len(PAINTERS))](image, rng)
+    if occlude and rng.random() < 0.25:
+        image = hide(image, rng)
+    image = recolour(image, rng)
+    if rng.random() < 0.3:
+        image = soften(image, rng)
+    if rng.random() < 0.3:
+        noise = rng.normal(0, rng.uniform(2, 18), (*image.shape[:2], rng.choice([1, 3])))
+        image = np.clip(image + noise, 0, 255).astype(np.uint8)
+    if rng.random() < 0.3:
+        image = compress(image, rng)
+    return image
+
+
+def recolour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Saturation from none to too much, a tint, gamma, contrast, a light from one side."""
+    image = image.astype(np.float32) / 255
+    grey = image @ np.float32([0.3, 0.6, 0.1])
+    saturation = 0.0 if rng.random() < 0.15 else rng.uniform(0.3, 1.5)
+    image = grey[..., None] + (image - grey[..., None]) * np.float32(saturation)
+    image = image * rng.uniform(0.8, 1.2, 3).astype(np.float32)
+    if rng.random() < 0.3:
+        across, way = np.linspace(-1, 1, len(image), dtype=np.float32), rng.uniform(0, 2 * np.pi)
+        slope = np.float32(np.cos(way)) * across + np.float32(np.sin(way)) * across[:, None]
+        image = image * (1 + np.float32(rng.uniform(0.2, 0.8)) * slope)[..., None]
+    image = np.clip(image, 0, 1) ** np.float32(np.exp(rng.normal(0, 0.35)))
+    image = (image - 0.5) * np.float32(rng.uniform(0.5, 1.3)) + np.float32(0.5 + rng.normal(0, 0.08))
+    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+
+
+def soften(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Out of focus, or drawn up from fewer pixels."""
+    if rng.random() < 0.5:
+        return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 2.0))
+    size = int(len(image) * rng.uniform(0.25, 0.7))
+    small = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+    way = [cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_CUBIC][rng.integers(3)]
+    return cv2.resize(small, image.shape[1::-1], interpolation=way)
+
+
+def compress(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """JPEG."""
+    _, coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(12, 80))])
+    return cv2.imdecode(coded, cv2.IMREAD_COLOR)
+
+
+def hide(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Something in front: a bar, a disc or a hand-sized patch of a background."""
+    size = len(image)
+    shape = np.zeros((size, size), np.uint8)
+    center, reach = rng.integers(0, size, 2).tolist(), rng.integers(size // 12, size // 4, 2).tolist()
+    cv2.ellipse(shape, center, reach, rng.uniform(0, 180), 0, 360, 255, -1)
+    if rng.random() < 0.4:
+        shape = cv2.boundingRect(shape)
+        x, y, width, height = shape
+        shape = np.zeros((size, size), np.uint8)
+        shape[y : y + height, x : x + width] = 255
+    return np.where(shape[..., None] > 0, background(size, rng), image)
+
+
+def _stylized(image, rng):
+    return cv2.stylization(image, sigma_s=float(rng.uniform(5, 40)), sigma_r=float(rng.uniform(0.2, 0.7)))
+
+
+def _smoothed(image, rng):
+    reach, contrast = float(rng.uniform(5, 40)), float(rng.uniform(0.1, 0.5))
+    return cv2.edgePreservingFilter(image, flags=1, sigma_s=reach, sigma_r=contrast)
+
+
+def _pencil(image, rng):
+    drawings = cv2.pencilSketch(image, sigma_s=20, sigma_r=float(rng.uniform(0.05, 0.15)), shade_factor=0.04)
+    drawing = drawings[rng.integers(2)]
+    return cv2.cvtColor(drawing, cv2.COLOR_GRAY2RGB) if drawing.ndim == 2 else drawing
+
+
+def _oil(image, rng):
+    levels = int(rng.integers(24, 64))
+    return cv2.medianBlur((image // levels * levels + levels // 2).astype(np.uint8), int(rng.choice([3, 5])))
+
+
+def _median(image, rng):
+    return cv2.medianBlur(image, int(rng.choice([3, 5])))
+
+
+def _edges(image, rng):
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    depth, kind = int(rng.integers(3, 9)), cv2.ADAPTIVE_THRESH_GAUSSIAN_C
+    lines = cv2.adaptiveThreshold(grey, 255, kind, cv2.THRESH_BINARY, 9, depth)
+    flat = image if rng.random() < 0.7 else np.full_like(image, 235)
+    return np.minimum(cv2.bilateralFilter(flat, 5, 60, 5), lines[..., None])
+
+
+def _canvas(image, rng):
+    grain = cv2.GaussianBlur(rng.normal(0, 60, image.shape[:2]), (0, 0), rng.uniform(0.5, 1.5))
+    return np.clip(image + grain[..., None] * rng.uniform(0.3, 1.0), 0, 255).astype(np.uint8)
+
+
+PAINTERS = [_stylized, _smoothed, _pencil, _oil, _median, _edges, _canvas]
+
+
+def background(size: int, rng: np.random.Generator) -> np.ndarray:
+    """(size size 3) uint8: a plain, a gradient, clouds, noise, stripes, shapes, writing - or two of them."""
+    image = BACKGROUNDS[rng.integers(len(BACKGROUNDS))](size, rng)
+    if rng.random() < 0.4:
+        other = BACKGROUNDS[rng.integers(len(BACKGROUNDS))](size, rng)
+        share = rng.uniform(0.2, 0.8)
+        if rng.random() < 0.5:
+            share = _clouds(size, rng)[..., :1] / np.float32(255)
+        image = (image * share + other * (1 - share)).astype(np.uint8)
+    return image
+
+
+def _colour(rng):
+    return rng.integers(0, 256, 3)
+
+
+def _plain(size, rng):
+    return np.broadcast_to(_colour(rng).astype(np.uint8), (size, size, 3)).copy()
+
+
+def _gradient(size, rng):
+    corners = rng.integers(0, 256, (2, 2, 3)).astype(np.uint8)
+    return cv2.resize(corners, (size, size), interpolation=cv2.INTER_LINEAR)
+
+
+def _clouds(size, rng):
+    cells = int(rng.integers(2, size // 2))
+    coarse = rng.integers(0, 256, (cells, cells, 3 if rng.random() < 0.5 else 1)).astype(np.uint8)
+    way = cv2.INTER_NEAREST if rng.random() < 0.2 else cv2.INTER_CUBIC
+    image = cv2.resize(coarse, (size, size), interpolation=way)
+    return np.broadcast_to(image.reshape(size, size, -1), (size, size, 3)).copy()
+
+
+def _waves(size, rng):
+    y, x = np.mgrid[:size, :size] / size
+    total = np.zeros((size, size))
+    for _ in range(rng.integers(1, 4)):
+        fx, fy = rng.normal(0, rng.uniform(2, 25), 2)
+        total += np.sin(2 * np.pi * (fx * x + fy * y + rng.random()))
+    if rng.random() < 0.4:
+        total = np.sign(total)
+    share = (np.clip(total, -1, 1)[..., None] + 1) / 2
+    return (share * _colour(rng) + (1 - share) * _colour(rng)).astype(np.uint8)
+
+
+def _shapes(size, rng):
+    image = _gradient(size, rng)
+    for _ in range(rng.integers(2, 25)):
+        a, b = rng.integers(-size // 4, size * 5 // 4, (2, 2)).tolist()
+        colour, line = _colour(rng).tolist(), int(rng.choice([-1, 1, 3]))
+        kind = rng.integers(4)
+        if kind == 0:
+            cv2.rectangle(image, a, b, colour, line)
+        elif kind == 1:
+            cv2.line(image, a, b, colour, int(rng.integers(1, 6)))
+        elif kind == 2:
+            reach, turn = rng.integers(2, size // 3, 2).tolist(), rng.uniform(0, 180)
+            cv2.ellipse(image, a, reach, turn, 0, 360, colour, line)
+        else:
+            corners = rng.integers(-size // 4, size * 5 // 4, (rng.integers(3, 7), 2))
+            cv2.fillPoly(image, [corners.astype(np.int32)], colour)
+    return image
+
+
+def _writing(size, rng):
+    image = _plain(size, rng) if rng.random() < 0.6 else _gradient(size, rng)
+    scale, font, ink = rng.uniform(0.25, 1.5), FONTS[rng.integers(len(FONTS))], _colour(rng).tolist()
+    weight, height = int(rng.integers(1, 3)), int(8 + 25 * scale * rng.uniform(0.8, 1.3))
+    letters = list(string.ascii_letters + string.digits + "    .,")
+    for y in range(int(rng.integers(0, 12)), size + 20, height):
+        line = "".join(rng.choice(letters, 24))
+        cv2.putText(image, line, (-int(rng.integers(20)), y), font, scale, ink, weight, cv2.LINE_AA)
+    return image
+
+
+def _noise(size, rng):
+    values = rng.normal(rng.uniform(60, 200), rng.uniform(10, 90), (size, size, 3))
+    return np.clip(values, 0, 255).astype(np.uint8)
+
+
+BACKGROUNDS = [_plain, _gradient, _clouds, _clouds, _waves, _shapes, _shapes, _writing, _noise]

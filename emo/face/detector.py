@@ -1,0 +1,145 @@
+"""Finds the faces of a picture: two proposers say where to look, the landmarker looks and has the last word.
+
+Images are (H W 3) uint8 RGB, boxes (x0, y0, x1, y1) and landmarks (68 2) iBUG points in pixels.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import max_pool2d
+
+from emo.face.network import CELL, CROP_MARGIN, CROP_SIZE, MIRRORED, FaceNet
+from emo.face.region import Region, box_of_landmarks, crop, region_of_landmarks, transform
+
+WEIGHTS = Path(__file__).parents[1] / "weights" / "face.safetensors"
+LARGEST_PIXELS = 1024  # long side of the picture that is looked at
+SCALES = (96, 192, 384, 768)  # long sides the finder sees; at each it knows faces of 1/8 to all of 128 pixels
+LEAST_HEAT, LEAST_FACE = 0.15, 0.5  # scores: worth a look; a face
+MOST_PROPOSALS = 32
+LOOKS = 3  # times the landmarker looks, each time at the square its last look gave
+HAAR_PIXELS, HAAR_SIDE = 480, 1.45  # long side for the cascade; the region's side over that of its square
+
+
+@dataclass
+class Face:
+    """A face of a picture."""
+
+    box: tuple[float, float, float, float]  # forehead to chin
+    landmarks: np.ndarray  # (68 2) float32
+    score: float  # 0..1
+
+    @property
+    def region(self) -> Region:
+        return region_of_landmarks(self.landmarks)
+
+
+class FaceDetector:
+    """The packaged networks, or those of another file."""
+
+    def __init__(self, weights: Path = WEIGHTS):
+        self.net = FaceNet.load(weights)
+        self.haar = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
+
+    @torch.no_grad()
+    def detect(self, image: np.ndarray) -> list[Face]:
+        """The faces of (H W 3) uint8, the largest first; an empty list where there is none."""
+        small = fitted(image, LARGEST_PIXELS, enlarge=False)
+        proposals = self._find(small) + self._cascade(small)
+        proposals.sort(key=lambda proposal: -proposal[0])
+        regions = apart([region for _, region in proposals])[:MOST_PROPOSALS]
+        scale = np.array(image.shape[1::-1]) / small.shape[1::-1]
+        faces = self._verify(small, regions, scale)
+        kept = apart([face.region for face in faces])
+        return sorted((f for f in faces if f.region in kept), key=lambda f: -f.region.side)
+
+    def _find(self, image: np.ndarray) -> list[tuple[float, Region]]:
+        """The finder's scores and regions at all scales."""
+        proposals = []
+        for pixels in SCALES:
+            if pixels <= 2 * max(image.shape[:2]):
+                scaled = fitted(image, pixels)
+                back = image.shape[1] / scaled.shape[1]
+                heat, geometry = self.net.finder(to_tensor([padded(scaled)]))
+                proposals += peaks(heat[0].sigmoid(), geometry[0], CELL * back)
+        return proposals
+
+    def _cascade(self, image: np.ndarray) -> list[tuple[float, Region]]:
+        """OpenCV's frontal faces, scored as the least worth a look."""
+        scaled = fitted(image, HAAR_PIXELS)
+        back = image.shape[1] / scaled.shape[1]
+        squares = self.haar.detectMultiScale(cv2.cvtColor(scaled, cv2.COLOR_RGB2GRAY), 1.1, 3)
+        return [
+            (LEAST_HEAT, Region(((x + side / 2) * back, (y + side / 2) * back), side * back * HAAR_SIDE))
+            for x, y, side, _ in np.array(squares, dtype=float).reshape(-1, 4).tolist()
+        ]
+
+    def _verify(self, image: np.ndarray, regions: list[Region], scale: np.ndarray) -> list[Face]:
+        """The regions that hold a face after LOOKS looks, best first; landmarks times `scale`."""
+        if not regions:
+            return []
+        for _ in range(LOOKS):
+            squares = [Region(r.center, r.side * CROP_MARGIN, r.angle_radians) for r in regions]
+            points, scores = self._look([crop(image, square, CROP_SIZE) for square in squares])
+            landmarks = [transform(square.matrix(1), p) for square, p in zip(squares, points, strict=True)]
+            regions = [region_of_landmarks(p) for p in landmarks]
+        pairs = zip(landmarks, scores.tolist(), strict=True)
+        faces = [Face(box_of_landmarks(p * scale), np.float32(p * scale), score) for p, score in pairs]
+        return sorted((f for f in faces if f.score >= LEAST_FACE), key=lambda f: -f.score)
+
+    def _look(self, crops: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Points (N 68 2) in the unit square, scores (N,): the means over each crop and its mirror image."""
+        pictures = to_tensor(crops)
+        points, logits = self.net.landmarker(torch.cat([pictures, pictures.flip(-1)]))
+        points, mirrored = points.numpy().astype(np.float64).reshape(2, -1, 68, 2)
+        mirrored = (mirrored * [-1, 1] + [1, 0])[:, MIRRORED]
+        return (points + mirrored) / 2, logits.sigmoid().reshape(2, -1).mean(0).numpy()
+
+
+def peaks(heat: Tensor, geometry: Tensor, cell_pixels: float) -> list[tuple[float, Region]]:
+    """Local maxima of heat (G G) with their geometry (3 G G) -> scores and regions in pixels."""
+    highest = max_pool2d(heat[None], 3, stride=1, padding=1)[0]
+    rows, columns = torch.nonzero((heat == highest) & (heat >= LEAST_HEAT), as_tuple=True)
+    found = []
+    for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
+        dx, dy, log_side = geometry[:, row, column].tolist()
+        center = (column + 0.5 + dx) * cell_pixels, (row + 0.5 + dy) * cell_pixels
+        found.append((heat[row, column].item(), Region(center, float(np.exp(log_side)) * cell_pixels)))
+    return found
+
+
+def apart(regions: list[Region]) -> list[Region]:
+    """The regions without those that lie on an earlier one and are about as large."""
+    kept: list[Region] = []
+    for region in regions:
+        if not any(same(region, other) for other in kept):
+            kept.append(region)
+    return kept
+
+
+def same(one: Region, other: Region) -> bool:
+    small, large = sorted([one.side, other.side])
+    return small > 0.6 * large and np.hypot(*np.subtract(one.center, other.center)) < 0.4 * large
+
+
+def fitted(image: np.ndarray, pixels: int, enlarge: bool = True) -> np.ndarray:
+    """The image scaled to this long side."""
+    scale = pixels / max(image.shape[:2])
+    if scale > 1 and not enlarge:
+        return image
+    size = [max(1, round(length * scale)) for length in image.shape[1::-1]]
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+
+
+def padded(image: np.ndarray) -> np.ndarray:
+    """The image with its right and lower border drawn out to whole cells."""
+    height, width = image.shape[:2]
+    return cv2.copyMakeBorder(image, 0, -height % CELL, 0, -width % CELL, cv2.BORDER_REPLICATE)
+
+
+def to_tensor(images: list[np.ndarray]) -> Tensor:
+    """uint8 (H W 3) each -> (N 3 H W) float in [-1, 1]."""
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1

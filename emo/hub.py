@@ -1,0 +1,64 @@
+"""Where models come from: a name, a folder or a Hub id -> a pipeline whose weights are all there."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from emo.errors import InputError
+from emo.models.pretrained import load_part
+from emo.pipeline import EMOPipeline
+
+BUILT_IN = {"mini": Path(__file__).parent / "weights" / "mini"}
+
+
+def resolve(model: str) -> Path:
+    """A folder, or one downloaded from the Hub for `owner/name`.
+
+    Raises InputError when there is no such folder, name or repository, or no way to it.
+    """
+    folder = BUILT_IN.get(model, Path(model))
+    if (folder / "model_index.json").is_file():
+        return folder
+    if folder.exists() or model.count("/") != 1 or model.startswith((".", "/")):
+        raise InputError(
+            f"--model {model} is no model: give a folder with model_index.json, a Hub id, or mini"
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(model))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"--model {model}: no such folder, and the Hub says: {reason}") from error
+
+
+def best_device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def load_pipeline(model: str = "mini", device: str | None = None, dtype: str = "float32") -> EMOPipeline:
+    """An EMOPipeline on its device. model: see `resolve`; device None: the best there is.
+
+    Raises InputError for an unknown model, missing or extra weights, or a device that is not there.
+    """
+    folder, device = resolve(model), device or best_device()
+    if device == "cpu" and dtype == "float16":
+        raise InputError("--dtype float16 crawls on a CPU: use float32 or bfloat16")
+    try:
+        index = json.loads((folder / "model_index.json").read_text())
+        parts = [name for name, value in index.items() if isinstance(value, list) and name != "scheduler"]
+    except ValueError as error:
+        raise InputError(
+            f"{folder / 'model_index.json'} is no JSON ({error}): get the model again"
+        ) from error
+    loaded = {name: load_part(folder / name) for name in parts}
+    try:
+        return EMOPipeline.from_pretrained(folder, **loaded).to(device, getattr(torch, dtype))
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device {device} can't be used: {str(error).splitlines()[0]}") from error
+    except (TypeError, ValueError, OSError) as error:
+        raise InputError(f"{folder} is no EMO pipeline: {str(error).splitlines()[0]}") from error

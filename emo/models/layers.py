@@ -1,0 +1,153 @@
+"""Layers of the UNet. Parameter names follow diffusers, so that SD 1.5 and AnimateDiff weights load by name.
+
+Shapes: B clips, F frames, N = B*F, M motion frames, T = M + F, H x W latent pixels, L = H*W tokens,
+C channels, A audio tokens of width D, S reference tokens, E width of a speed token.
+"""
+
+import math
+
+import torch
+from diffusers.models.attention import FeedForward
+from diffusers.models.attention_dispatch import dispatch_attention_fn
+from einops import rearrange
+from torch import Tensor, nn
+
+
+class Attention(nn.Module):
+    """Multi-head attention of x (N L C) over a context (N S D)."""
+
+    def __init__(self, dim: int, heads: int, context_dim: int | None = None):
+        super().__init__()
+        self.heads = heads
+        self.to_q = nn.Linear(dim, dim, bias=False)
+        self.to_k = nn.Linear(context_dim or dim, dim, bias=False)
+        self.to_v = nn.Linear(context_dim or dim, dim, bias=False)
+        self.to_out = nn.ModuleList([nn.Linear(dim, dim)])
+
+    def forward(self, x: Tensor, context: Tensor, shared: Tensor | None = None) -> Tensor:
+        """shared (B S C): more context, the same for the N / B frames of a clip; projected once per clip."""
+        q, k, v = self.to_q(x), self.to_k(context), self.to_v(context)
+        if shared is not None:
+            k, v = join(k, self.to_k(shared)), join(v, self.to_v(shared))
+        q, k, v = (t.unflatten(-1, (self.heads, -1)) for t in (q, k, v))
+        return self.to_out[0](dispatch_attention_fn(q, k, v).flatten(-2))
+
+
+def join(own: Tensor, shared: Tensor) -> Tensor:
+    """own (N L C) and shared (B S C) -> (N L+S C): a clip's shared tokens behind each frame's own."""
+    own = own.unflatten(0, (len(shared), -1))
+    shared = shared[:, None].expand(-1, own.shape[1], -1, -1)
+    return torch.cat([own, shared], dim=2).flatten(0, 1)
+
+
+class SpatialBlock(nn.Module):
+    """The tokens of a frame attend to the frame and the reference, then to the audio of the frame."""
+
+    def __init__(self, dim: int, heads: int, audio_dim: int | None, tokens_only: bool):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        if tokens_only:
+            return
+        self.attn1 = Attention(dim, heads)
+        if audio_dim is not None:
+            self.norm2, self.attn2 = nn.LayerNorm(dim), Attention(dim, heads, audio_dim)
+        self.norm3, self.ff = nn.LayerNorm(dim), FeedForward(dim)
+
+    def forward(self, x: Tensor, tokens: Tensor, audio: Tensor | None, reference: Tensor | None) -> Tensor:
+        """x (N L C), its normed tokens (N L C), audio (N A D), reference (B S C) -> (N L C)."""
+        x = x + self.attn1(tokens, tokens, reference)
+        if audio is not None:
+            x = x + self.attn2(self.norm2(x), audio)
+        return x + self.ff(self.norm3(x))
+
+
+class SpatialTransformer(nn.Module):
+    """SpatialBlock on the feature maps of frames. With `tokens_only` it ends at its tokens: a ReferenceNet's
+    last, behind which nothing is used."""
+
+    def __init__(self, dim: int, heads: int, groups: int, audio_dim: int | None, tokens_only: bool = False):
+        super().__init__()
+        self.norm = nn.GroupNorm(groups, dim, eps=1e-6)
+        self.proj_in = nn.Conv2d(dim, dim, 1)
+        self.transformer_blocks = nn.ModuleList([SpatialBlock(dim, heads, audio_dim, tokens_only)])
+        self.proj_out = None if tokens_only else nn.Conv2d(dim, dim, 1)
+
+    def forward(self, x: Tensor, audio: Tensor | None, reference: Tensor | None) -> tuple[Tensor, Tensor]:
+        """x (N C H W), audio (N A D), reference (B S C) -> (N C H W), and the tokens (N L C) that a reference
+        is made of."""
+        block, size = self.transformer_blocks[0], x.shape[-2:]
+        y = rearrange(self.proj_in(self.norm(x)), "n c h w -> n (h w) c")
+        tokens = block.norm1(y)
+        if self.proj_out is None:
+            return x, tokens
+        y = block(y, tokens, audio, reference)
+        return x + self.proj_out(rearrange(y, "n (h w) c -> n c h w", h=size[0])), tokens
+
+
+class FrameEncoding(nn.Module):
+    """Adds a sinusoidal encoding of the frame's index to (N T C)."""
+
+    def __init__(self, dim: int, max_frames: int, persistent: bool = True):
+        super().__init__()
+        frequency = torch.exp(torch.arange(0, dim, 2) * (-math.log(10000.0) / dim))
+        angle = torch.arange(max_frames)[:, None] * frequency
+        table = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[None]
+        self.register_buffer("pe", table, persistent=persistent)
+
+    def forward(self, x: Tensor, first: int = 0) -> Tensor:
+        """x (N T C), whose frames are number `first` and on."""
+        return x + self.pe[:, first : first + x.shape[1]]
+
+
+class TemporalBlock(nn.Module):
+    """A pixel attends over its frames, twice, as in AnimateDiff, then to the speed of the head in each frame.
+
+    A fresh speed layer changes nothing.
+    """
+
+    def __init__(self, dim: int, heads: int, max_frames: int, speed_dim: int | None):
+        super().__init__()
+        self.pos_embed = FrameEncoding(dim, max_frames)
+        self.norm1, self.attn1 = nn.LayerNorm(dim), Attention(dim, heads)
+        self.norm2, self.attn2 = nn.LayerNorm(dim), Attention(dim, heads)
+        self.norm3, self.ff = nn.LayerNorm(dim), FeedForward(dim)
+        if speed_dim is not None:
+            self.norm_speed, self.attn_speed = nn.LayerNorm(dim), Attention(dim, heads, speed_dim)
+            nn.init.zeros_(self.attn_speed.to_out[0].weight)
+            nn.init.zeros_(self.attn_speed.to_out[0].bias)
+
+    def forward(self, x: Tensor, speed: Tensor | None) -> Tensor:
+        """x (BL T C), speed (B F E) -> (BL T C)."""
+        frames = self.pos_embed(self.norm1(x))
+        x = x + self.attn1(frames, frames)
+        frames = self.pos_embed(self.norm2(x))
+        x = x + self.attn2(frames, frames)
+        if speed is not None:
+            frames = self.pos_embed(self.norm_speed(x))
+            queries = frames.reshape(len(speed), -1, x.shape[-1])  # all pixels of a clip ask the same tokens
+            x = x + self.attn_speed(queries, speed).view_as(x)
+        return x + self.ff(self.norm3(x))
+
+
+class TemporalTransformer(nn.Module):
+    """TemporalBlock over the motion frames and then the frames of the clip; only the latter return.
+
+    The group norm spans all T frames: motion frames enter its statistics.
+    """
+
+    def __init__(self, dim: int, heads: int, groups: int, max_frames: int, speed_dim: int | None):
+        super().__init__()
+        self.norm = nn.GroupNorm(groups, dim, eps=1e-6)
+        self.proj_in = nn.Linear(dim, dim)
+        self.transformer_blocks = nn.ModuleList([TemporalBlock(dim, heads, max_frames, speed_dim)])
+        self.proj_out = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, motion: Tensor | None, speed: Tensor | None, num_frames: int) -> Tensor:
+        """x (BF C H W), motion (B M C H W), or anything that expands to it, speed (B F E) -> (BF C H W)."""
+        size = x.shape[-2:]
+        y = rearrange(x, "(b f) c h w -> b f c h w", f=num_frames)
+        y = y if motion is None else torch.cat([motion.expand(-1, -1, *y.shape[2:]), y], dim=1)
+        y = self.norm(rearrange(y, "b t c h w -> b c t h w"))
+        y = self.transformer_blocks[0](self.proj_in(rearrange(y, "b c t h w -> (b h w) t c")), speed)
+        y = self.proj_out(y[:, -num_frames:])
+        return x + rearrange(y, "(b h w) f c -> (b f) c h w", h=size[0], w=size[1])

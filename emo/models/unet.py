@@ -1,0 +1,209 @@
+"""EMO's UNet: SD 1.5's, whose layers also attend to a reference, to the audio and to the frames before.
+
+Shapes: B clips, F frames, M motion frames, H x W latent pixels, C channels, L = H*W tokens of a layer,
+A audio tokens of width D, S reference tokens, E width of a speed token.
+"""
+
+from itertools import repeat
+from typing import NamedTuple
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.downsampling import Downsample2D
+from diffusers.models.embeddings import TimestepEmbedding, Timesteps
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.upsampling import Upsample2D
+from einops import rearrange
+from torch import Tensor, nn
+
+from emo.models.layers import FrameEncoding, SpatialTransformer, TemporalTransformer
+
+# Names of SD 1.5 that a full-size ReferenceNet has no use for: text attention, the head, and what lies behind
+# the tokens of the last layer.
+NOT_IN_REFERENCE_NET = (
+    "*.transformer_blocks.0.attn2.*",
+    "*.transformer_blocks.0.norm2.*",
+    "up_blocks.3.attentions.2.transformer_blocks.0.attn1.*",
+    "up_blocks.3.attentions.2.transformer_blocks.0.norm3.*",
+    "up_blocks.3.attentions.2.transformer_blocks.0.ff.*",
+    "up_blocks.3.attentions.2.proj_out.*",
+    "conv_norm_out.*",
+    "conv_out.*",
+)
+
+
+class Feature(NamedTuple):
+    """What one layer saw."""
+
+    tokens: Tensor | None  # (BF L C) before spatial attention; None where the layer has none
+    map: Tensor  # (BF C H W) before temporal attention
+
+
+class Widths(NamedTuple):
+    """What all layers of a UNet share."""
+
+    emb_dim: int
+    heads: int
+    groups: int
+    audio_dim: int | None
+    max_frames: int | None
+    speed_dim: int | None
+
+
+class Stage(nn.Module):
+    """The layers of one resolution, each a ResNet block, spatial and temporal attention, then a resize."""
+
+    def __init__(
+        self,
+        pairs: list[tuple[int, int]],  # channels into and out of each layer
+        attends: int,  # that many layers, the first ones, have spatial attention
+        moves: int,  # and that many temporal attention
+        widths: Widths,
+        resize: str | None = None,
+        tokens_only: bool = False,  # the last spatial attention ends at its tokens
+    ):
+        super().__init__()
+        emb_dim, heads, groups, audio_dim, max_frames, speed_dim = widths
+        dims = [out_dim for _, out_dim in pairs]
+        self.resnets = nn.ModuleList(
+            ResnetBlock2D(in_channels=i, out_channels=o, temb_channels=emb_dim, groups=groups, eps=1e-5)
+            for i, o in pairs
+        )
+        self.attentions = nn.ModuleList(
+            SpatialTransformer(dim, heads, groups, audio_dim, tokens_only and i == attends - 1)
+            for i, dim in enumerate(dims[:attends])
+        )
+        self.motion_modules = nn.ModuleList(
+            TemporalTransformer(dim, heads, groups, max_frames, speed_dim)
+            for dim in dims[: 0 if max_frames is None else moves]
+        )
+        if resize == "down":
+            self.downsamplers = nn.ModuleList([Downsample2D(dims[-1], use_conv=True, name="op")])
+        if resize == "up":
+            self.upsamplers = nn.ModuleList([Upsample2D(dims[-1], use_conv=True)])
+
+    def layer(
+        self,
+        i: int,
+        x: Tensor,
+        emb: Tensor,
+        audio: Tensor | None,
+        reference: Tensor | None,
+        motion: Tensor | None,
+        speed: Tensor | None,
+        num_frames: int,
+    ) -> tuple[Tensor, Feature]:
+        """Layer i: x (BF C H W), emb (BF emb_dim), the rest as in UNet.forward, for this layer."""
+        x, tokens = self.resnets[i](x, emb), None
+        if i < len(self.attentions):
+            x, tokens = self.attentions[i](x, audio, reference)
+        feature = Feature(tokens, x)
+        if i < len(self.motion_modules):
+            x = self.motion_modules[i](x, motion, speed, num_frames)
+        return x, feature
+
+
+class UNet(ModelMixin, ConfigMixin):
+    """Predicts the noise in a clip. Without audio, time and head it is the ReferenceNet: what its layers see
+    counts, and it ends at the tokens of the last one, so that every parameter has a use.
+    """
+
+    _supports_gradient_checkpointing = True
+
+    @register_to_config
+    def __init__(
+        self,
+        in_channels: int = 4,
+        out_channels: int | None = 4,  # None: no head, for a ReferenceNet
+        block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280),
+        layers_per_block: int = 2,
+        num_attention_heads: int = 8,
+        norm_num_groups: int = 32,
+        audio_dim: int | None = 768,  # width of an audio token; None: no audio attention
+        max_frames: int
+        | None = 32,  # motion frames and frames of a clip together; None: no temporal attention
+        speed_dim: int | None = None,  # width of a speed token; None: no speed layers
+    ):
+        super().__init__()
+        dims, depth, last = block_out_channels, layers_per_block, len(block_out_channels) - 1
+        emb_dim = 4 * dims[0]
+        widths = Widths(emb_dim, num_attention_heads, norm_num_groups, audio_dim, max_frames, speed_dim)
+        self.time_proj = Timesteps(dims[0], flip_sin_to_cos=True, downscale_freq_shift=0)
+        self.time_embedding = TimestepEmbedding(dims[0], emb_dim)
+        self.conv_in = nn.Conv2d(in_channels, dims[0], 3, padding=1)
+
+        width, skips, down, up = dims[0], [dims[0]], [], []
+        for i, dim in enumerate(dims):  # the coarsest resolution has no spatial attention
+            pairs = [(width if j == 0 else dim, dim) for j in range(depth)]
+            down.append(Stage(pairs, depth * (i < last), depth, widths, "down" if i < last else None))
+            skips += [dim] * (depth + (i < last))
+            width = dim
+        self.down_blocks = nn.ModuleList(down)
+        self.mid_block = Stage([(width, width)] * 2, 1, 1, widths)
+        for i, dim in reversed(list(enumerate(dims))):
+            pairs = [((width if j == 0 else dim) + skips.pop(), dim) for j in range(depth + 1)]
+            attends, resize = (depth + 1) * (i < last), "up" if i > 0 else None
+            up.append(Stage(pairs, attends, depth + 1, widths, resize, out_channels is None and i == 0))
+            width = dim
+        self.up_blocks = nn.ModuleList(up)
+
+        if out_channels is not None:
+            self.conv_norm_out = nn.GroupNorm(norm_num_groups, dims[0], eps=1e-5)
+            self.conv_out = nn.Conv2d(dims[0], out_channels, 3, padding=1)
+        if max_frames is not None and speed_dim is not None:
+            self.speed_pos = FrameEncoding(speed_dim, max_frames, persistent=False)
+        self.gradient_checkpointing = False
+
+    def forward(
+        self,
+        sample: Tensor,
+        timestep: Tensor,
+        audio: Tensor | None = None,
+        reference: list[Tensor | None] | None = None,
+        motion: list[Tensor] | None = None,
+        speed: Tensor | None = None,
+        located: Tensor | None = None,
+    ) -> tuple[Tensor | None, list[Feature]]:
+        """sample (B F C H W), timestep () or (B,), audio (B F A D), speed (B F E), located (B C H W) to be
+        added after the first convolution, and for each layer reference (B S C) and motion (B M C H W)
+        -> the prediction (B F C H W) and no features; without a head None and what each layer saw."""
+        num_frames, features = sample.shape[1], []
+        references = repeat(None) if reference is None else iter(reference)
+        motions = repeat(None) if motion is None else iter(motion)
+        emb = self.time_embedding(self.time_proj(timestep.expand(len(sample))).to(sample.dtype))
+        emb = emb.repeat_interleave(num_frames, dim=0)
+        audio = None if audio is None else audio.flatten(0, 1)
+        speed = None if speed is None else self.speed_pos(speed, first=motion[0].shape[1] if motion else 0)
+
+        def run(stage: Stage, i: int, x: Tensor) -> Tensor:
+            args = (i, x, emb, audio, next(references), next(motions), speed, num_frames)
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                x, feature = self._gradient_checkpointing_func(stage.layer, *args)
+            else:
+                x, feature = stage.layer(*args)
+            if self.config.out_channels is None:
+                features.append(feature)
+            return x
+
+        x = self.conv_in(sample.flatten(0, 1))
+        if located is not None:
+            x = (x.unflatten(0, (-1, num_frames)) + located[:, None]).flatten(0, 1)
+        skips = [x]
+        for stage in self.down_blocks:
+            for i in range(len(stage.resnets)):
+                skips.append(x := run(stage, i, x))
+            if hasattr(stage, "downsamplers"):
+                skips.append(x := stage.downsamplers[0](x))
+        for i in range(len(self.mid_block.resnets)):
+            x = run(self.mid_block, i, x)
+        for stage in self.up_blocks:
+            for i in range(len(stage.resnets)):
+                x = run(stage, i, torch.cat([x, skips.pop()], dim=1))
+            if hasattr(stage, "upsamplers"):
+                x = stage.upsamplers[0](x, output_size=skips[-1].shape[-2:])
+
+        if self.config.out_channels is None:
+            return None, features
+        x = self.conv_out(nn.functional.silu(self.conv_norm_out(x)))
+        return rearrange(x, "(b f) c h w -> b f c h w", f=num_frames), features

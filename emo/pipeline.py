@@ -1,0 +1,232 @@
+"""EMOPipeline: a portrait and a wave -> frames, window by window.
+
+A window is F frames denoised together, behind the M motion frames that end the window before. The wave may come
+in chunks and its length need not be known. Shapes: H W the portrait's pixels, s those of the animated square,
+C h w latents, S samples.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler, DiffusionPipeline
+from diffusers.utils import BaseOutput
+from diffusers.utils.torch_utils import randn_tensor
+from PIL import Image
+from torch import Tensor
+
+from emo.errors import InputError
+from emo.face.locate import Located, locate
+from emo.face.region import Paster, crop, locator_mask
+from emo.models.audio import AudioEncoder
+from emo.models.emo import Conditions, EMOModel
+from emo.models.latents import decode_latents, encode_images, to_images, to_model
+
+DECODED_AT_ONCE = 4  # frames
+
+
+@dataclass
+class EMOPipelineOutput(BaseOutput):
+    """frames: (T H W 3) uint8, or (T s s 3) of the square alone."""
+
+    frames: np.ndarray
+
+
+@dataclass
+class Sound:
+    """The part of a wave that is still needed. Grows at the end, is cut at the start."""
+
+    chunks: Iterator[np.ndarray]
+    sample_rate: int
+    wave: np.ndarray
+    first_sample: int = 0
+    ended: bool = False
+
+    def hear(self, until_seconds: float) -> None:
+        """Takes chunks until so much is known, or all."""
+        pieces, known = [self.wave], self.first_sample + len(self.wave)
+        while not self.ended and known < until_seconds * self.sample_rate:
+            piece = next(self.chunks, None)
+            self.ended = piece is None
+            if piece is not None:
+                pieces.append(np.asarray(piece, np.float32))
+                known += len(piece)
+        self.wave = np.concatenate(pieces)
+
+    def forget(self, before_seconds: float) -> None:
+        count = min(max(0, int(before_seconds * self.sample_rate) - self.first_sample), len(self.wave))
+        self.wave, self.first_sample = self.wave[count:], self.first_sample + count
+
+    @property
+    def seconds(self) -> float:
+        """How much is known; the whole length once it has ended."""
+        return (self.first_sample + len(self.wave)) / self.sample_rate
+
+
+def count_frames(seconds: float, fps: float) -> int:
+    """Frames of a video as long as the sound."""
+    return round(seconds * fps)
+
+
+class EMOPipeline(DiffusionPipeline):
+    """EMO (arXiv 2402.17485) from a trained EMOModel, an autoencoder, an audio encoder and a scheduler.
+
+    size, num_inference_steps and guidance_scale are what the model was made for; a call may ask otherwise.
+    """
+
+    model_cpu_offload_seq = "audio_encoder->model->vae"
+
+    def __init__(
+        self,
+        model: EMOModel,
+        vae: torch.nn.Module,
+        audio_encoder: AudioEncoder,
+        scheduler: DDIMScheduler,
+        size: int = 512,
+        num_inference_steps: int = 40,
+        guidance_scale: float = 3.5,
+    ):
+        super().__init__()
+        self.register_modules(model=model, vae=vae, audio_encoder=audio_encoder, scheduler=scheduler)
+        self.register_to_config(
+            size=size, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale
+        )
+
+    def __call__(self, portrait: Image.Image | np.ndarray, wave: np.ndarray, **options) -> EMOPipelineOutput:
+        """portrait and wave (S,) at 16 kHz -> all frames, round(seconds * fps). Options and errors: see `stream`."""
+        wave = np.asarray(wave, np.float32)
+        total = count_frames(len(wave) / self.audio_encoder.sample_rate, options.get("fps", 25.0))
+        frames = []
+        with self.progress_bar(total=total) as bar:
+            for frame in self.stream(portrait, wave, **options):
+                frames.append(frame)
+                bar.update()
+        return EMOPipelineOutput(frames=np.stack(frames))
+
+    @torch.no_grad()
+    def stream(
+        self,
+        portrait: Image.Image | np.ndarray,
+        wave: np.ndarray | Iterable[np.ndarray],
+        *,
+        fps: float = 25.0,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        head_speed: float | None = None,
+        face: Located | tuple[float, float, float, float] | str | None = None,
+        crop_only: bool = False,
+        size: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Iterator[np.ndarray]:
+        """Yields frames (H W 3) uint8 as their windows are done.
+
+        portrait: a PIL image or (H W 3) uint8. wave: (S,) float32 mono at `audio_encoder.sample_rate`, or chunks
+        of it. head_speed: rad/s, None: the model's choice. face: what `locate` found, a box (x0, y0, x1, y1) in pixels
+        from forehead to chin, "full" for a portrait that is a face crop, or None: find it. crop_only: frames of
+        the animated square alone (s s 3). size: pixels of that square inside the model. guidance_scale: how much
+        further to go with the sound than without it (classifier-free guidance, 2207.12598); 1 is off.
+        Raises InputError for no face, a wave of no frame, or a setting that can't be.
+        """
+        size = size or self.config.size
+        if fps <= 0 or size < 64 or size % 64:
+            raise InputError(f"fps={fps} size={size}: fps must be above 0, size a multiple of 64 from 64 on")
+        image = np.asarray(portrait.convert("RGB") if isinstance(portrait, Image.Image) else portrait)
+        found = face if isinstance(face, Located) else locate(image, face)
+        square = crop(image, found.region, size)
+        latents = encode_images(self.vae, to_model(square[None], self.device, self.vae.dtype))
+        again = to_images(decode_latents(self.vae, latents))[0]
+        paster = None if crop_only else Paster(image, found.region, again)
+        mask = locator_mask(found.box, found.region, latents.shape[-1])
+        face_region = torch.from_numpy(mask).to(latents)[None, None]
+
+        sound = self._sound(wave)
+        windows = self._windows(
+            sound,
+            latents,
+            face_region,
+            fps,
+            num_inference_steps or self.config.num_inference_steps,
+            self.config.guidance_scale if guidance_scale is None else guidance_scale,
+            head_speed,
+            generator,
+        )
+        count = 0
+        for window in windows:
+            for part in window.split(DECODED_AT_ONCE):
+                for frame in to_images(decode_latents(self.vae, part)):
+                    count += 1
+                    yield frame if paster is None else paster.paste(frame)
+        if count == 0:
+            raise InputError(f"the sound is shorter than half a frame ({sound.seconds:.3f} s at {fps:g} fps)")
+
+    def _sound(self, wave: np.ndarray | Iterable[np.ndarray]) -> Sound:
+        chunks = iter([wave]) if isinstance(wave, np.ndarray) else iter(wave)
+        return Sound(chunks, self.audio_encoder.sample_rate, np.zeros(0, np.float32))
+
+    def _windows(
+        self,
+        sound: Sound,
+        latents: Tensor,
+        face_region: Tensor,
+        fps: float,
+        steps: int,
+        guidance_scale: float,
+        head_speed: float | None,
+        generator: torch.Generator | None,
+    ) -> Iterator[Tensor]:
+        """Yields the latents (F C h w) of window after window; the last one is as long as the sound has left."""
+        config, encoder = self.model.config, self.audio_encoder
+        margin, first, motion = config.audio_margin, 0, None
+        portrait = self.model.look_at_portrait(latents)
+        while True:
+            end = first + config.num_frames
+            sound.hear((end + margin) / fps + encoder.margin_seconds)
+            count = min(end, count_frames(sound.seconds, fps)) - first if sound.ended else config.num_frames
+            if count <= 0:
+                return
+            wave = torch.from_numpy(sound.wave)[None].to(latents.device)
+            start_seconds = sound.first_sample / sound.sample_rate
+            audio = encoder(wave, first - margin, count + 2 * margin, fps, start_seconds).to(latents)
+            speed = torch.full((1, count + 2 * config.speed_margin), head_speed or torch.nan).to(latents)
+            conditions = Conditions(latents, audio, motion, face_region, speed)
+            shape = torch.Size((1, count, *latents.shape[1:]))
+            window = self._denoise(conditions, shape, portrait, steps, guidance_scale, generator)
+            yield window[0]
+            motion, first = self._last(latents, motion, window), first + count
+            sound.forget((first - margin) / fps - encoder.margin_seconds - 1)
+
+    def _last(self, latents: Tensor, motion: Tensor | None, window: Tensor) -> Tensor:
+        """The motion frames (1 M C h w) for the next window."""
+        count = self.model.config.num_motion_frames
+        none = latents.new_zeros(1, count, *latents.shape[1:])
+        return torch.cat([none if motion is None else motion, window], dim=1)[:, -count:]
+
+    def _denoise(
+        self,
+        conditions: Conditions,
+        shape: torch.Size,
+        portrait: list[Tensor | None],
+        steps: int,
+        guidance_scale: float,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        """Noise -> latents (1 F C h w) of one window."""
+        reference = conditions.reference
+        seen = [self.model.look(conditions, shape, portrait)]
+        if guidance_scale != 1:
+            deaf = Conditions(
+                reference, None, conditions.motion, conditions.face_region, conditions.head_speed
+            )
+            seen.append(self.model.look(deaf, shape, portrait))
+        self.scheduler.set_timesteps(steps, device=reference.device)
+        sample = randn_tensor(shape, generator=generator, device=reference.device, dtype=reference.dtype)
+        sample = sample * self.scheduler.init_noise_sigma
+        for timestep in self.scheduler.timesteps:
+            scaled = self.scheduler.scale_model_input(sample, timestep)
+            predictions = [self.model(scaled, timestep, conditions, s) for s in seen]
+            prediction = predictions[0]
+            if guidance_scale != 1:
+                prediction = predictions[1] + guidance_scale * (predictions[0] - predictions[1])
+            sample = self.scheduler.step(prediction, timestep, sample, generator=generator).prev_sample
+        return self.model.from_diffused(sample, reference)

@@ -1,0 +1,96 @@
+"""All stages of EMO: what is trained, on how many frames and from which weights is the YAML's to say."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from diffusers import DDIMScheduler
+from torch import Tensor, nn
+
+from emo.config import Config
+from emo.data.clip import FPS, SAMPLE_RATE, list_clips, load_clip, read_clip_frames
+from emo.data.dataset import Batch, draw_batch, encoded, fingerprint
+from emo.data.weights import person_weights
+from emo.errors import InputError
+from emo.media.video import VideoWriter
+from emo.models.emo import Conditions, EMOModel
+from emo.models.pretrained import load_part, load_weights
+from emo.pipeline import EMOPipeline
+from emo.training.loss import diffusion_loss, drop
+
+SAMPLE_FRAMES = 50
+
+
+class DiffusionTask:
+    """Clips are encoded once by the frozen autoencoder and audio encoder, then held in memory."""
+
+    def __init__(self, config: Config):
+        self.config = config
+        device = Accelerator().device
+        self.vae = load_frozen(config.autoencoder, "autoencoder").to(device)
+        self.audio_encoder = load_frozen(config.audio_encoder, "audio_encoder").to(device)
+        self.scheduler = DDIMScheduler(**vars(config.scheduler))
+        self.model = EMOModel(**config.model)
+        if config.start_from:
+            load_weights(self.model, Path(config.start_from), config.new)
+        self.load_clips(device)
+
+    def load_clips(self, device: torch.device) -> None:
+        """Encodes what the cache lacks; each clip's chance is its folder's share, spread by person."""
+        config = self.config
+        cache = Path(config.data.cache or Path(config.output).parent / "cache")
+        cache = cache / fingerprint(self.vae, self.audio_encoder)
+        cache.mkdir(parents=True, exist_ok=True)
+        self.clips, self.chances, self.paths = [], np.zeros(0), []
+        for folder, share in config.data.clips.items():
+            paths = list_clips([folder], config.data.hold_out)
+            weights = share * person_weights([load_clip(p).info.person for p in paths])
+            self.clips += [encoded(p, self.vae, self.audio_encoder, cache, device) for p in paths]
+            self.chances, self.paths = np.concatenate([self.chances, weights]), self.paths + paths
+        self.chances /= self.chances.sum()
+
+    def batch(self, rng: np.random.Generator, device: torch.device) -> Batch:
+        data, model = self.config.data, self.model.config
+        batch = draw_batch(
+            self.clips,
+            self.chances,
+            rng,
+            self.config.batch_size,
+            num_frames=data.num_frames,
+            contiguous=data.contiguous,
+            motion_frames=model.num_motion_frames if model.temporal else 0,
+            margin=model.audio_margin,
+        )
+        return Batch(*(value.to(device) for value in vars(batch).values()))
+
+    def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
+        given = Conditions(batch.reference, batch.audio, batch.motion, batch.face_region, batch.head_speed)
+        given = drop(given, self.config.loss, generator)
+        return diffusion_loss(model, self.scheduler, batch, given, self.config.loss, generator)
+
+    def pipeline(self, model: EMOModel) -> EMOPipeline:
+        return EMOPipeline(model, self.vae, self.audio_encoder, self.scheduler)
+
+    def sample(self, model: nn.Module, path: Path) -> None:
+        """A video of the first clips: the first frame made to talk, beside the truth."""
+        pipeline = self.pipeline(model)
+        pipeline.set_progress_bar_config(disable=True)
+        for clip_path in self.paths[:: max(1, len(self.paths) // 3)][:3]:
+            truth = list(read_clip_frames(clip_path))[:SAMPLE_FRAMES]
+            wave = load_clip(clip_path).wave[: int(len(truth) / FPS * SAMPLE_RATE)]
+            frames = pipeline(truth[0], wave, fps=FPS, generator=torch.Generator().manual_seed(0)).frames
+            with VideoWriter(Path(f"{path}_{clip_path.stem}.mp4"), FPS, overwrite=True) as video:
+                for made, true in zip(frames, truth, strict=True):
+                    video.write(np.concatenate([truth[0], made, true], axis=1))
+
+    def save(self, model: nn.Module, folder: Path) -> None:
+        """The whole pipeline: what emo-infer --model takes, and the next stage's start_from (its model/)."""
+        self.pipeline(model).save_pretrained(folder)
+
+
+def load_frozen(folder: str | None, name: str) -> nn.Module:
+    """A frozen part. Raises InputError when the settings do not name its folder."""
+    if folder is None or not Path(folder).is_dir():
+        raise InputError(f"{name}={folder}: give the folder of a trained one")
+    return load_part(Path(folder)).requires_grad_(False)

@@ -1,0 +1,95 @@
+"""The training of the networks that find faces and their landmarks."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
+
+from emo.config import Config
+from emo.data.faces import FaceBatch, load_faces, sample_batch
+from emo.face.network import FaceNet
+
+GEOMETRY_WEIGHT, POINTS_WEIGHT, IS_FACE_WEIGHT = 0.5, 10.0, 0.5
+
+
+class FaceTask:
+    """Labelled faces of pictures and videos on made-up canvases."""
+
+    def __init__(self, config: Config):
+        self.config = config
+        self.faces = load_faces(config.data.pictures, config.data.labels, config.data.hold_out)
+        self.model = FaceNet()
+
+    def batch(self, rng: np.random.Generator, device: torch.device) -> dict[str, Tensor]:
+        """A FaceBatch as tensors, its pictures (N 3 H W) in [-1, 1]."""
+        return tensors(sample_batch(self.faces, self.config.batch_size, rng), device)
+
+    def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+        """What finder and landmarker get wrong."""
+        logits, geometry, points, is_face = model(batch["canvases"], batch["crops"])
+        near, real = batch["near"], batch["is_face"]
+        way = mean_over(near, (geometry - batch["geometry"]).abs().sum(1))
+        off = mean_over(real, wing(points - batch["points"]).mean((1, 2)))
+        doubt = binary_cross_entropy_with_logits(is_face, real.float())
+        return (
+            focal_loss(logits, batch["heat"])
+            + GEOMETRY_WEIGHT * way
+            + POINTS_WEIGHT * off
+            + IS_FACE_WEIGHT * doubt
+        )
+
+    def sample(self, model: nn.Module, path: Path) -> None:
+        """A PNG: crops with the points that were found; prints their mean error in per cent of the crop."""
+        batch = self.batch(np.random.default_rng(0), next(model.parameters()).device)
+        _, _, points, _ = model(batch["canvases"], batch["crops"])
+        real = batch["is_face"]
+        error = (points - batch["points"]).norm(dim=-1)[real].mean().item()
+        print(f"landmarks off by {100 * error:.2f} % of the crop")
+        crops = ((batch["crops"][real].permute(0, 2, 3, 1) + 1) * 127.5).byte().cpu().numpy()
+        sheet = [dotted(crop, where) for crop, where in zip(crops, points[real].cpu().numpy(), strict=True)]
+        Image.fromarray(np.concatenate(sheet[:8], axis=1)).save(path.with_suffix(".png"))
+
+    def save(self, model: nn.Module, folder: Path) -> None:
+        """face.safetensors."""
+        folder.mkdir(parents=True, exist_ok=True)
+        model.save(folder / "face.safetensors")
+
+
+def tensors(batch: FaceBatch, device: torch.device) -> dict[str, Tensor]:
+    """The fields of a batch as tensors; pictures become (N 3 H W) in [-1, 1]."""
+    found = {name: torch.from_numpy(value).to(device) for name, value in vars(batch).items()}
+    for name in ("canvases", "crops"):
+        found[name] = found[name].permute(0, 3, 1, 2).float() / 127.5 - 1
+    return found
+
+
+def focal_loss(logits: Tensor, heat: Tensor) -> Tensor:
+    """CenterNet, eq. 1, per face: cells with heat 1 are centres, the cells around count less as misses."""
+    share = logits.sigmoid()
+    hits = (heat == 1) * (1 - share) ** 2 * -logsigmoid(logits)
+    misses = (heat < 1) * (1 - heat) ** 4 * share**2 * -logsigmoid(-logits)
+    return (hits.sum() + misses.sum()) / (heat == 1).sum().clamp(min=1)
+
+
+def mean_over(mask: Tensor, values: Tensor) -> Tensor:
+    """The mean where the mask (...) is set, 0 where it is nowhere."""
+    return (values * mask).sum() / mask.sum().clamp(min=1)
+
+
+def wing(error: Tensor, width: float = 0.1, curve: float = 0.02) -> Tensor:
+    """The wing loss (arXiv 1711.06753): small errors still pull."""
+    size = error.abs()
+    step = width - width * np.log(1 + width / curve)
+    return torch.where(size < width, width * torch.log1p(size / curve), size - step)
+
+
+def dotted(crop: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """The crop at twice its size with its points drawn in."""
+    large = cv2.resize(crop, None, fx=2, fy=2)
+    for x, y in points * len(large):
+        cv2.circle(large, (round(float(x)), round(float(y))), 1, (0, 255, 0), -1)
+    return large

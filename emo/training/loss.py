@@ -1,0 +1,86 @@
+"""The diffusion loss of all stages: noise on the latents, the model's prediction, the weighted squared error."""
+
+from dataclasses import replace
+
+import torch
+from diffusers import DDIMScheduler
+from diffusers.training_utils import compute_snr
+from torch import Tensor, nn
+
+from emo.config import LossConfig
+from emo.data.dataset import Batch
+from emo.models.emo import Conditions
+
+
+def rand(generator: torch.Generator, *shape: int) -> Tensor:
+    return torch.rand(shape, generator=generator, device=generator.device)
+
+
+def draw_timesteps(
+    scheduler: DDIMScheduler, count: int, full_rate: float, generator: torch.Generator
+) -> Tensor:
+    """(B,) uniform, but a share `full_rate` at the last: pure noise, where sampling begins."""
+    last = scheduler.config.num_train_timesteps - 1
+    steps = torch.randint(0, last + 1, (count,), generator=generator, device=generator.device)
+    return torch.where(rand(generator, count) < full_rate, last, steps)
+
+
+def drop(conditions: Conditions, config: LossConfig, generator: torch.Generator) -> Conditions:
+    """Each condition of each sample replaced by its null at its rate (classifier-free guidance, 2207.12598)."""
+
+    def kept(value: Tensor, rate: float, null: float) -> Tensor:
+        keep = rand(generator, len(value)) >= rate
+        return torch.where(keep.view(-1, *[1] * (value.ndim - 1)), value, null)
+
+    return replace(
+        conditions,
+        reference=kept(conditions.reference, config.drop_reference, 0.0),
+        audio=kept(conditions.audio, config.drop_audio, 0.0),
+        motion=kept(conditions.motion, config.drop_motion, 0.0),
+        face_region=kept(conditions.face_region, config.drop_face_region, 1.0),
+        head_speed=kept(conditions.head_speed, config.drop_head_speed, torch.nan),
+    )
+
+
+def mouth_map(lips: Tensor, size: int) -> Tensor:
+    """lips (B F 3), centre and width in the unit square -> (B F 1 size size), 1 at the mouth, falling off."""
+    axis = (torch.arange(size, device=lips.device) + 0.5) / size
+    x, y, width = lips[..., None, None].unbind(2)  # each (B F 1 1)
+    distance = ((axis - x) ** 2 + (axis[:, None] - y - 0.2 * width) ** 2) / (0.6 * width) ** 2
+    return torch.exp(-0.5 * distance)[:, :, None]
+
+
+def step_weights(scheduler: DDIMScheduler, timesteps: Tensor, gamma: float | None) -> Tensor:
+    """(B,) min-SNR weights (arXiv 2303.09556) in the scheduler's kind of prediction; ones without gamma."""
+    if gamma is None:
+        return torch.ones(len(timesteps), device=timesteps.device)
+    snr = compute_snr(scheduler, timesteps)
+    capped = snr.clamp(max=gamma)
+    kind = scheduler.config.prediction_type
+    return {"epsilon": capped / snr, "v_prediction": capped / (snr + 1), "sample": capped}[kind]
+
+
+def diffusion_loss(
+    model: nn.Module,
+    scheduler: DDIMScheduler,
+    batch: Batch,
+    conditions: Conditions,
+    config: LossConfig,
+    generator: torch.Generator,
+) -> Tensor:
+    """A scalar. conditions: those of the batch, perhaps with some dropped."""
+    core = getattr(model, "module", model)
+    target = core.to_diffused(batch.latents, conditions.reference)
+    noise = torch.randn(target.shape, generator=generator, device=target.device)
+    if config.noise_offset:
+        noise = noise + config.noise_offset * torch.randn(
+            (*target.shape[:1], 1, *target.shape[2:3], 1, 1), generator=generator, device=target.device
+        )
+    timesteps = draw_timesteps(scheduler, len(target), config.full_noise_rate, generator)
+    prediction = model(scheduler.add_noise(target, noise, timesteps), timesteps, conditions).float()
+    kind = scheduler.config.prediction_type
+    goal = {"epsilon": noise, "sample": target}.get(kind)
+    goal = scheduler.get_velocity(target, noise, timesteps) if goal is None else goal
+    weight = step_weights(scheduler, timesteps, config.min_snr_gamma)[:, None, None, None, None]
+    weight = weight * (1 + (config.mouth_weight - 1) * mouth_map(batch.lips, target.shape[-1]))
+    return ((prediction - goal) ** 2 * weight).mean()

@@ -1,0 +1,101 @@
+"""The small ear's training: the sound around a frame in, the shape of the mouth in that frame out.
+
+Only the encoder is kept; its features are what the diffusion model's audio attention sees.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from emo.config import Config
+from emo.data.clip import FPS, SAMPLE_RATE, Clip, list_clips, load_clip
+from emo.data.sound import augment_sound, change_speed
+from emo.data.weights import person_weights
+from emo.models.audio import MelEncoder
+
+LIPS = slice(48, 68)  # of the 68 points
+SCALE = 40.0  # sides of the crop -> about unit deviation
+CONTEXT_SECONDS = 0.4  # sound on each side of a sample
+
+
+class MouthReader(nn.Module):
+    """An encoder and the head that reads the lips' 20 points, relative to their mean, from its features."""
+
+    def __init__(self, encoder: MelEncoder):
+        super().__init__()
+        steps, dim = encoder.feature_shape
+        self.encoder = encoder
+        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(steps * dim, 256), nn.SiLU(), nn.Linear(256, 40))
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """(N n_mels columns) -> (N 40)."""
+        return self.head(self.encoder.embed(mel).flatten(1))
+
+
+class MouthTask:
+    """A sample is `num_frames` frames in a row of one clip, its sound changed at random."""
+
+    def __init__(self, config: Config):
+        self.config = config
+        encoder = (
+            MelEncoder.from_pretrained(config.start_from) if config.start_from else MelEncoder(**config.model)
+        )
+        self.model = MouthReader(encoder)
+        self.clips, self.chances = load_clips(config)
+
+    def targets(self, clip: Clip, first: int) -> np.ndarray:
+        """(F 40) lips of the frames, relative to the clip's mean."""
+        lips = clip.landmarks[:, LIPS] - clip.landmarks[:, LIPS].mean(0)
+        return SCALE * lips[first : first + self.config.data.num_frames].reshape(-1, 40)
+
+    def mel(self, clip: Clip, first: int, rng: np.random.Generator | None) -> Tensor:
+        """(F n_mels columns) of the frames' sound, changed when a rng is given."""
+        count = self.config.data.num_frames
+        begin = max(0, int((first / FPS - CONTEXT_SECONDS) * SAMPLE_RATE))
+        end = int(((first + count) / FPS + CONTEXT_SECONDS) * SAMPLE_RATE)
+        wave, start, fps = clip.wave[begin:end], begin / SAMPLE_RATE, FPS
+        if rng is not None:
+            speed = float(np.exp(rng.uniform(-0.18, 0.18)))
+            wave, start, fps = augment_sound(change_speed(wave, speed), rng), start / speed, FPS * speed
+        return self.model.encoder.log_mel(torch.from_numpy(wave)[None], first, count, fps, start)[0]
+
+    def draw(self, rng: np.random.Generator, change: bool) -> tuple[Tensor, Tensor]:
+        """mels (N n_mels columns) and lips (N 40), N = batch_size * num_frames."""
+        mels, lips = [], []
+        for i in rng.choice(len(self.clips), self.config.batch_size, p=self.chances):
+            clip = self.clips[i]
+            first = int(rng.integers(clip.info.num_frames - self.config.data.num_frames + 1))
+            mels.append(self.mel(clip, first, rng if change else None))
+            lips.append(torch.from_numpy(self.targets(clip, first)))
+        return torch.cat(mels), torch.cat(lips)
+
+    def batch(self, rng: np.random.Generator, device: torch.device) -> tuple[Tensor, Tensor]:
+        mels, lips = self.draw(rng, change=True)
+        return mels.to(device), lips.to(device)
+
+    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor], generator: torch.Generator) -> Tensor:
+        mels, lips = batch
+        return (model(mels).float() - lips).square().mean()
+
+    def sample(self, model: nn.Module, path: Path) -> None:
+        """A CSV of the lower lip's height, read and true, on unchanged sound; prints their correlation."""
+        mels, lips = self.draw(np.random.default_rng(0), change=False)
+        pair = torch.stack([model(mels)[:, 37], lips[:, 37]])  # point 66, the lower inner lip: y
+        print(f"lower lip r {torch.corrcoef(pair)[0, 1]:.3f}")
+        np.savetxt(path.with_suffix(".csv"), pair.T.numpy(), header="read,true", delimiter=",", comments="")
+
+    def save(self, model: nn.Module, folder: Path) -> None:
+        model.encoder.save_pretrained(folder)
+
+
+def load_clips(config: Config) -> tuple[list[Clip], np.ndarray]:
+    """All clips of at least `num_frames`, and the chance of each: its folder's share, spread evenly."""
+    clips, chances = [], []
+    for folder, share in config.data.clips.items():
+        found = [load_clip(p) for p in list_clips([folder], config.data.hold_out)]
+        found = [c for c in found if c.info.num_frames >= config.data.num_frames]
+        weights = person_weights([c.info.person for c in found])
+        clips, chances = clips + found, [*chances, *(share * weights)]
+    return clips, np.array(chances) / sum(chances)

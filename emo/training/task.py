@@ -1,0 +1,46 @@
+"""What a task gives the trainer: a model, samples, a loss, a look at the result, and its files."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from emo.config import Config
+from emo.errors import InputError
+
+
+class Task(Protocol):
+    """One of autoencoder, mouth, face, diffusion; constructed from a Config."""
+
+    model: nn.Module  # all that is trained
+
+    def batch(self, rng: np.random.Generator, device: torch.device) -> Any:
+        """One batch; the same rng gives the same batch."""
+
+    def loss(self, model: nn.Module, batch: Any, generator: torch.Generator) -> Tensor:
+        """A scalar."""
+
+    def sample(self, model: nn.Module, path: Path) -> None:
+        """Writes something to look at: path + a suffix of the task's own."""
+
+    def save(self, model: nn.Module, folder: Path) -> None:
+        """Writes the trained model in the layout of `save_pretrained`."""
+
+
+TASKS = {
+    "autoencoder": ("emo.training.autoencoder", "AutoencoderTask"),
+    "mouth": ("emo.training.mouth", "MouthTask"),
+    "face": ("emo.training.face", "FaceTask"),
+    "diffusion": ("emo.training.diffusion", "DiffusionTask"),
+}
+
+
+def make_task(config: Config) -> Task:
+    """The task that `config.task` names. Raises InputError for an unknown one."""
+    if config.task not in TASKS:
+        raise InputError(f"task {config.task!r} is none of {', '.join(TASKS)}")
+    module, name = TASKS[config.task]
+    return getattr(import_module(module), name)(config)

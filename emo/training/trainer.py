@@ -1,0 +1,149 @@
+"""One trainer for every task and stage: run the same command again and it goes on where it stopped.
+
+A run's folder holds config.yaml, log.jsonl, checkpoints/, samples/ and, at the end, model/ (`save_pretrained`).
+"""
+
+import json
+import math
+import time
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from diffusers.training_utils import EMAModel
+from torch import nn
+
+from emo.config import Config, load_config, save_config
+from emo.errors import InputError
+from emo.training.state import resume_state, save_state
+from emo.training.task import Task, make_task
+
+
+def freeze(model: nn.Module, trainable: list[str]) -> list[nn.Parameter]:
+    """Leaves gradients to the parameters whose names match a pattern, and returns them.
+
+    Raises InputError for a pattern that matches nothing.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    for pattern in trainable:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise InputError(f"trainable: {pattern!r} matches no parameter; names look like {names[0]!r}")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(any(fnmatchcase(name, pattern) for pattern in trainable))
+    return [p for p in model.parameters() if p.requires_grad]
+
+
+def learning_rate(config: Config, step: int) -> float:
+    """Linear warm-up, then a cosine down to `final_learning_rate` of the full rate."""
+    warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    cosine = 0.5 * (1 + math.cos(math.pi * step / config.steps))
+    return (
+        config.learning_rate * warm * (config.final_learning_rate + (1 - config.final_learning_rate) * cosine)
+    )
+
+
+def randomness(config: Config, step: int, rank: int, device: torch.device):
+    """All chance of one step on one process: a numpy Generator for samples, a torch one for noise."""
+    rng = np.random.default_rng([config.seed, step, rank])
+    generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
+    return rng, generator
+
+
+@contextmanager
+def averaged(ema: EMAModel, model: nn.Module):
+    """The model with its averaged weights, for a look or for good."""
+    ema.store(model.parameters())
+    ema.copy_to(model.parameters())
+    yield model
+    ema.restore(model.parameters())
+
+
+def train(config: Config) -> Path:
+    """Trains until `config.steps` and returns the folder of the averaged model.
+
+    Raises InputError when the run's folder belongs to other settings.
+    """
+    run = Path(config.output)
+    accelerator = Accelerator(
+        cpu=config.device == "cpu",
+        mixed_precision=config.mixed_precision,
+        step_scheduler_with_optimizer=False,
+    )
+    torch.manual_seed(config.seed)
+    task = make_task(config)
+    parameters = freeze(task.model, config.trainable)
+    claim(run, config)
+
+    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+    model, optimizer = accelerator.prepare(task.model, optimizer)
+    ema = EMAModel(
+        task.model.parameters(), decay=config.ema_decay, use_ema_warmup=True, power=0.75, foreach=True
+    )
+    ema.to(accelerator.device)
+    accelerator.register_for_checkpointing(ema)
+    first = resume_state(accelerator, run)
+
+    losses, since = [], time.perf_counter()
+    for step in range(first, config.steps):
+        rng, generator = randomness(config, step, accelerator.process_index, accelerator.device)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(config, step)
+        model.train()
+        batch = task.batch(rng, accelerator.device)
+        with accelerator.autocast():
+            loss = task.loss(model, batch, generator)
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(parameters, config.clip_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        ema.step(task.model.parameters())
+        losses.append(loss.item())
+
+        done = step + 1
+        if accelerator.is_main_process and done % config.log_steps == 0:
+            seconds = (time.perf_counter() - since) / len(losses)
+            log(
+                run,
+                step=done,
+                loss=float(np.mean(losses)),
+                lr=learning_rate(config, step),
+                seconds_per_step=seconds,
+            )
+            losses, since = [], time.perf_counter()
+        if accelerator.is_main_process and done % config.sample_steps == 0:
+            look(task, ema, run / "samples" / f"step_{done:08d}")
+        if done % config.checkpoint_steps == 0 or done == config.steps:
+            save_state(accelerator, run, done)
+
+    with averaged(ema, task.model.eval()) as best:
+        task.save(best, run / "model")
+    return run / "model"
+
+
+def look(task: Task, ema: EMAModel, path: Path) -> None:
+    """A sample of the averaged model."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with averaged(ema, task.model.eval()) as model, torch.no_grad():
+        task.sample(model, path)
+
+
+def claim(run: Path, config: Config) -> None:
+    """Makes the run's folder, or checks that it is this run's: only its length may differ."""
+    run.mkdir(parents=True, exist_ok=True)
+    path = run / "config.yaml"
+    if path.exists():
+        before = load_config(path)
+        before.steps = config.steps
+        if before != config:
+            raise InputError(f"{run} holds a run with other settings: give another `output=` or delete it")
+    save_config(config, path)
+
+
+def log(run: Path, **row: float) -> None:
+    """One line of log.jsonl, also on the screen."""
+    with (run / "log.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    print("  ".join(f"{k} {v:.6g}" for k, v in row.items()), flush=True)

@@ -1,0 +1,65 @@
+"""The package as a newcomer meets it: its two README commands, what is installed, the sample media."""
+
+import re
+import wave as riff
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import emo
+from emo.data.sample_face import paint
+from emo.data.sample_song import SAMPLE_RATE_HZ, sing
+
+ROOT = Path(__file__).parents[1]
+
+
+def readme_commands() -> list[str]:
+    """The lines of README.md that set up an environment."""
+    return re.findall(r"^python3 -m venv .*$", (ROOT / "README.md").read_text(), re.MULTILINE)
+
+
+def test_readme_has_two_commands_that_hold_torch():
+    infer, test = readme_commands()
+    assert infer.endswith("emo-infer datasets/samples/portrait.png datasets/samples/song.wav")
+    assert re.search(r"pytest( -\S+( \d+)?)*$", test)  # last, so that CI ends in its summary
+    for command in (infer, test):
+        assert command.count("pip install") == 1 and "torch==" in command  # one resolve: torch cannot move
+    assert len(set(re.findall(r"torch==\S+", infer + " " + test))) == 1
+
+
+def test_ci_runs_the_readme_test_command():
+    script = ROOT / ".ci" / "run"
+    assert script.read_text().splitlines()[-1] == readme_commands()[1]
+    assert script.stat().st_mode & 0o111
+
+
+def test_lazy_names_resolve():
+    assert emo.InputError.__module__ == "emo.errors"
+    assert re.fullmatch(r"\d+\.\d+\.\d+", emo.__version__)
+
+
+def test_weights_are_not_ignored():
+    """The wheel leaves out what git ignores: no pattern may catch the shipped checkpoint."""
+    patterns = (ROOT / ".gitignore").read_text().split()
+    assert not [line for line in patterns if "safetensors" in line or "weights" in line or line == "*.json"]
+
+
+def test_sample_song_is_what_its_script_makes(samples):
+    with riff.open(str(samples / "song.wav")) as file:
+        assert (file.getnchannels(), file.getframerate()) == (1, SAMPLE_RATE_HZ)
+        stored = np.frombuffer(file.readframes(file.getnframes()), "<i2") / 32767
+    made = sing()
+    assert 6 <= len(stored) / SAMPLE_RATE_HZ <= 8 and made.shape == stored.shape
+    assert np.abs(made - stored).max() < 1e-3
+
+
+def test_sample_portrait_is_what_its_script_makes(samples):
+    stored, made = np.array(Image.open(samples / "portrait.png"), np.int16), paint()
+    assert stored.shape == made.shape == (512, 512, 3)
+    assert np.abs(stored - made).mean() < 1  # drawing may differ by a grey level between versions of OpenCV
+
+
+def test_samples_are_small(samples):
+    for name in ("portrait.png", "song.wav"):
+        assert (samples / name).stat().st_size < 700_000
