@@ -53,6 +53,14 @@ class LossConfig:
 
 
 @dataclass
+class SamplingConfig:
+    """What the saved pipeline does unless a call asks otherwise."""
+
+    num_inference_steps: int = 40
+    guidance_scale: float = 3.5
+
+
+@dataclass
 class Config:
     task: str = "diffusion"  # autoencoder, mouth, face or diffusion
     output: str = "runs/default"
@@ -75,10 +83,12 @@ class Config:
     new: list[str] = field(default_factory=list)  # patterns of the names that `start_from` lacks
     autoencoder: str | None = None  # folder, frozen
     audio_encoder: str | None = None  # folder, frozen
+    saved_dtype: str = "float32"  # of the pipeline's weights on disk
     model: dict[str, Any] = field(default_factory=dict)  # arguments of the model's class
     data: DataConfig = field(default_factory=DataConfig)
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
 
 def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:

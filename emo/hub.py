@@ -21,9 +21,7 @@ def resolve(model: str) -> Path:
     if (folder / "model_index.json").is_file():
         return folder
     if folder.exists() or model.count("/") != 1 or model.startswith((".", "/")):
-        raise InputError(
-            f"--model {model} is no model: give a folder with model_index.json, a Hub id, or mini"
-        )
+        raise InputError(f"--model {model} is no model: give a folder with model_index.json, a Hub id, or mini")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -40,6 +38,18 @@ def best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def trained_parts(folder: Path) -> list[str]:
+    """Names of the components with weights. Raises InputError when model_index.json is no EMO pipeline's."""
+    path = folder / "model_index.json"
+    try:
+        index = json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path} is no JSON ({error}): get the model again") from error
+    if not isinstance(index, dict) or index.get("_class_name") != EMOPipeline.__name__:
+        raise InputError(f"{path} names no {EMOPipeline.__name__}: get the model again")
+    return [name for name, value in index.items() if isinstance(value, list) and name != "scheduler"]
+
+
 def load_pipeline(model: str = "mini", device: str | None = None, dtype: str = "float32") -> EMOPipeline:
     """An EMOPipeline on its device. model: see `resolve`; device None: the best there is.
 
@@ -48,16 +58,9 @@ def load_pipeline(model: str = "mini", device: str | None = None, dtype: str = "
     folder, device = resolve(model), device or best_device()
     if device == "cpu" and dtype == "float16":
         raise InputError("--dtype float16 crawls on a CPU: use float32 or bfloat16")
+    loaded = {name: load_part(folder / name, getattr(torch, dtype)) for name in trained_parts(folder)}
     try:
-        index = json.loads((folder / "model_index.json").read_text())
-        parts = [name for name, value in index.items() if isinstance(value, list) and name != "scheduler"]
-    except ValueError as error:
-        raise InputError(
-            f"{folder / 'model_index.json'} is no JSON ({error}): get the model again"
-        ) from error
-    loaded = {name: load_part(folder / name) for name in parts}
-    try:
-        return EMOPipeline.from_pretrained(folder, **loaded).to(device, getattr(torch, dtype))
+        return EMOPipeline.from_pretrained(folder, **loaded).to(device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"--device {device} can't be used: {str(error).splitlines()[0]}") from error
     except (TypeError, ValueError, OSError) as error:

@@ -6,7 +6,7 @@ C h w latents, S samples.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from emo.errors import InputError
 from emo.face.locate import Located, locate
 from emo.face.region import Paster, crop, locator_mask
 from emo.models.audio import AudioEncoder
+from emo.models.autoencoder import Autoencoder  # noqa: F401  from_pretrained finds only classes that are imported
 from emo.models.emo import Conditions, EMOModel
 from emo.models.latents import decode_latents, encode_images, to_images, to_model
 
@@ -89,9 +90,7 @@ class EMOPipeline(DiffusionPipeline):
     ):
         super().__init__()
         self.register_modules(model=model, vae=vae, audio_encoder=audio_encoder, scheduler=scheduler)
-        self.register_to_config(
-            size=size, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale
-        )
+        self.register_to_config(size=size, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale)
 
     def __call__(self, portrait: Image.Image | np.ndarray, wave: np.ndarray, **options) -> EMOPipelineOutput:
         """portrait and wave (S,) at 16 kHz -> all frames, round(seconds * fps). Options and errors: see `stream`."""
@@ -188,7 +187,8 @@ class EMOPipeline(DiffusionPipeline):
             wave = torch.from_numpy(sound.wave)[None].to(latents.device)
             start_seconds = sound.first_sample / sound.sample_rate
             audio = encoder(wave, first - margin, count + 2 * margin, fps, start_seconds).to(latents)
-            speed = torch.full((1, count + 2 * config.speed_margin), head_speed or torch.nan).to(latents)
+            known_speed = torch.nan if head_speed is None else head_speed
+            speed = torch.full((1, count + 2 * config.speed_margin), known_speed).to(latents)
             conditions = Conditions(latents, audio, motion, face_region, speed)
             shape = torch.Size((1, count, *latents.shape[1:]))
             window = self._denoise(conditions, shape, portrait, steps, guidance_scale, generator)
@@ -214,11 +214,8 @@ class EMOPipeline(DiffusionPipeline):
         """Noise -> latents (1 F C h w) of one window."""
         reference = conditions.reference
         seen = [self.model.look(conditions, shape, portrait)]
-        if guidance_scale != 1:
-            deaf = Conditions(
-                reference, None, conditions.motion, conditions.face_region, conditions.head_speed
-            )
-            seen.append(self.model.look(deaf, shape, portrait))
+        if guidance_scale != 1:  # beside it, the same without sound
+            seen.append(replace(seen[0], audio=self.model.audio_projection(torch.zeros_like(conditions.audio))))
         self.scheduler.set_timesteps(steps, device=reference.device)
         sample = randn_tensor(shape, generator=generator, device=reference.device, dtype=reference.dtype)
         sample = sample * self.scheduler.init_noise_sigma

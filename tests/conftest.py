@@ -89,3 +89,139 @@ def clip_path(wave, tmp_path_factory) -> Path:
 def samples() -> Path:
     """The folder of the sample portrait and song that the project made itself."""
     return Path(__file__).parents[1] / "datasets" / "samples"
+
+
+@pytest.fixture(scope="session")
+def draw():
+    """draw(opening, size) -> (size size 3) uint8, the drawn face; see `draw_face`."""
+    return draw_face
+
+
+def ring(center: tuple[float, float], radii: tuple[float, float], count: int) -> np.ndarray:
+    """(count 2) points of an ellipse, from its left end over its top; in and out: 192nds of the picture, 1."""
+    turn = 2 * np.pi * np.arange(count) / count
+    return (np.array(center) - np.stack([np.cos(turn), np.sin(turn)], -1) * radii) / 192
+
+
+def make_mesh(opening: float = 0.0) -> np.ndarray:
+    """(468 2) in the unit square: MediaPipe's points where `draw_face` draws what they name, the rest on the skin."""
+    from emo.data.animate import EYES, INNER_LIPS, OUTER_LIPS, OVAL
+
+    skin = ring((96, 100), (46, 62), 468)
+    mesh = skin[np.random.default_rng(0).permutation(468)]
+    mesh[OVAL] = np.roll(ring((96, 100), (50, 70), 36), -9, axis=0)
+    mesh[EYES[:16]], mesh[EYES[16:]] = ring((76, 83), (10, -5), 16), ring((116, 83), (-10, -5), 16)
+    mesh[OUTER_LIPS] = ring((96, 137), (18, 3 + 8 * opening), 20)
+    mesh[INNER_LIPS] = ring((96, 137), (14, 0.2 + 8 * opening), 20)
+    brow = np.stack([np.linspace(64, 88, 5), np.full(5, 66)], -1) / 192
+    mesh[[70, 63, 105, 66, 107]], mesh[[336, 296, 334, 293, 300]] = brow, brow + [40 / 192, 0]
+    mesh[[168, 6, 197, 195, 5, 4]] = np.stack([np.full(6, 96), np.linspace(82, 108, 6)], -1) / 192
+    mesh[[98, 97, 2, 326, 327]] = np.stack([np.linspace(88, 104, 5), np.full(5, 116)], -1) / 192
+    return mesh
+
+
+@pytest.fixture(scope="session")
+def mesh_of():
+    """mesh_of(opening) -> (468 2), MediaPipe's mesh of the drawn face; see `make_mesh`."""
+    return make_mesh
+
+
+@pytest.fixture(scope="session")
+def openings() -> np.ndarray:
+    """(50,) how far the mouth is open in each frame of a video of `wave`, 0 to 1."""
+    return (np.arange(2 * FPS) / FPS % 0.5 < 0.3).astype(float)
+
+
+TINY = dict(
+    latent_channels=4,
+    block_out_channels=[8, 16],
+    layers_per_block=1,
+    num_attention_heads=2,
+    norm_num_groups=4,
+    audio_layers=13,
+    audio_feature_dim=16,
+    audio_tokens=2,
+    audio_token_dim=16,
+    audio_hidden_dim=16,
+    audio_margin=0,
+    num_frames=6,
+    num_motion_frames=2,
+    max_frames=8,
+    speed_token_dim=8,
+    residual_scale=2.0,
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> dict:
+    """Arguments of the tiny EMOModel."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def make_pipeline():
+    """make_pipeline(audio_margin=2, ...) -> an EMOPipeline, its model with random weights, 64 pixels, 2 steps."""
+    import torch
+    from diffusers import DDIMScheduler
+
+    from emo import Autoencoder, EMOModel, EMOPipeline, MelEncoder
+    from emo.config import SchedulerConfig
+    from emo.models.latents import to_model
+
+    def make(**changes) -> EMOPipeline:
+        torch.manual_seed(0)
+        model = EMOModel(**TINY | changes)
+        with torch.no_grad():
+            for parameter in model.parameters():  # some start at zero
+                parameter.add_(0.05 * torch.randn_like(parameter))
+        vae = Autoencoder(latent_channels=4, widths=(8, 8, 8))
+        vae.fit_patches(to_model(np.stack([draw_face(opening, 64) for opening in (0, 0.5, 1)])))
+        scheduler = DDIMScheduler(**vars(SchedulerConfig(prediction_type="sample")))
+        ear = MelEncoder(dim=16, widths=(16, 16))
+        parts = [part.eval() for part in (model, vae, ear)]
+        pipeline = EMOPipeline(*parts, scheduler, size=64, num_inference_steps=2, guidance_scale=1.0)
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_pipeline(make_pipeline):
+    """A pipeline that says nothing sensible, but fast. Leave it as it is."""
+    return make_pipeline()
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder(tiny_pipeline, tmp_path_factory) -> Path:
+    """`tiny_pipeline` as `save_pretrained` leaves it."""
+    folder = tmp_path_factory.mktemp("model")
+    tiny_pipeline.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_clip(wave):
+    """make_clip(name, person, openings, size) -> a Clip of the drawn face and its frames."""
+    from emo.data.clip import Clip, ClipInfo
+    from emo.data.prepare import IBUG
+
+    def make(name: str, person: str, openings: np.ndarray, size: int = 64) -> tuple[Clip, list[np.ndarray]]:
+        meshes = np.stack([make_mesh(opening) for opening in openings]).astype(np.float32)
+        heard = wave[: len(openings) * SAMPLE_RATE // FPS]
+        speed = np.linspace(0, 1, len(openings), dtype=np.float32)
+        info = ClipInfo(name, person, "drawn", "none", len(openings))
+        return Clip(info, heard, meshes[:, IBUG], speed, meshes), [draw_face(opening, size) for opening in openings]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def clips_folder(make_clip, openings, tmp_path_factory) -> Path:
+    """Prepared clips of 16 frames: a0 and a1 of anna, b0 of bert."""
+    from emo.data.clip import save_clip
+
+    folder = tmp_path_factory.mktemp("clips")
+    for name, person, opened in [("a0", "anna", 1.0), ("a1", "anna", 0.7), ("b0", "bert", 0.5)]:
+        save_clip(folder, *make_clip(name, person, opened * openings[:16]))
+    return folder

@@ -16,10 +16,13 @@ def face(text: str) -> tuple[float, float, float, float] | str:
     """x0,y0,x1,y1 or full."""
     if text == "full":
         return text
-    numbers = tuple(float(part) for part in text.split(","))
-    if len(numbers) != 4:
-        raise ValueError
-    return numbers
+    try:
+        x0, y0, x1, y1 = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither x0,y0,x1,y1 nor full") from error
+    if not (-1e6 < x0 < x1 < 1e6 and -1e6 < y0 < y1 < 1e6):
+        raise argparse.ArgumentTypeError(f"{text} is no box: x1 must lie right of x0 and y1 under y0")
+    return x0, y0, x1, y1
 
 
 def number(low: float, high: float):
@@ -43,6 +46,14 @@ def whole(low: int, high: int):
     return parse
 
 
+def square(text: str) -> int:
+    """A side of the animated square."""
+    pixels = whole(64, 2048)(text)
+    if pixels % 64:
+        raise argparse.ArgumentTypeError(f"{text} is no multiple of 64")
+    return pixels
+
+
 def parser() -> Parser:
     out = Parser("emo-infer", description="Makes a portrait talk or sing.")
     out.add_argument("portrait", type=Path, help="a picture with a face: PNG, JPEG, WebP, ...")
@@ -62,16 +73,10 @@ def parser() -> Parser:
         help="head speed, rad/s: 0.1 to 1.0 speech, to 1.5 song (default: free)",
     )
     out.add_argument("--seed", type=whole(0, 2**63 - 1), default=0, help="same seed, same frames (default 0)")
-    out.add_argument(
-        "--size", type=whole(64, 2048), help="pixels of the animated square (default: the model's)"
-    )
+    out.add_argument("--size", type=square, help="pixels of the animated square, 64, 128, ... (default: the model's)")
     out.add_argument("--device", help="cpu, cuda, mps, ... (default: the best there is)")
-    out.add_argument(
-        "--dtype", choices=["float32", "bfloat16", "float16"], default="float32", help="(default float32)"
-    )
-    out.add_argument(
-        "--face", type=face, help="x0,y0,x1,y1 in pixels, forehead to chin, or full: don't search"
-    )
+    out.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32", help="(default float32)")
+    out.add_argument("--face", type=face, help="x0,y0,x1,y1 in pixels, forehead to chin, or full: don't search")
     out.add_argument("--crop", action="store_true", help="only the animated square, not the whole picture")
     out.add_argument("--start", type=number(0, 1e6), default=0.0, help="begin here in the sound, seconds")
     out.add_argument("--duration", type=number(0, 1e6), help="use so much of the sound, seconds")
@@ -79,26 +84,26 @@ def parser() -> Parser:
     return out
 
 
-def listen(chunks: Iterable, say) -> Iterator:
+def listen(chunks: Iterable, name: Path) -> Iterator:
     """The chunks as they are; a word at the end if nothing was to be heard."""
     peak = 0.0
     for chunk in chunks:
         peak = max(peak, float(abs(chunk).max(initial=0.0)))
         yield chunk
     if peak < SILENCE:
-        say("warning: the sound is silent, so the mouth stays closed")
+        say(f"warning: {name} is silent, so the mouth stays closed")
 
 
 def sound_seconds(args: argparse.Namespace) -> float:
     """How long the video gets, by the sound's own word. Raises InputError for less than a frame."""
-    from emo.media.audio import probe_audio
+    from emo.media.audio import past_the_end, probe_audio
 
     seconds = probe_audio(args.sound).seconds - args.start
+    if args.start > 0 and seconds <= 0:
+        raise past_the_end(args.sound, args.start)
     seconds = min(seconds, args.duration) if args.duration is not None else seconds
     if round(seconds * args.fps) < 1:
-        raise InputError(
-            f"{args.sound}: {max(0, seconds):g} s of sound make no frame at {args.fps:g} fps; give more"
-        )
+        raise InputError(f"{args.sound}: {max(0, seconds):g} s of sound make no frame at {args.fps:g} fps; give more")
     return seconds
 
 
@@ -115,10 +120,13 @@ def infer(args: argparse.Namespace) -> None:
     writer = VideoWriter(output, args.fps, args.sound, **trim, overwrite=args.overwrite)
 
     import torch
+    from diffusers.utils import logging
 
     from emo.face.locate import locate
     from emo.hub import load_pipeline
 
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     found = locate(image, args.face, str(args.portrait))
     if found.others:
         say(f"{args.portrait} shows {found.others + 1} faces; the largest is used (choose with --face)")
@@ -130,7 +138,7 @@ def infer(args: argparse.Namespace) -> None:
         chunks = stream_audio(args.sound, pipeline.audio_encoder.sample_rate, **trim)
         frames = pipeline.stream(
             image,
-            listen(chunks, tqdm.write),
+            listen(chunks, args.sound),
             fps=args.fps,
             num_inference_steps=args.steps,
             guidance_scale=args.guidance,
@@ -140,18 +148,19 @@ def infer(args: argparse.Namespace) -> None:
             size=args.size,
             generator=torch.Generator().manual_seed(args.seed),
         )
-        began, count = time.perf_counter(), 0
-        for count, frame in enumerate(frames, 1):
+        began = time.perf_counter()
+        for frame in frames:
             writer.write(frame)
             bar.update()
-        spent = time.perf_counter() - began
-    print(
-        f"{output}: {count} frames, {spent / count:.3f} s per frame, real-time factor {spent / count * args.fps:.2f}"
-    )
+        spent, count = time.perf_counter() - began, bar.n
+    print(f"{output}: {count} frames, {spent / count:.3f} s per frame, real-time factor {spent / count * args.fps:.2f}")
 
 
 def say(text: str) -> None:
-    print(f"emo-infer: {text}", file=sys.stderr)
+    """A line above the progress bar."""
+    from tqdm import tqdm
+
+    tqdm.write(f"emo-infer: {text}", file=sys.stderr)
 
 
 def main() -> None:

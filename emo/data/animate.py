@@ -127,9 +127,7 @@ def animate(image: np.ndarray, mesh: np.ndarray, driver: Driver) -> Iterator[tup
     closed = close_mouth(mesh)
     width = np.linalg.norm(mesh[61] - mesh[291]) / np.linalg.norm(driver.neutral[61] - driver.neutral[291])
     height = np.linalg.norm(mesh[10] - mesh[152]) / np.linalg.norm(driver.neutral[10] - driver.neutral[152])
-    tint = (
-        np.clip(skin_tone(image, mesh) / (skin_tone(driver.frames[0], driver.neutral) + 1), 0.4, 1.6) ** 0.7
-    )
+    tint = np.clip(skin_tone(image, mesh) / (skin_tone(driver.frames[0], driver.neutral) + 1), 0.4, 1.6) ** 0.7
     still_eyes = np.zeros((468, 1))
     still_eyes[EYES] = 1  # nothing in the sound tells when to blink
     for moved, frame in zip(driver.meshes, driver.frames, strict=True):

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from emo.data.pictures import read_hold_out
@@ -39,21 +40,6 @@ class Clip:
     head_speed: np.ndarray  # (T,) float32, radians per second
     mesh: np.ndarray  # (T 468 2) float32, MediaPipe's points in the unit square of the crop
 
-    @property
-    def opening(self) -> np.ndarray:
-        """(T,) distance of the inner lips over the height from nose bridge to chin."""
-        return mouth_opening(self.landmarks)
-
-
-def mouth_opening(landmarks: np.ndarray) -> np.ndarray:
-    """landmarks (T 68 2) -> (T,) mean gap of the inner lips over the height from nose bridge to nose base x 2.
-
-    The chin takes no part: it moves with the mouth.
-    """
-    gap = np.linalg.norm(landmarks[:, 61:64] - landmarks[:, [67, 66, 65]], axis=-1).mean(-1)
-    height = 2 * np.linalg.norm(landmarks[:, 27] - landmarks[:, 33], axis=-1)
-    return gap / height
-
 
 def save_clip(folder: Path, clip: Clip, frames: Iterator[np.ndarray]) -> None:
     """Writes the three files; the JSON comes last, so a clip without it is unfinished."""
@@ -66,15 +52,25 @@ def save_clip(folder: Path, clip: Clip, frames: Iterator[np.ndarray]) -> None:
     Path(f"{base}.json").write_text(json.dumps(asdict(clip.info), indent=1))
 
 
+def load_info(path: Path) -> ClipInfo:
+    """path: the clip's JSON file. Raises InputError when it is none."""
+    try:
+        return ClipInfo(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise broken(path, error) from error
+
+
 def load_clip(path: Path) -> Clip:
     """path: the clip's JSON file. Raises InputError when a file of the clip is missing or broken."""
+    info = load_info(path)
     try:
-        info = ClipInfo(**json.loads(path.read_text()))
         return Clip(info, **load_file(path.with_suffix(".safetensors")))
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(
-            f"{path} is no prepared clip ({error}): prepare it again with emo-prepare"
-        ) from error
+    except (OSError, TypeError, SafetensorError) as error:
+        raise broken(path, error) from error
+
+
+def broken(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path} is no prepared clip ({error}): prepare it again with emo-prepare")
 
 
 def read_clip_frames(path: Path) -> Iterator[np.ndarray]:
@@ -85,7 +81,7 @@ def read_clip_frames(path: Path) -> Iterator[np.ndarray]:
 def list_clips(folders: list[str], hold_out: str | None = None) -> list[Path]:
     """The JSON paths of all clips whose person does not stand in the file `hold_out`, sorted by name.
 
-    Raises InputError for a folder without clips.
+    Raises InputError for a folder without clips, or with a broken one.
     """
     paths, people = [], read_hold_out(hold_out)
     for folder in folders:
@@ -93,4 +89,4 @@ def list_clips(folders: list[str], hold_out: str | None = None) -> list[Path]:
         if not found:
             raise InputError(f"{folder} holds no prepared clips: make them with emo-prepare")
         paths += found
-    return [p for p in paths if json.loads(p.read_text())["person"] not in people]
+    return [p for p in paths if load_info(p).person not in people]

@@ -26,9 +26,7 @@ def read_manifest(folder: Path) -> dict[str, dict[str, str]]:
 def origin(path: Path, manifest: dict[str, dict[str, str]]) -> ClipInfo:
     """What the manifest knows of a file; without a speaker it is a person of its own."""
     row = manifest.get(path.name, {})
-    return ClipInfo(
-        path.stem, row.get("speaker", path.stem), row.get("source", path.name), row.get("licence", ""), 0
-    )
+    return ClipInfo(path.stem, row.get("speaker", path.stem), row.get("source", path.name), row.get("licence", ""), 0)
 
 
 def prepare_videos(

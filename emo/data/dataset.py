@@ -1,6 +1,6 @@
 """Prepared clips as the diffusion model reads them: latents and audio features, encoded once and kept.
 
-Shapes: T frames of a clip, B samples, F frames of a sample, M motion frames, m margin of frames, C H W latents,
+Shapes: T frames of a clip, B samples, F frames of a sample, M motion frames, m n margins of frames, C H W latents,
 W D audio features.
 """
 
@@ -39,7 +39,7 @@ class Batch:
     audio: Tensor  # (B F+2m W D)
     lips: Tensor  # (B F 3)
     face_region: Tensor  # (B 1 H W)
-    head_speed: Tensor  # (B F+2m)
+    head_speed: Tensor  # (B F+2n)
 
 
 def fingerprint(*models: torch.nn.Module) -> str:
@@ -52,15 +52,16 @@ def fingerprint(*models: torch.nn.Module) -> str:
 
 
 @torch.no_grad()
-def encode_clip(
-    path: Path, clip: Clip, vae, audio_encoder: AudioEncoder, device: torch.device
-) -> dict[str, Tensor]:
+def encode_clip(path: Path, clip: Clip, vae, audio_encoder: AudioEncoder, device: torch.device) -> dict[str, Tensor]:
     """Latents and audio features of a clip, float16 on the CPU."""
     frames = np.stack(list(read_clip_frames(path)))
     chunks = [to_model(frames[i : i + CHUNK], device) for i in range(0, len(frames), CHUNK)]
     latents = torch.cat([encode_images(vae, chunk).half().cpu() for chunk in chunks])
     wave = torch.from_numpy(clip.wave)[None].to(device)
-    return {"latents": latents, "audio": audio_encoder(wave, 0, len(frames), FPS)[0].half().cpu()}
+    return {
+        "latents": latents.contiguous(),
+        "audio": audio_encoder(wave, 0, len(frames), FPS)[0].half().cpu().contiguous(),
+    }
 
 
 def encoded(path: Path, vae, audio_encoder: AudioEncoder, cache: Path, device: torch.device) -> EncodedClip:
@@ -89,23 +90,23 @@ def draw_sample(
     num_frames: int,
     contiguous: bool,
     motion_frames: int,
-    margin: int,
+    audio_margin: int,
+    speed_margin: int,
 ) -> list[Tensor]:
-    """The fields of a Batch, without B. Frames in a row, or any frames (then without motion frames)."""
+    """The fields of a Batch, without B. Frames in a row, or any frames (then without motion frames and margins)."""
     total = len(clip.latents)
     if contiguous:
         first = int(rng.integers(total - num_frames + 1))
         rows = np.arange(first, first + num_frames)
-        around = np.arange(first - margin, first + num_frames + margin)
     else:
-        rows = around = rng.choice(total, num_frames, replace=False)
+        rows = rng.choice(total, num_frames, replace=False)
     motion = torch.zeros(motion_frames, *clip.latents.shape[1:])
     if contiguous and first >= motion_frames:
         motion = clip.latents[first - motion_frames : first].float()
-    inside = torch.from_numpy((around >= 0) & (around < total))
-    around = around.clip(0, total - 1)
-    audio = clip.audio[around].float() * inside[:, None, None]
-    head_speed = torch.where(inside, clip.head_speed[around], torch.nan)
+    heard, inside = widened(rows, audio_margin, total)
+    audio = clip.audio[heard].float() * inside[:, None, None]
+    turned, inside = widened(rows, speed_margin, total)
+    head_speed = torch.where(inside, clip.head_speed[turned], torch.nan)
     reference = clip.latents[int(rng.integers(total))].float()
     return [
         clip.latents[rows].float(),
@@ -116,6 +117,13 @@ def draw_sample(
         clip.face_region,
         head_speed,
     ]
+
+
+def widened(rows: np.ndarray, margin: int, total: int) -> tuple[np.ndarray, Tensor]:
+    """rows (F,) and `margin` more on each side, held within the clip, and which of them (F+2m,) lie in it."""
+    before, after = rows[0] - np.arange(margin, 0, -1), rows[-1] + np.arange(1, margin + 1)
+    wide = np.concatenate([before, rows, after])
+    return wide.clip(0, total - 1), torch.from_numpy((wide >= 0) & (wide < total))
 
 
 def draw_batch(

@@ -4,6 +4,7 @@ Images are (H W 3) uint8 RGB; landmarks (68 2) float in pixels of the image or i
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,24 +16,26 @@ from emo.data.pictures import SUFFIXES, read_hold_out
 from emo.data.prepare import IBUG
 from emo.data.styles import background, disturb
 from emo.errors import InputError
-from emo.face.network import CELL, CROP_MARGIN, CROP_SIZE, MIRRORED
+from emo.face.network import CELL, CROP_MARGIN, CROP_SIZE, MIRRORED, POINTS
 from emo.face.region import Region, crop, cut, region_of_landmarks, transform
 from emo.media.image import read_image
 from emo.media.video import read_video
 
 CANVAS = 128  # pixels, of the finder's samples
-STORED_SIDE = 256  # pixels of the largest region kept in memory
+STORED_SIDE = 360  # pixels of the largest region kept in memory
 SURROUNDINGS = 2.0  # of a video's frame, in sides of the region: others in the frame have no labels
 FRAMES_PER_CLIP, CLIPS_PER_PERSON = 3, 8
 
 
+Look = Callable[[np.ndarray], np.ndarray]  # crops (N CROP_SIZE CROP_SIZE 3) uint8 -> points (N 68 2) in them
+
+
 @dataclass
 class Face:
-    """A picture and the landmarks of the face in it."""
+    """A picture and the landmarks of the face in it, or None where it shows nobody."""
 
     image: np.ndarray
-    landmarks: np.ndarray
-    still: bool  # a picture, not a frame of a video: nobody else in it
+    landmarks: np.ndarray | None
 
     @property
     def region(self) -> Region:
@@ -76,7 +79,7 @@ def load_faces(folders: list[str], labels: str, hold_out: str | None = None) -> 
 def read_picture(path: Path, label: Path) -> Face | None:
     """The face of a picture, None where no mesh was found."""
     mesh = load_file(label)["landmarks"][0]
-    return stored(read_image(path), mesh[IBUG, :2], True) if np.isfinite(mesh).all() else None
+    return stored(read_image(path), mesh[IBUG, :2], np.inf) if np.isfinite(mesh).all() else None
 
 
 def read_clip(path: Path, label: Path) -> list[Face]:
@@ -85,26 +88,25 @@ def read_clip(path: Path, label: Path) -> list[Face]:
     known = np.flatnonzero(np.isfinite(meshes).all((1, 2)))
     wanted = set(known[:: max(1, len(known) // FRAMES_PER_CLIP)][:FRAMES_PER_CLIP].tolist())
     frames = enumerate(read_video(path))
-    return [stored(frame, meshes[index][IBUG, :2], False) for index, frame in frames if index in wanted]
+    return [stored(frame, meshes[index][IBUG, :2], SURROUNDINGS) for index, frame in frames if index in wanted]
 
 
-def stored(image: np.ndarray, landmarks: np.ndarray, still: bool) -> Face:
-    """A face shrunk to what training needs, and cut out of a video's frame."""
-    region = region_of_landmarks(landmarks)
-    if not still:
-        low = np.clip(np.array(region.center) - SURROUNDINGS / 2 * region.side, 0, None).astype(int)
-        high = (np.array(region.center) + SURROUNDINGS / 2 * region.side).astype(int)
-        image, landmarks = image[low[1] : high[1], low[0] : high[0]], landmarks - low
+def stored(image: np.ndarray, landmarks: np.ndarray, surroundings: float) -> Face:
+    """A face with its surroundings, in sides of the region, shrunk to what training needs."""
+    region, size = region_of_landmarks(landmarks), image.shape[1::-1]
+    reach = surroundings / 2 * region.side
+    low = np.clip(np.array(region.center) - reach, 0, size).astype(int)
+    high = np.clip(np.array(region.center) + reach, 0, size).astype(int)
     scale = min(1.0, STORED_SIDE / region.side)
-    image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return Face(image, landmarks * scale, still)
+    part = image[low[1] : high[1], low[0] : high[0]]
+    part = cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return Face(part, (landmarks - low) * scale)
 
 
-def sample_batch(faces: list[Face], size: int, rng: np.random.Generator) -> FaceBatch:
-    """`size` samples of either network; the same rng gives the same ones."""
+def sample_batch(faces: list[Face], size: int, rng: np.random.Generator, look: Look) -> FaceBatch:
+    """`size` samples of either network; the same rng and the same look give the same ones."""
     canvases = zip(*(finder_sample(faces, rng) for _ in range(size)), strict=True)
-    crops = zip(*(landmarker_sample(faces, rng) for _ in range(size)), strict=True)
-    return FaceBatch(*map(np.stack, canvases), *map(np.stack, crops))
+    return FaceBatch(*map(np.stack, canvases), *landmarker_samples(faces, size, rng, look))
 
 
 def finder_sample(faces: list[Face], rng: np.random.Generator) -> tuple[np.ndarray, ...]:
@@ -160,20 +162,49 @@ def finder_maps(regions: list[Region]) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return heat.astype(np.float32), geometry, near
 
 
-def landmarker_sample(faces: list[Face], rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-    """A crop, its points, and whether it shows a face where one should be."""
-    face = faces[rng.integers(len(faces))]
-    region, kind = face.region, rng.random()
-    if kind < 0.2:
-        return disturb(background_of(faces, CROP_SIZE, rng), rng), np.zeros((68, 2), np.float32), False
-    good = kind > 0.35
-    matrix = around(region, rng) if good else beside(region, rng)
-    square = cut(face.image, matrix, CROP_SIZE)
-    points = transform(cv2.invertAffineTransform(matrix), face.landmarks)
+def landmarker_samples(
+    faces: list[Face], size: int, rng: np.random.Generator, look: Look
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Crops, their points, and whether they show a face where one should be. Those that missed the face go on
+    to where the landmarker itself would look next: what it then takes for a face is what it must learn."""
+    chosen = [faces[i] for i in rng.integers(len(faces), size=size)]
+    kinds = rng.choice(3, size=size, p=[0.55, 0.3, 0.15])  # around the face, beside it, nobody's picture
+    chosen = [Face(background(2 * CROP_SIZE, rng), None) if k == 2 else f for f, k in zip(chosen, kinds, strict=True)]
+    matrices = [around(f.region, rng) if k == 0 else beside(f, rng) for f, k in zip(chosen, kinds, strict=True)]
+    wanderers = [i for i in range(size) if kinds[i] > 0 or rng.random() < 0.2]
+    for _ in range(rng.integers(3)):
+        seen = look(np.stack([cut(chosen[i].image, matrices[i], CROP_SIZE) for i in wanderers]))
+        for i, points in zip(wanderers, seen, strict=True):
+            matrices[i] = next_square(transform(matrices[i], points), matrices[i], chosen[i].image)
+    samples = [landmarker_sample(face, matrix, rng) for face, matrix in zip(chosen, matrices, strict=True)]
+    return tuple(map(np.stack, zip(*samples, strict=True)))
+
+
+def next_square(landmarks: np.ndarray, before: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """(2 3): the square of these landmarks; the one before where they make no sense."""
+    region = region_of_landmarks(landmarks)
+    if 8 < region.side < 2 * max(image.shape):
+        return Region(region.center, region.side * CROP_MARGIN, region.angle_radians).matrix(1)
+    return before
+
+
+def landmarker_sample(face: Face, matrix: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, bool]:
+    """What the square `matrix` (2 3) shows, its points, and whether it is a face."""
+    square, points = cut(face.image, matrix, CROP_SIZE), np.zeros((POINTS, 2))
+    is_face = face.landmarks is not None and fits(matrix, face.region)
+    if is_face:
+        points = transform(cv2.invertAffineTransform(matrix), face.landmarks)
     if rng.random() < 0.5:
         square = np.ascontiguousarray(square[:, ::-1])
         points = (points * [-1, 1] + [1, 0])[MIRRORED]
-    return disturb(square, rng, occlude=good), points.astype(np.float32), good
+    return disturb(square, rng, occlude=is_face), points.astype(np.float32), is_face
+
+
+def fits(matrix: np.ndarray, region: Region) -> bool:
+    """Whether the landmarker's square lies about this region."""
+    side, center = np.linalg.norm(matrix[:, 1]) / CROP_MARGIN, transform(matrix, np.array([0.5, 0.5]))
+    near = np.abs(center - region.center).max() < 0.35 * max(side, region.side)
+    return bool(near and 0.5 < side / region.side < 2.0)
 
 
 def around(region: Region, rng: np.random.Generator) -> np.ndarray:
@@ -189,26 +220,32 @@ def around(region: Region, rng: np.random.Generator) -> np.ndarray:
     return np.column_stack([linear, center - linear @ [0.5, 0.5]])
 
 
-def beside(region: Region, rng: np.random.Generator) -> np.ndarray:
-    """(2 3): a square that misses the face: next to it, within it or much too large."""
-    way = rng.uniform(0, 2 * np.pi)
-    misses = [(rng.uniform(0.6, 1.1), 1.0), (rng.uniform(0, 0.3), 0.35), (0.0, 3.0)]
-    shift, scale = misses[rng.choice(3, p=[0.5, 0.3, 0.2])]
-    center = np.array(region.center) + region.side * shift * np.array([np.cos(way), np.sin(way)])
-    side = region.side * CROP_MARGIN * scale * np.exp(rng.uniform(-0.2, 0.2))
-    return Region(tuple(center), side, rng.normal(0, 0.3)).matrix(1)
+def beside(face: Face, rng: np.random.Generator) -> np.ndarray:
+    """(2 3): a square of the picture that misses the face: next to it, on a part of it, or much too large."""
+    height, width = face.image.shape[:2]
+    region = Region((width / 2, height / 2), width / 2) if face.landmarks is None else face.region
+    while True:
+        side = region.side * CROP_MARGIN * np.exp(rng.uniform(np.log(0.06), np.log(3.5)))
+        near = region.center + rng.uniform(-1, 1, 2) * region.side
+        center = near if rng.random() < 0.5 else rng.uniform([0, 0], [width, height])
+        matrix = Region(tuple(center), side, rng.normal(0, 0.3)).matrix(1)
+        if face.landmarks is None or not fits(matrix, region):
+            return matrix
 
 
 def background_of(faces: list[Face], size: int, rng: np.random.Generator) -> np.ndarray:
-    """(size size 3) without a face: something drawn, or what lies beside the face of a picture."""
+    """(size size 3) without a whole face: something drawn, what lies beside the face of a picture, or a detail
+    of it, perhaps of the face."""
     face = faces[rng.integers(len(faces))]
     height, width = face.image.shape[:2]
-    region = face.region
-    for _ in range(8 if face.still and rng.random() < 0.5 else 0):
+    region, kind = face.region, rng.random()
+    if kind < 0.3:
+        side = region.side * np.exp(rng.uniform(np.log(0.08), np.log(0.4)))
+        return crop(face.image, Region(tuple(rng.uniform([0, 0], [width, height])), side), size)
+    for _ in range(8 if kind < 0.65 else 0):
         side = min(height, width) * rng.uniform(0.15, 0.5)
         center = rng.uniform([side / 2, side / 2], [width - side / 2, height - side / 2])
-        away = np.abs(center - region.center).max()
-        if away > side / 2 + region.side * 0.42:
+        if np.abs(center - region.center).max() > side / 2 + region.side * 0.42:
             return crop(face.image, Region(tuple(center), side), size)
     return background(size, rng)
 

@@ -17,9 +17,7 @@ def read_hold_out(path: str | None) -> set[str]:
     try:
         return set(Path(path).read_text().split())
     except OSError as error:
-        raise InputError(
-            f"{path} can't be read ({error.strerror}): name a text file, one person a line"
-        ) from error
+        raise InputError(f"{path} can't be read ({error.strerror}): name a text file, one person a line") from error
 
 
 def list_pictures(folders: list[str], hold_out: str | None = None) -> list[Path]:

@@ -12,9 +12,11 @@ from safetensors.numpy import load_file
 
 from emo.data.clip import FPS, SAMPLE_RATE, Clip, ClipInfo
 from emo.errors import InputError
+from emo.face.mouth import opening
 from emo.face.region import Region, crop, region_of_landmarks
 from emo.face.speed import head_speed
 from emo.media.audio import read_audio
+from emo.media.loudness import loudness
 from emo.media.video import probe_video, read_video
 
 # MediaPipe's mesh -> the 68 iBUG points: jaw, brows, nose, eyes, outer and inner lips
@@ -63,26 +65,16 @@ def into_square(points: np.ndarray, region: Region) -> np.ndarray:
     return (points - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
 
 
-def loudness_db(wave: np.ndarray, num_frames: int) -> np.ndarray:
-    """wave (S,) at SAMPLE_RATE -> (T,) dB per video frame, clipped 35 dB under the peak."""
-    step = SAMPLE_RATE / FPS
-    edges = np.round(np.arange(num_frames + 1) * step).astype(int)
-    padded = np.pad(wave, (0, max(0, edges[-1] - len(wave))))
-    power = np.array([np.mean(padded[a:b] ** 2) for a, b in zip(edges, edges[1:], strict=False)])
-    level = 10 * np.log10(power + 1e-10)
-    return np.maximum(level, level.max() - 35)
-
-
-def sync_score(opening: np.ndarray, wave: np.ndarray, reach_frames: int = 3) -> float:
-    """The best correlation of opening (T,) and loudness over small shifts."""
-    level = loudness_db(wave, len(opening))
+def sync_score(gaps: np.ndarray, wave: np.ndarray, reach_frames: int = 3) -> float:
+    """The best correlation of an opening (T,) and the loudness over small shifts; 0 where one does not change."""
+    level = loudness(wave, SAMPLE_RATE, len(gaps), FPS)
+    if gaps.std() == 0 or level.std() == 0:
+        return 0.0
     shifted = [np.roll(level, shift) for shift in range(-reach_frames, reach_frames + 1)]
-    return max(float(np.corrcoef(opening, s)[0, 1]) for s in shifted)
+    return max(float(np.corrcoef(gaps, s)[0, 1]) for s in shifted)
 
 
-def prepare_video(
-    video: Path, mesh_path: Path, size: int, info: ClipInfo
-) -> tuple[Clip, Iterator[np.ndarray]]:
+def prepare_video(video: Path, mesh_path: Path, size: int, info: ClipInfo) -> tuple[Clip, Iterator[np.ndarray]]:
     """A video at any rate -> a clip at FPS and its frames (size size 3).
 
     Raises InputError, with the reason, for a video that must not be learnt from.
@@ -99,7 +91,7 @@ def prepare_video(
     points = [into_square(p, r) for p, r in zip(mesh[index][..., :2], regions, strict=True)]
     square = np.stack(points).astype(np.float32)
     clip = Clip(info, wave, square[:, IBUG], head_speed(landmarks, FPS), square)
-    if sync_score(clip.opening, wave) < LOWEST_SYNC:
+    if sync_score(opening(landmarks), wave) < LOWEST_SYNC:
         raise InputError(f"{video.name}: the mouth does not follow the sound")
     return clip, (crop(f, r, size) for f, r in zip(pick(read_video(video), index), regions, strict=True))
 

@@ -50,9 +50,7 @@ NOSE = np.array(  # y, rise of the nose
     ]
 )
 NECK = np.array([[0.90, 1.70, 1.95, 2.15, 2.40, 4.0], [0.50, 0.53, 0.58, 0.70, 0.90, 0.9]])  # y, half width
-SHOULDER = np.array(
-    [[0, 0.50, 0.80, 1.30, 1.90, 2.30, 2.6], [2.0, 2.02, 2.14, 2.28, 2.42, 2.62, 2.9]]
-)  # x, y
+SHOULDER = np.array([[0, 0.50, 0.80, 1.30, 1.90, 2.30, 2.6], [2.0, 2.02, 2.14, 2.28, 2.42, 2.62, 2.9]])  # x, y
 
 # x, y, width, height, rise: each Gaussian stands on both sides of the face
 BUMPS = [
@@ -178,9 +176,7 @@ def body(c: Canvas, shade: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     width = curve(NECK, c.y)
     top = curve(SHOULDER, across)
     neck = 0.75 * np.sqrt(np.clip(1 - (c.x / np.maximum(width, 0.1)) ** 2, 0, 1))
-    neck += 0.018 * np.exp(-(((across - 0.34 + 0.2 * (c.y - 1.5)) / 0.08) ** 2)) - 0.05 * bump(
-        c, 0, 2.3, 0.08, 0.1
-    )
+    neck += 0.018 * np.exp(-(((across - 0.34 + 0.2 * (c.y - 1.5)) / 0.08) ** 2)) - 0.05 * bump(c, 0, 2.3, 0.08, 0.1)
     fall = np.clip((c.y - top) / 0.4, 0, 1)
     chest = 0.1 + 0.45 * np.sqrt(1 - (1 - fall) ** 2) * np.sqrt(np.clip(1 - (c.x / 3.2) ** 2, 0, 1))
     collar = c.y - (2.44 - 0.45 * (across / 0.68) ** 2.2)

@@ -109,6 +109,4 @@ def light_up(height: np.ndarray, albedo: np.ndarray, gloss: np.ndarray, shade: n
 def develop(light: np.ndarray) -> np.ndarray:
     """(H W 3) uint8 sRGB of linear light, highlights rolled off."""
     light = np.maximum(light, 0)
-    return np.round(255 * np.clip(light * (1 + 0.15 * light) / (1 + 0.25 * light), 0, 1) ** (1 / 2.2)).astype(
-        np.uint8
-    )
+    return np.round(255 * np.clip(light * (1 + 0.15 * light) / (1 + 0.25 * light), 0, 1) ** (1 / 2.2)).astype(np.uint8)

@@ -116,9 +116,7 @@ def hisses(count: int, random: np.random.Generator) -> np.ndarray:
     """(S 3) noise in each of NOISE_BANDS_HZ, of unit power."""
     spectrum = np.fft.rfft(random.standard_normal(count))
     frequency = np.fft.rfftfreq(count, 1 / SAMPLE_RATE_HZ)
-    edges = [
-        np.clip((frequency - a) / 400, 0, 1) * np.clip((b - frequency) / 400, 0, 1) for a, b in NOISE_BANDS_HZ
-    ]
+    edges = [np.clip((frequency - a) / 400, 0, 1) * np.clip((b - frequency) / 400, 0, 1) for a, b in NOISE_BANDS_HZ]
     noises = np.stack([np.fft.irfft(spectrum * edge, count) for edge in edges], axis=-1)
     return noises / noises.std(axis=0)
 
@@ -136,9 +134,7 @@ def sing() -> np.ndarray:
     """The sample song: (S,) in [-1, 1], the same at every call."""
     random = np.random.default_rng(SEED)
     semitones, targets = score()
-    tracks = np.stack(
-        [smooth(column, 0.08 if index < 4 else 0.03) for index, column in enumerate(targets.T)], -1
-    )
+    tracks = np.stack([smooth(column, 0.08 if index < 4 else 0.03) for index, column in enumerate(targets.T)], -1)
     high = np.broadcast_to(HIGH_FORMANTS_HZ, (len(tracks), 3))
     voice = buzz(pitch_hz(semitones, random), np.concatenate([tracks[:, :3], high], axis=-1))
     voice = voice / np.sqrt(smooth(voice**2, 0.2) + voice.var() * 0.05)  # evens out the vowels

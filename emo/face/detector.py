@@ -18,7 +18,7 @@ from emo.face.region import Region, box_of_landmarks, crop, region_of_landmarks,
 WEIGHTS = Path(__file__).parents[1] / "weights" / "face.safetensors"
 LARGEST_PIXELS = 1024  # long side of the picture that is looked at
 SCALES = (96, 192, 384, 768)  # long sides the finder sees; at each it knows faces of 1/8 to all of 128 pixels
-LEAST_HEAT, LEAST_FACE = 0.15, 0.5  # scores: worth a look; a face
+LEAST_HEAT, LEAST_FACE = 0.15, 0.995  # scores: worth a look; a face
 MOST_PROPOSALS = 32
 LOOKS = 3  # times the landmarker looks, each time at the square its last look gave
 HAAR_PIXELS, HAAR_SIDE = 480, 1.45  # long side for the cascade; the region's side over that of its square
@@ -60,7 +60,7 @@ class FaceDetector:
         """The finder's scores and regions at all scales."""
         proposals = []
         for pixels in SCALES:
-            if pixels <= 2 * max(image.shape[:2]):
+            if pixels <= max(SCALES[0], 1.5 * max(image.shape[:2])):
                 scaled = fitted(image, pixels)
                 back = image.shape[1] / scaled.shape[1]
                 heat, geometry = self.net.finder(to_tensor([padded(scaled)]))
@@ -93,7 +93,7 @@ class FaceDetector:
     def _look(self, crops: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Points (N 68 2) in the unit square, scores (N,): the means over each crop and its mirror image."""
         pictures = to_tensor(crops)
-        points, logits = self.net.landmarker(torch.cat([pictures, pictures.flip(-1)]))
+        points, logits, _ = self.net.landmarker(torch.cat([pictures, pictures.flip(-1)]))
         points, mirrored = points.numpy().astype(np.float64).reshape(2, -1, 68, 2)
         mirrored = (mirrored * [-1, 1] + [1, 0])[:, MIRRORED]
         return (points + mirrored) / 2, logits.sigmoid().reshape(2, -1).mean(0).numpy()

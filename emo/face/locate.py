@@ -26,9 +26,7 @@ def packaged_detector() -> FaceDetector:
     return FaceDetector()
 
 
-def locate(
-    image: np.ndarray, face: tuple[float, float, float, float] | str | None, name: str = "portrait"
-) -> Located:
+def locate(image: np.ndarray, face: tuple[float, float, float, float] | str | None, name: str = "portrait") -> Located:
     """image (H W 3) uint8; face: a box, "full" or None: the largest that is found.
 
     Raises InputError, with `name` in it, for no face or a box that is none.
@@ -39,9 +37,7 @@ def locate(
     if face is not None:
         x0, y0, x1, y1 = face
         if not (x1 - x0 >= 8 and y1 - y0 >= 8 and x0 < width and y0 < height and x1 > 0 and y1 > 0):
-            raise InputError(
-                f"--face {x0:g},{y0:g},{x1:g},{y1:g} is no box of {name} ({width} x {height} pixels)"
-            )
+            raise InputError(f"--face {x0:g},{y0:g},{x1:g},{y1:g} is no box of {name} ({width} x {height} pixels)")
         return Located(near(image, face) or region_of_box(face), face)
     faces = packaged_detector().detect(image)
     if not faces:

@@ -83,25 +83,24 @@ class Landmarker(nn.Module):
         self.maps = nn.Conv2d(b, POINTS, 1)
         self.face = nn.Linear(d, 1)
 
-    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
-        """(N 3 96 96) -> points (N 68 2) in the unit square of the crop, logits (N,) that it is a face."""
+    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(N 3 96 96) -> points (N 68 2) in the unit square of the crop, logits (N,) that it is a face, and the
+        logs of the maps (N 68 576) over the places of `grid`."""
         fine = self.stem(crops)  # (N b 24 24)
         middle = self.middle(fine)  # (N c 12 12)
         deep = self.deep(middle)  # (N d 6 6)
         middle = self.refine(middle + interpolate(self.from_deep(deep), scale_factor=2))
         fine = self.sharpen(fine + interpolate(self.from_middle(middle), scale_factor=2, mode="bilinear"))
-        weights = self.maps(fine).float().flatten(2).softmax(-1)  # (N 68 24*24)
-        points = (weights[..., None] * self._grid(fine)).sum(2)
-        return points, self.face(deep.float().mean((2, 3))).float()[:, 0]
+        maps = self.maps(fine).float().flatten(2).log_softmax(-1)  # (N 68 24*24)
+        points = (maps.exp()[..., None] * grid(maps)).sum(2)
+        return points, self.face(deep.float().mean((2, 3))).float()[:, 0], maps
 
-    @staticmethod
-    def _grid(fine: Tensor) -> Tensor:
-        """(24*24 2): x and y of the maps' pixels."""
-        height, width = fine.shape[2:]
-        y = (torch.arange(height, device=fine.device) + 0.5) / height
-        x = (torch.arange(width, device=fine.device) + 0.5) / width
-        grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).reshape(-1, 2)
-        return (grid - 0.5) * SPAN + 0.5
+
+def grid(maps: Tensor) -> Tensor:
+    """(576 2): x and y, in the unit square of the crop, of the places of the landmarker's maps (... 576)."""
+    length = round(maps.shape[-1] ** 0.5)
+    places = ((torch.arange(length, device=maps.device) + 0.5) / length - 0.5) * SPAN + 0.5
+    return torch.stack(torch.meshgrid(places, places, indexing="xy"), -1).reshape(-1, 2)
 
 
 class FaceNet(nn.Module):
@@ -111,7 +110,7 @@ class FaceNet(nn.Module):
         super().__init__()
         self.finder, self.landmarker = FaceFinder(), Landmarker()
 
-    def forward(self, pictures: Tensor, crops: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, pictures: Tensor, crops: Tensor) -> tuple[Tensor, ...]:
         """The outputs of both."""
         return *self.finder(pictures), *self.landmarker(crops)
 

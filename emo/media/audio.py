@@ -91,9 +91,7 @@ def check_trim(path: str | Path, start_seconds: float, duration_seconds: float |
 def past_the_end(path: str | Path, start_seconds: float) -> InputError:
     """The error to raise when nothing was found behind `start_seconds`."""
     seconds = probe_audio(path).seconds
-    return InputError(
-        f"{path} lasts {seconds:.2f} seconds, nothing lies behind {start_seconds:g}; start earlier"
-    )
+    return InputError(f"{path} lasts {seconds:.2f} seconds, nothing lies behind {start_seconds:g}; start earlier")
 
 
 def _mono(path: str | Path, sample_rate: int, lead_seconds: int) -> Iterator[np.ndarray]:

@@ -10,10 +10,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation
 HD_LINES = 720  # untagged video is BT.709 from here on, BT.601 below
 BT709, UNTAGGED, LIMITED = 1, 2, 1  # as ITU-T H.273 numbers them
 SCALER = (
-    Interpolation.BICUBIC
-    | Interpolation.ACCURATE_RND
-    | Interpolation.FULL_CHR_H_INT
-    | Interpolation.FULL_CHR_H_INP
+    Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 )
 
 

@@ -51,9 +51,7 @@ def open_media(path: Path) -> Iterator[av.container.InputContainer]:
             yield container
     except av.FFmpegError as error:
         known = "wav, mp3, m4a, flac, ogg or mp4"
-        raise InputError(
-            f"{path} can't be read as sound or video ({error.strerror}); give {known}"
-        ) from error
+        raise InputError(f"{path} can't be read as sound or video ({error.strerror}); give {known}") from error
 
 
 def decoded_frames(container, stream) -> Iterator:

@@ -78,9 +78,7 @@ def _encode(
     channels = block.samples.shape[1]
     layout = block.layout if block.layout in PLAYABLE_LAYOUTS else LAYOUTS.get(channels, "mono")
     rate = next((rate for rate in AAC_RATES if rate >= block.sample_rate), AAC_RATES[-1])
-    samples = trim(
-        (b.samples for b in chain([block], blocks)), start_seconds, duration_seconds, block.sample_rate
-    )
+    samples = trim((b.samples for b in chain([block], blocks)), start_seconds, duration_seconds, block.sample_rate)
     first = next(samples, None)
     if first is None:
         raise past_the_end(path, start_seconds)

@@ -43,8 +43,8 @@ def probe_video(path: str | Path) -> VideoInfo:
         stream, frames = _pictures(path, container)
         first = next(frames)
         sides = (first.height, first.width) if first.rotation % 180 else (first.width, first.height)
-        fps = float(stream.average_rate or stream.guessed_rate or 0)
-        seconds = _stated_seconds(container, stream) or _counted_seconds(chain([first], frames))
+        fps = _mean_rate(stream)
+        seconds = _stated_seconds(container, stream) or _counted_seconds(_timed(chain([first], frames), fps))
         return VideoInfo(*sides, fps, stream.frames or None, seconds)
 
 
@@ -58,12 +58,13 @@ def read_video(path: str | Path, fps: float | None = None) -> Iterator[np.ndarra
     """
     path = Path(path)
     with open_media(path) as container:
-        _, frames = _pictures(path, container)
+        stream, frames = _pictures(path, container)
         if fps is None:
             yield from map(to_upright_rgb, frames)
         else:
             sound = first_sound_seconds(path)
-            yield from _at_constant_rate(frames, fps, math.inf if sound is None else sound)
+            origin = math.inf if sound is None else sound
+            yield from _at_constant_rate(_timed(frames, _mean_rate(stream)), fps, origin)
 
 
 class VideoWriter:
@@ -106,9 +107,7 @@ class VideoWriter:
             with self._disk_errors():
                 self._partial.touch(exist_ok=False)
                 options = {"movflags": "+faststart"}
-                self._container = av.open(
-                    str(self._partial.absolute()), "w", "mp4", container_options=options
-                )
+                self._container = av.open(str(self._partial.absolute()), "w", "mp4", container_options=options)
             self._stream = self._container.add_stream("libx264", rate=self.fps)
             self._packets = iter(())
             if self._sound is not None:
@@ -215,9 +214,7 @@ def _set_up(stream: av.VideoStream, fps: Fraction, height: int, width: int) -> N
     tag_bt709(context)
 
 
-def _pictures(
-    path: Path, container: av.container.InputContainer
-) -> tuple[av.VideoStream, Iterator[av.VideoFrame]]:
+def _pictures(path: Path, container: av.container.InputContainer) -> tuple[av.VideoStream, Iterator[av.VideoFrame]]:
     """The stream that a player would show and its decoded frames, at least one."""
     stream = container.streams.best("video")
     if stream is None:
@@ -230,19 +227,30 @@ def _pictures(
     return stream, chain([first], frames)
 
 
-def _at_constant_rate(frames: Iterable[av.VideoFrame], fps: float, origin: float) -> Iterator[np.ndarray]:
+def _mean_rate(stream: av.VideoStream) -> float:
+    return float(stream.average_rate or stream.guessed_rate or 25)
+
+
+def _timed(frames: Iterable[av.VideoFrame], rate: float) -> Iterator[tuple[av.VideoFrame, float, float]]:
+    """Each frame with its start and end in seconds; a raw stream has no clock but its rate."""
+    end = 0.0
+    for frame in frames:
+        start = end if frame.time is None else frame.time
+        end = start + (float(frame.duration * frame.time_base) if frame.duration else 1 / rate)
+        yield frame, start, end
+
+
+def _at_constant_rate(timed_frames: Iterable[tuple], fps: float, origin: float) -> Iterator[np.ndarray]:
     """What is shown at origin + k / fps, until the last frame's time is over."""
     rgb = lru_cache(maxsize=1)(to_upright_rgb)
-    index, shown, start, end = 0, None, 0.0, 0.0
-    for frame in frames:
-        before, start = start, end if frame.time is None else frame.time
+    index, shown, end = 0, None, 0.0
+    for frame, start, over in timed_frames:
         if shown is None:
-            shown, before, origin = frame, start, min(origin, start)
+            shown, origin = frame, min(origin, start)
         while origin + index / fps < start - CLOCK_SECONDS:
             yield rgb(shown)
             index += 1
-        shown = frame
-        end = start + (float(frame.duration * frame.time_base) if frame.duration else start - before)
+        shown, end = frame, over
     for _ in range(index, max(1, round((end - origin) * fps))):
         yield rgb(shown)
 
@@ -253,9 +261,7 @@ def _stated_seconds(container: av.container.InputContainer, stream: av.VideoStre
     return container.duration / av.time_base if container.duration else None
 
 
-def _counted_seconds(frames: Iterable[av.VideoFrame]) -> float:
+def _counted_seconds(timed_frames: Iterable[tuple]) -> float:
     """The length of a video whose header doesn't state it."""
-    times = [frame.time for frame in frames if frame.time is not None]
-    if len(times) < 2:
-        return 0.0
-    return (times[-1] - times[0]) * len(times) / (len(times) - 1)
+    spans = [(start, end) for _, start, end in timed_frames]
+    return spans[-1][1] - spans[0][0]

@@ -80,9 +80,7 @@ class MelEncoder(AudioEncoder):
     """
 
     @register_to_config
-    def __init__(
-        self, n_mels: int = 64, columns: int = 52, widths: tuple[int, int] = (128, 192), dim: int = 128
-    ):
+    def __init__(self, n_mels: int = 64, columns: int = 52, widths: tuple[int, int] = (128, 192), dim: int = 128):
         super().__init__()
         fine, coarse = widths
         self.margin_seconds = ((columns - 1) / 2 * HOP + WINDOW / 2) / SAMPLE_RATE
@@ -105,9 +103,7 @@ class MelEncoder(AudioEncoder):
         (j - (columns - 1) / 2) * 10 ms after the frame's centre. Silence is -2, loud vowels reach 3."""
         n_mels, columns = self.config.n_mels, self.config.columns
         offsets = torch.arange(columns) * HOP - (columns - 1) * HOP // 2
-        positions = (
-            frame_centers(first_frame, num_frames, fps).round().long()[:, None] + offsets
-        )  # (T columns)
+        positions = frame_centers(first_frame, num_frames, fps).round().long()[:, None] + offsets  # (T columns)
         unique, places = positions.unique(return_inverse=True)  # at 25 fps, frames share columns
         first, last = int(unique[0]) - WINDOW // 2, int(unique[-1]) + WINDOW // 2
         start = round(start_seconds * SAMPLE_RATE)
@@ -199,9 +195,7 @@ class AudioProjection(nn.Module):
     Frames without sound to follow have zero features.
     """
 
-    def __init__(
-        self, feature_shape: tuple[int, int], margin: int, num_tokens: int, token_dim: int, hidden: int = 512
-    ):
+    def __init__(self, feature_shape: tuple[int, int], margin: int, num_tokens: int, token_dim: int, hidden: int = 512):
         super().__init__()
         self.margin, self.num_tokens = margin, num_tokens
         self.mlp = nn.Sequential(

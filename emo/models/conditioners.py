@@ -40,9 +40,7 @@ class SpeedEncoder(nn.Module):
         """centers, radii: of the K buckets, in rad/s."""
         super().__init__()
         self.centers, self.radii, self.margin = tuple(centers), tuple(radii), margin
-        self.mlp = nn.Sequential(
-            nn.Linear((2 * margin + 1) * len(self.centers), dim), nn.SiLU(), nn.Linear(dim, dim)
-        )
+        self.mlp = nn.Sequential(nn.Linear((2 * margin + 1) * len(self.centers), dim), nn.SiLU(), nn.Linear(dim, dim))
         self.norm = nn.LayerNorm(dim)
 
     def buckets(self, head_speed: Tensor) -> Tensor:

@@ -123,9 +123,7 @@ class EMOModel(ModelMixin, ConfigMixin):
         present = motion.ne(0).flatten(2).any(2).to(motion.dtype)[..., None, None, None]
         return [feature.map.unflatten(0, motion.shape[:2]) * present for feature in features]
 
-    def look(
-        self, conditions: Conditions, shape: torch.Size, reference: list[Tensor | None] | None = None
-    ) -> Seen:
+    def look(self, conditions: Conditions, shape: torch.Size, reference: list[Tensor | None] | None = None) -> Seen:
         """All that does not depend on the noise, for latents of `shape` (B F C H W).
 
         reference: what `look_at_portrait` gave, where it is known already.
@@ -152,9 +150,7 @@ class EMOModel(ModelMixin, ConfigMixin):
             seen.motion = none if conditions.motion is None else self.look_at_motion(conditions.motion)
         return seen
 
-    def forward(
-        self, sample: Tensor, timestep: Tensor, conditions: Conditions, seen: Seen | None = None
-    ) -> Tensor:
+    def forward(self, sample: Tensor, timestep: Tensor, conditions: Conditions, seen: Seen | None = None) -> Tensor:
         """Noisy latents (B F C H W) as of `to_diffused`, timestep () or (B,) -> prediction (B F C H W).
 
         seen: what `look` made of the conditions; None: look now, as in training.
@@ -162,6 +158,4 @@ class EMOModel(ModelMixin, ConfigMixin):
         seen = self.look(conditions, sample.shape) if seen is None else seen
         if self.config.residual_scale is not None:
             sample = torch.cat([sample, seen.latents[:, None].expand_as(sample)], dim=2)
-        return self.unet(sample, timestep, seen.audio, seen.reference, seen.motion, seen.speed, seen.located)[
-            0
-        ]
+        return self.unet(sample, timestep, seen.audio, seen.reference, seen.motion, seen.speed, seen.located)[0]

@@ -5,9 +5,7 @@ import torch
 from torch import Tensor
 
 
-def to_model(
-    images: np.ndarray, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
-) -> Tensor:
+def to_model(images: np.ndarray, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Tensor:
     """(N H W 3) uint8 -> (N 3 H W) in [-1, 1]."""
     return torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2).to(dtype) / 127.5 - 1
 

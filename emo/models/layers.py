@@ -132,7 +132,8 @@ class TemporalBlock(nn.Module):
 class TemporalTransformer(nn.Module):
     """TemporalBlock over the motion frames and then the frames of the clip; only the latter return.
 
-    The group norm spans all T frames: motion frames enter its statistics.
+    The group norm spans all T frames: motion frames enter its statistics. A fresh one changes nothing, so that a
+    video model starts as the image model it grows from (AnimateDiff, arXiv 2307.04725, section 4.2).
     """
 
     def __init__(self, dim: int, heads: int, groups: int, max_frames: int, speed_dim: int | None):
@@ -141,6 +142,8 @@ class TemporalTransformer(nn.Module):
         self.proj_in = nn.Linear(dim, dim)
         self.transformer_blocks = nn.ModuleList([TemporalBlock(dim, heads, max_frames, speed_dim)])
         self.proj_out = nn.Linear(dim, dim)
+        nn.init.zeros_(self.proj_out.weight)
+        nn.init.zeros_(self.proj_out.bias)
 
     def forward(self, x: Tensor, motion: Tensor | None, speed: Tensor | None, num_frames: int) -> Tensor:
         """x (BF C H W), motion (B M C H W), or anything that expands to it, speed (B F E) -> (BF C H W)."""

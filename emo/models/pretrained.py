@@ -6,13 +6,14 @@ from importlib import import_module
 from pathlib import Path
 
 import diffusers
+import torch
 from safetensors.torch import load_file
 from torch import nn
 
 from emo.errors import InputError
 
 
-def load_part(folder: Path) -> nn.Module:
+def load_part(folder: Path, dtype: torch.dtype = torch.float32) -> nn.Module:
     """One component, of the class its config.json names, ours or diffusers', with exactly that class's weights.
 
     Raises InputError otherwise.
@@ -20,7 +21,7 @@ def load_part(folder: Path) -> nn.Module:
     try:
         kind = json.loads((folder / "config.json").read_text())["_class_name"]
         known = getattr(import_module("emo"), kind, None) or getattr(diffusers, kind)
-        part, info = known.from_pretrained(folder, output_loading_info=True, low_cpu_mem_usage=False)
+        part, info = known.from_pretrained(folder, torch_dtype=dtype, output_loading_info=True, low_cpu_mem_usage=False)
     except Exception as error:  # libraries raise what they like on a broken file
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{folder} can't be loaded ({reason}): get the model again") from error

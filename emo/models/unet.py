@@ -121,8 +121,7 @@ class UNet(ModelMixin, ConfigMixin):
         num_attention_heads: int = 8,
         norm_num_groups: int = 32,
         audio_dim: int | None = 768,  # width of an audio token; None: no audio attention
-        max_frames: int
-        | None = 32,  # motion frames and frames of a clip together; None: no temporal attention
+        max_frames: int | None = 32,  # motion frames and frames of a clip together; None: no temporal attention
         speed_dim: int | None = None,  # width of a speed token; None: no speed layers
     ):
         super().__init__()

@@ -26,9 +26,7 @@ class AutoencoderTask:
         self.config = config
         self.images = load_images(config)
         self.model = (
-            Autoencoder.from_pretrained(config.start_from)
-            if config.start_from
-            else Autoencoder(**config.model)
+            Autoencoder.from_pretrained(config.start_from) if config.start_from else Autoencoder(**config.model)
         )
         if not config.start_from:
             rng = np.random.default_rng(config.seed)
@@ -49,9 +47,7 @@ class AutoencoderTask:
         noise = torch.randn(latents.shape, generator=generator, device=latents.device)
         latents = latents + LATENT_NOISE / model.config.scaling_factor * noise
         error = model.decode(latents).sample - batch
-        return error.abs().mean() + EDGE_WEIGHT * (
-            error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-        )
+        return error.abs().mean() + EDGE_WEIGHT * (error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean())
 
     def sample(self, model: nn.Module, path: Path) -> None:
         """A PNG: originals above, reconstructions below; prints their PSNR."""

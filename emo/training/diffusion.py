@@ -1,5 +1,6 @@
 """All stages of EMO: what is trained, on how many frames and from which weights is the YAML's to say."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
 from emo.config import Config
-from emo.data.clip import FPS, SAMPLE_RATE, list_clips, load_clip, read_clip_frames
+from emo.data.clip import FPS, SAMPLE_RATE, list_clips, load_clip, load_info, read_clip_frames
 from emo.data.dataset import Batch, draw_batch, encoded, fingerprint
 from emo.data.weights import person_weights
 from emo.errors import InputError
@@ -31,7 +32,7 @@ class DiffusionTask:
         self.vae = load_frozen(config.autoencoder, "autoencoder").to(device)
         self.audio_encoder = load_frozen(config.audio_encoder, "audio_encoder").to(device)
         self.scheduler = DDIMScheduler(**vars(config.scheduler))
-        self.model = EMOModel(**config.model)
+        self.model = make_model(config)
         if config.start_from:
             load_weights(self.model, Path(config.start_from), config.new)
         self.load_clips(device)
@@ -44,10 +45,14 @@ class DiffusionTask:
         cache.mkdir(parents=True, exist_ok=True)
         self.clips, self.chances, self.paths = [], np.zeros(0), []
         for folder, share in config.data.clips.items():
-            paths = list_clips([folder], config.data.hold_out)
-            weights = share * person_weights([load_clip(p).info.person for p in paths])
+            infos = {p: load_info(p) for p in list_clips([folder], config.data.hold_out)}
+            paths = [p for p, info in infos.items() if info.num_frames >= config.data.num_frames]
+            weights = share * person_weights([infos[p].person for p in paths])
             self.clips += [encoded(p, self.vae, self.audio_encoder, cache, device) for p in paths]
             self.chances, self.paths = np.concatenate([self.chances, weights]), self.paths + paths
+        if not self.paths:
+            given = ", ".join(config.data.clips) or "no folder"
+            raise InputError(f"data.num_frames={config.data.num_frames}: no clip in {given} (data.clips) is that long")
         self.chances /= self.chances.sum()
 
     def batch(self, rng: np.random.Generator, device: torch.device) -> Batch:
@@ -60,7 +65,8 @@ class DiffusionTask:
             num_frames=data.num_frames,
             contiguous=data.contiguous,
             motion_frames=model.num_motion_frames if model.temporal else 0,
-            margin=model.audio_margin,
+            audio_margin=model.audio_margin,
+            speed_margin=model.speed_margin if model.temporal else 0,
         )
         return Batch(*(value.to(device) for value in vars(batch).values()))
 
@@ -70,7 +76,8 @@ class DiffusionTask:
         return diffusion_loss(model, self.scheduler, batch, given, self.config.loss, generator)
 
     def pipeline(self, model: EMOModel) -> EMOPipeline:
-        return EMOPipeline(model, self.vae, self.audio_encoder, self.scheduler)
+        parts = model, self.vae, self.audio_encoder, self.scheduler
+        return EMOPipeline(*parts, size=self.config.data.size, **vars(self.config.sampling))
 
     def sample(self, model: nn.Module, path: Path) -> None:
         """A video of the first clips: the first frame made to talk, beside the truth."""
@@ -79,14 +86,26 @@ class DiffusionTask:
         for clip_path in self.paths[:: max(1, len(self.paths) // 3)][:3]:
             truth = list(read_clip_frames(clip_path))[:SAMPLE_FRAMES]
             wave = load_clip(clip_path).wave[: int(len(truth) / FPS * SAMPLE_RATE)]
-            frames = pipeline(truth[0], wave, fps=FPS, generator=torch.Generator().manual_seed(0)).frames
+            frames = pipeline(truth[0], wave, fps=FPS, face="full", generator=torch.Generator().manual_seed(0)).frames
             with VideoWriter(Path(f"{path}_{clip_path.stem}.mp4"), FPS, overwrite=True) as video:
                 for made, true in zip(frames, truth, strict=True):
                     video.write(np.concatenate([truth[0], made, true], axis=1))
 
     def save(self, model: nn.Module, folder: Path) -> None:
         """The whole pipeline: what emo-infer --model takes, and the next stage's start_from (its model/)."""
-        self.pipeline(model).save_pretrained(folder)
+        dtype = getattr(torch, self.config.saved_dtype)
+        copy.deepcopy(self.pipeline(model)).to(dtype).save_pretrained(folder)
+
+
+def make_model(config: Config) -> EMOModel:
+    """Raises InputError for arguments that EMOModel refuses, and for frames without the neighbours it must see."""
+    try:
+        model = EMOModel(**config.model)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"model: {error}") from error
+    if not config.data.contiguous and (model.config.temporal or model.config.audio_margin):
+        raise InputError("data.contiguous=false: needs model.temporal=false and model.audio_margin=0; else set it true")
+    return model
 
 
 def load_frozen(folder: str | None, name: str) -> nn.Module:

@@ -11,9 +11,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
 from emo.config import Config
 from emo.data.faces import FaceBatch, load_faces, sample_batch
-from emo.face.network import FaceNet
+from emo.face.network import FaceNet, grid
 
-GEOMETRY_WEIGHT, POINTS_WEIGHT, IS_FACE_WEIGHT = 0.5, 10.0, 0.5
+GEOMETRY_WEIGHT, POINTS_WEIGHT, MAPS_WEIGHT, IS_FACE_WEIGHT = 0.5, 10.0, 0.5, 1.0
+MAP_SIGMA = 0.05  # of the landmarker's maps, in sides of the crop
 
 
 class FaceTask:
@@ -26,26 +27,29 @@ class FaceTask:
 
     def batch(self, rng: np.random.Generator, device: torch.device) -> dict[str, Tensor]:
         """A FaceBatch as tensors, its pictures (N 3 H W) in [-1, 1]."""
-        return tensors(sample_batch(self.faces, self.config.batch_size, rng), device)
+        return tensors(sample_batch(self.faces, self.config.batch_size, rng, self.look), device)
+
+    @torch.no_grad()
+    def look(self, crops: np.ndarray) -> np.ndarray:
+        """Points (N 68 2) as the landmarker sees them now in crops (N H W 3) uint8."""
+        device = next(self.model.parameters()).device
+        return self.model.landmarker(pictures(crops).to(device))[0].double().cpu().numpy()
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
         """What finder and landmarker get wrong."""
-        logits, geometry, points, is_face = model(batch["canvases"], batch["crops"])
+        logits, geometry, points, is_face, maps = model(batch["canvases"], batch["crops"])
         near, real = batch["near"], batch["is_face"]
         way = mean_over(near, (geometry - batch["geometry"]).abs().sum(1))
         off = mean_over(real, wing(points - batch["points"]).mean((1, 2)))
+        spread = mean_over(real, -(target_maps(batch["points"], grid(maps)) * maps).sum(2).mean(1))
         doubt = binary_cross_entropy_with_logits(is_face, real.float())
-        return (
-            focal_loss(logits, batch["heat"])
-            + GEOMETRY_WEIGHT * way
-            + POINTS_WEIGHT * off
-            + IS_FACE_WEIGHT * doubt
-        )
+        landmarks = POINTS_WEIGHT * off + MAPS_WEIGHT * spread + IS_FACE_WEIGHT * doubt
+        return focal_loss(logits, batch["heat"]) + GEOMETRY_WEIGHT * way + landmarks
 
     def sample(self, model: nn.Module, path: Path) -> None:
         """A PNG: crops with the points that were found; prints their mean error in per cent of the crop."""
         batch = self.batch(np.random.default_rng(0), next(model.parameters()).device)
-        _, _, points, _ = model(batch["canvases"], batch["crops"])
+        _, _, points, _, _ = model(batch["canvases"], batch["crops"])
         real = batch["is_face"]
         error = (points - batch["points"]).norm(dim=-1)[real].mean().item()
         print(f"landmarks off by {100 * error:.2f} % of the crop")
@@ -62,9 +66,12 @@ class FaceTask:
 def tensors(batch: FaceBatch, device: torch.device) -> dict[str, Tensor]:
     """The fields of a batch as tensors; pictures become (N 3 H W) in [-1, 1]."""
     found = {name: torch.from_numpy(value).to(device) for name, value in vars(batch).items()}
-    for name in ("canvases", "crops"):
-        found[name] = found[name].permute(0, 3, 1, 2).float() / 127.5 - 1
-    return found
+    return found | {name: pictures(getattr(batch, name)).to(device) for name in ("canvases", "crops")}
+
+
+def pictures(images: np.ndarray) -> Tensor:
+    """(N H W 3) uint8 -> (N 3 H W) in [-1, 1]."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def focal_loss(logits: Tensor, heat: Tensor) -> Tensor:
@@ -78,6 +85,12 @@ def focal_loss(logits: Tensor, heat: Tensor) -> Tensor:
 def mean_over(mask: Tensor, values: Tensor) -> Tensor:
     """The mean where the mask (...) is set, 0 where it is nowhere."""
     return (values * mask).sum() / mask.sum().clamp(min=1)
+
+
+def target_maps(points: Tensor, places: Tensor) -> Tensor:
+    """(N 68 P): Gaussians around the points (N 68 2) over the places (P 2), each summing to 1."""
+    distance = (points[:, :, None] - places).square().sum(-1)
+    return (-0.5 * distance / MAP_SIGMA**2).softmax(-1)
 
 
 def wing(error: Tensor, width: float = 0.1, curve: float = 0.02) -> Tensor:

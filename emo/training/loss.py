@@ -16,9 +16,7 @@ def rand(generator: torch.Generator, *shape: int) -> Tensor:
     return torch.rand(shape, generator=generator, device=generator.device)
 
 
-def draw_timesteps(
-    scheduler: DDIMScheduler, count: int, full_rate: float, generator: torch.Generator
-) -> Tensor:
+def draw_timesteps(scheduler: DDIMScheduler, count: int, full_rate: float, generator: torch.Generator) -> Tensor:
     """(B,) uniform, but a share `full_rate` at the last: pure noise, where sampling begins."""
     last = scheduler.config.num_train_timesteps - 1
     steps = torch.randint(0, last + 1, (count,), generator=generator, device=generator.device)

@@ -39,9 +39,7 @@ class MouthTask:
 
     def __init__(self, config: Config):
         self.config = config
-        encoder = (
-            MelEncoder.from_pretrained(config.start_from) if config.start_from else MelEncoder(**config.model)
-        )
+        encoder = MelEncoder.from_pretrained(config.start_from) if config.start_from else MelEncoder(**config.model)
         self.model = MouthReader(encoder)
         self.clips, self.chances = load_clips(config)
 

@@ -40,9 +40,7 @@ def learning_rate(config: Config, step: int) -> float:
     """Linear warm-up, then a cosine down to `final_learning_rate` of the full rate."""
     warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
     cosine = 0.5 * (1 + math.cos(math.pi * step / config.steps))
-    return (
-        config.learning_rate * warm * (config.final_learning_rate + (1 - config.final_learning_rate) * cosine)
-    )
+    return config.learning_rate * warm * (config.final_learning_rate + (1 - config.final_learning_rate) * cosine)
 
 
 def randomness(config: Config, step: int, rank: int, device: torch.device):
@@ -57,15 +55,19 @@ def averaged(ema: EMAModel, model: nn.Module):
     """The model with its averaged weights, for a look or for good."""
     ema.store(model.parameters())
     ema.copy_to(model.parameters())
-    yield model
-    ema.restore(model.parameters())
+    try:
+        yield model
+    finally:
+        ema.restore(model.parameters())
 
 
 def train(config: Config) -> Path:
     """Trains until `config.steps` and returns the folder of the averaged model.
 
-    Raises InputError when the run's folder belongs to other settings.
+    Raises InputError when the run's folder belongs to other settings, or a setting can't be.
     """
+    if config.mixed_precision not in ("no", "bf16"):
+        raise InputError(f"mixed_precision={config.mixed_precision}: choose no or bf16")
     run = Path(config.output)
     accelerator = Accelerator(
         cpu=config.device == "cpu",
@@ -79,12 +81,12 @@ def train(config: Config) -> Path:
 
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
     model, optimizer = accelerator.prepare(task.model, optimizer)
-    ema = EMAModel(
-        task.model.parameters(), decay=config.ema_decay, use_ema_warmup=True, power=0.75, foreach=True
-    )
+    ema = EMAModel(task.model.parameters(), decay=config.ema_decay, use_ema_warmup=True, power=0.75, foreach=True)
     ema.to(accelerator.device)
     accelerator.register_for_checkpointing(ema)
     first = resume_state(accelerator, run)
+    if accelerator.is_main_process:
+        rewind_log(run, first)
 
     losses, since = [], time.perf_counter()
     for step in range(first, config.steps):
@@ -140,6 +142,14 @@ def claim(run: Path, config: Config) -> None:
         if before != config:
             raise InputError(f"{run} holds a run with other settings: give another `output=` or delete it")
     save_config(config, path)
+
+
+def rewind_log(run: Path, step: int) -> None:
+    """Takes back what was logged after this step: it is done again."""
+    path = run / "log.jsonl"
+    if path.exists():
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step))
 
 
 def log(run: Path, **row: float) -> None:

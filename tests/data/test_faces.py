@@ -8,15 +8,18 @@ from emo.data.faces import (
     CANVAS,
     Face,
     around,
+    beside,
     finder_maps,
-    landmarker_sample,
+    fits,
+    landmarker_samples,
     load_faces,
+    next_square,
     paste,
     sample_batch,
 )
 from emo.data.styles import background, disturb
 from emo.face.detector import peaks
-from emo.face.network import CELL, CROP_SIZE, POINTS
+from emo.face.network import CELL, CROP_MARGIN, CROP_SIZE, POINTS
 from emo.face.region import RIGID, TEMPLATE, Region, transform
 
 
@@ -30,26 +33,44 @@ def dotted_face() -> Face:
     image = np.zeros((220, 240, 3), np.uint8)
     for point in landmarks[RIGID]:
         image[np.hypot(x - point[0], y - point[1]) < 4] = 255
-    return Face(image, landmarks, True)
+    return Face(image, landmarks)
+
+
+def stay(crops: np.ndarray) -> np.ndarray:
+    """A look that finds the template in the middle of every crop."""
+    points = np.full((POINTS, 2), 0.5)
+    points[RIGID] = (TEMPLATE - 0.5) / CROP_MARGIN + 0.5
+    return np.repeat(points[None], len(crops), 0)
 
 
 def test_the_same_rng_gives_the_same_batch():
-    one, two = (sample_batch([dotted_face()], 6, np.random.default_rng(3)) for _ in range(2))
+    one, two = (sample_batch([dotted_face()], 6, np.random.default_rng(3), stay) for _ in range(2))
     assert all(np.array_equal(a, b) for a, b in zip(vars(one).values(), vars(two).values(), strict=True))
     assert one.canvases.shape == (6, CANVAS, CANVAS, 3) and one.crops.shape == (6, CROP_SIZE, CROP_SIZE, 3)
 
 
 def test_landmarks_of_a_crop_lie_on_what_they_name(monkeypatch):
     monkeypatch.setattr(module, "disturb", lambda image, rng, occlude=False: image)
-    rng, seen = np.random.default_rng(0), 0
-    for _ in range(20):
-        crop, points, is_face = landmarker_sample([dotted_face()], rng)
-        x, y = np.floor(points[RIGID] * CROP_SIZE).astype(int).T
-        if is_face:
-            inside = (x >= 0) & (x < CROP_SIZE) & (y >= 0) & (y < CROP_SIZE)
-            assert (crop[y[inside], x[inside]] > 128).all() and inside.sum() >= 5
-            seen += 1
-    assert 8 < seen < 19
+    crops, points, is_face = landmarker_samples([dotted_face()], 40, np.random.default_rng(0), stay)
+    assert 12 < is_face.sum() < 32
+    for crop, where in zip(crops[is_face], points[is_face], strict=True):
+        x, y = np.floor(where[RIGID] * CROP_SIZE).astype(int).T
+        inside = (x >= 0) & (x < CROP_SIZE) & (y >= 0) & (y < CROP_SIZE)
+        assert (crop[y[inside], x[inside]] > 128).all() and inside.sum() >= 5
+
+
+def test_beside_misses_the_face_and_around_does_not():
+    face, rng = dotted_face(), np.random.default_rng(0)
+    assert not any(fits(beside(face, rng), face.region) for _ in range(50))
+    assert all(fits(around(face.region, rng), face.region) for _ in range(50))
+
+
+def test_the_next_square_is_that_of_the_landmarks():
+    face = dotted_face()
+    square = next_square(face.landmarks, np.eye(2, 3), face.image)
+    assert np.allclose(transform(square, np.array([0.5, 0.5])), face.region.center, atol=1e-6)
+    assert fits(square, face.region)
+    assert next_square(face.landmarks * 1e-3, square, face.image) is square
 
 
 def test_pasted_faces_lie_in_their_region():

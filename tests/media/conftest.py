@@ -16,7 +16,7 @@ def _mux_sound(container, stream, samples: np.ndarray, rate: int, layout: str, s
 
 @pytest.fixture
 def write_sound(tmp_path):
-    """write_sound(name, [samples (S C), ...], rate, codec, layout, starts) -> path; a start is a time stamp."""
+    """write_sound(name, [samples (S C), ...], rate, codec, layout, starts) -> path; starts are time stamps."""
 
     def write(name, pieces, rate=16000, codec="pcm_s16le", layout="mono", starts=(0,)):
         path = tmp_path / name
@@ -47,9 +47,7 @@ def write_clip(tmp_path):
                 container.mux(video.encode(picture))
             container.mux(video.encode(None))
             if audio is not None:
-                _mux_sound(
-                    container, audio, sound.astype(np.float32), rate, "mono", round(sound_start * rate)
-                )
+                _mux_sound(container, audio, sound.astype(np.float32), rate, "mono", round(sound_start * rate))
                 container.mux(audio.encode(None))
         return path
 

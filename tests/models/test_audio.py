@@ -110,9 +110,7 @@ def test_sound_far_away_is_silence(mel, wav2vec):
     for encoder in (mel, wav2vec):
         silent = encoder(torch.zeros(1, 0), 0, 2, 25.0)
         assert torch.equal(encoder(torch.randn(1, 8000), 0, 2, 25.0, start_seconds=60.0), silent)
-        assert torch.equal(
-            encoder(torch.randn(1, 8000), 9000, 2, 25.0), encoder(torch.zeros(1, 0), 9000, 2, 25.0)
-        )
+        assert torch.equal(encoder(torch.randn(1, 8000), 9000, 2, 25.0), encoder(torch.zeros(1, 0), 9000, 2, 25.0))
 
 
 def test_the_mel_encoder_is_small_and_all_of_it_learns(mel):

@@ -97,10 +97,7 @@ def test_a_condition_left_out_of_one_clip_leaves_the_other_alone():
     model, (sample, timestep, conditions) = tiny(), inputs()
     given, null = model(sample, timestep, conditions), nulls()
     half = Conditions(
-        **{
-            f.name: torch.stack([getattr(null, f.name)[0], getattr(conditions, f.name)[1]])
-            for f in fields(Conditions)
-        }
+        **{f.name: torch.stack([getattr(null, f.name)[0], getattr(conditions, f.name)[1]]) for f in fields(Conditions)}
     )
     mixed = model(sample, timestep, half)
     assert torch.allclose(mixed[1], given[1], atol=1e-5)

@@ -1,0 +1,116 @@
+"""The mouth of a model, measured: on portraits it never saw, and against real clips.
+
+    python benchmarks/mouth.py portraits MODEL OUT --portraits P [P ...] --sounds S [S ...]
+    python benchmarks/mouth.py clips MODEL OUT --videos V [V ...]
+    python -m emo.data.label OUT OUT/labels          # in MediaPipe's own environment
+    python benchmarks/mouth.py report OUT [--true LABELS]
+
+`portraits` makes OUT/PORTRAIT__SOUND.mp4, `clips` makes OUT/VIDEO.mp4 from a video's first frame and its own sound,
+and OUT/VIDEO__shifted.mp4 from the same sound 12 frames late. Landmarks are MediaPipe's, not ours.
+"""
+
+import argparse
+from dataclasses import astuple
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from emo.data.prepare import IBUG, load_mesh
+from emo.evaluation.border import border_ratio
+from emo.evaluation.mouth import agree, follow
+from emo.face.mouth import opening
+from emo.hub import load_pipeline
+from emo.media.audio import read_audio
+from emo.media.image import read_image
+from emo.media.loudness import loudness
+from emo.media.video import VideoWriter, probe_video, read_video
+
+SAMPLE_RATE, SHIFT_SECONDS, LONGEST_SECONDS = 16000, 12 / 25, 12.0
+
+
+def write(path: Path, pipeline, picture: np.ndarray, wave: np.ndarray, fps: float, face, steps: int | None) -> None:
+    """One video of the animated square; nothing if it is there already."""
+    if path.exists():
+        return
+    options = {"fps": fps, "face": face, "crop_only": True, "num_inference_steps": steps}
+    with VideoWriter(path, fps) as video:
+        for frame in pipeline.stream(picture, wave, generator=torch.Generator().manual_seed(0), **options):
+            video.write(frame)
+
+
+def make_portraits(args: argparse.Namespace) -> None:
+    pipeline = load_pipeline(args.model)
+    for picture in args.portraits:
+        for sound in args.sounds:
+            wave = read_audio(sound, SAMPLE_RATE, 0.0, LONGEST_SECONDS)
+            out = args.out / f"{picture.stem}__{sound.stem}.mp4"
+            write(out, pipeline, read_image(picture), wave, 25.0, None, args.steps)
+            np.save(out.with_suffix(".npy"), wave)
+
+
+def make_clips(args: argparse.Namespace) -> None:
+    pipeline = load_pipeline(args.model)
+    for video in args.videos:
+        wave, fps = read_audio(video, SAMPLE_RATE), probe_video(video).fps
+        late = np.concatenate([np.zeros(round(SHIFT_SECONDS * SAMPLE_RATE), np.float32), wave])[: len(wave)]
+        picture = next(read_video(video))
+        write(args.out / f"{video.stem}.mp4", pipeline, picture, wave, fps, None, args.steps)
+        write(args.out / f"{video.stem}__shifted.mp4", pipeline, picture, late, fps, None, args.steps)
+
+
+def opening_of(labels: Path) -> np.ndarray:
+    """(T,) from a file of emo.data.label."""
+    return opening(load_mesh(labels)[:, IBUG, :2])
+
+
+def report_clips(videos: list[Path], labels: Path, truth: Path) -> None:
+    rows = []
+    for video in videos:
+        made, shifted, true = (
+            opening_of(folder / f"{video.stem}{suffix}.safetensors")
+            for folder, suffix in ((labels, ""), (labels, "__shifted"), (truth, ""))
+        )
+        count = min(len(made), len(true))
+        own, other = agree(made[:count], true[:count]), agree(shifted[:count], true[:count])
+        rows.append((own.r, other.r, own.amplitude))
+        print(f"{video.stem:40} r {own.r:.2f}  sound 12 frames late {other.r:.2f}  amplitude {own.amplitude:.2f}")
+    print("mean: r {:.3f}  late {:.3f}  amplitude {:.2f}".format(*np.mean(rows, axis=0)), f"({len(rows)} clips)")
+
+
+def report(args: argparse.Namespace) -> None:
+    videos = sorted(p for p in args.out.glob("*.mp4") if not p.stem.endswith("__shifted"))
+    if args.true:
+        return report_clips(videos, args.out / "labels", args.true)
+    rows = []
+    for video in videos:
+        made = opening_of(args.out / "labels" / f"{video.stem}.safetensors")
+        found = follow(made, loudness(np.load(video.with_suffix(".npy")), SAMPLE_RATE, len(made), 25.0))
+        rows.append((*astuple(found), border_ratio(read_video(video), args.window)))
+        print(f"{video.stem:64}", "r {:.2f}  lag {:+d}  silence {:.2f}  border {:.2f}".format(*rows[-1]))
+    mean = "mean: r {:.3f}  lag {:+.2f}  silence {:.2f}  border {:.2f}".format(*np.nanmean(rows, axis=0))
+    print(mean, f"({len(rows)} videos)")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kinds = parser.add_subparsers(required=True)
+    for name, function in (("portraits", make_portraits), ("clips", make_clips), ("report", report)):
+        kind = kinds.add_parser(name)
+        kind.set_defaults(function=function)
+        if function is not report:
+            kind.add_argument("model")
+            kind.add_argument("--steps", type=int)
+        kind.add_argument("out", type=Path)
+    kinds.choices["portraits"].add_argument("--portraits", type=Path, nargs="+", required=True)
+    kinds.choices["portraits"].add_argument("--sounds", type=Path, nargs="+", required=True)
+    kinds.choices["clips"].add_argument("--videos", type=Path, nargs="+", required=True)
+    kinds.choices["report"].add_argument("--true", type=Path, help="labels of the real clips")
+    kinds.choices["report"].add_argument("--window", type=int, default=12, help="frames of the model's window")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    args.function(args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Encoded clips: picture, sound, mouth and speed of a sample belong to the same frames."""
+
+import numpy as np
+import pytest
+import torch
+
+from emo.data.clip import load_clip
+from emo.data.dataset import EncodedClip, draw_batch, draw_sample, encoded, fingerprint
+
+T = 12
+OPTIONS = dict(num_frames=4, contiguous=True, motion_frames=2, audio_margin=1, speed_margin=3)
+
+
+@pytest.fixture
+def clip() -> EncodedClip:
+    """Everything of frame t says t + 1."""
+    count = torch.arange(1, T + 1, dtype=torch.float32)
+    return EncodedClip(
+        latents=count.half()[:, None, None, None].expand(T, 4, 2, 2),
+        audio=count.half()[:, None, None].expand(T, 13, 3),
+        lips=count[:, None].expand(T, 3),
+        face_region=torch.full((1, 2, 2), 0.5),
+        head_speed=count,
+    )
+
+
+def first_numbers(value: torch.Tensor) -> list[float]:
+    return value.flatten(1)[:, 0].tolist() if value.ndim > 1 else value.tolist()
+
+
+def test_frames_in_a_row_with_what_lies_around_them(clip):
+    seen = set()
+    for seed in range(60):
+        latents, reference, motion, audio, lips, region, speed = draw_sample(
+            clip, np.random.default_rng(seed), **OPTIONS
+        )
+        first = int(latents[0, 0, 0, 0])
+        seen.add(first)
+        rows = [first + i for i in range(4)]
+        assert first_numbers(latents) == rows == first_numbers(lips)
+        inside = lambda t, outside: t if 1 <= t <= T else outside  # noqa: E731
+        assert first_numbers(audio) == [inside(t, 0) for t in range(first - 1, first + 5)]
+        expected = [inside(t, np.nan) for t in range(first - 3, first + 7)]
+        assert np.array_equal(speed.numpy(), np.float32(expected), equal_nan=True)
+        assert first_numbers(motion) == ([first - 2, first - 1] if first > 2 else [0, 0])
+        assert 1 <= reference[0, 0, 0] <= T and region.shape == (1, 2, 2)
+    assert seen == set(range(1, T - 2))
+
+
+def test_any_frames_are_different_ones_and_belong_together(clip):
+    options = OPTIONS | {"contiguous": False, "motion_frames": 0, "audio_margin": 0, "speed_margin": 0}
+    latents, _, motion, audio, lips, _, speed = draw_sample(clip, np.random.default_rng(0), **options)
+    rows = first_numbers(latents)
+    assert len(set(rows)) == 4 and np.ptp(rows) > 3 and motion.shape[0] == 0
+    assert rows == first_numbers(audio) == first_numbers(lips) == first_numbers(speed)
+
+
+def test_a_batch_is_drawn_by_chance_and_the_same_rng_draws_the_same(clip):
+    other = EncodedClip(**{name: value + 100 for name, value in vars(clip).items()})
+    batch, again = (
+        draw_batch([clip, other], np.array([0.75, 0.25]), np.random.default_rng(1), 400, **OPTIONS) for _ in range(2)
+    )
+    assert all(
+        torch.equal(a.nan_to_num(), b.nan_to_num())
+        for a, b in zip(*(vars(x).values() for x in (batch, again)), strict=True)
+    )
+    assert batch.latents.shape == (400, 4, 4, 2, 2) and batch.head_speed.shape == (400, 10)
+    assert (batch.latents[:, 0, 0, 0, 0] > 100).float().mean() == pytest.approx(0.25, abs=0.06)
+    assert batch.latents.dtype == batch.audio.dtype == torch.float32
+
+
+def test_a_clip_is_encoded_once_frame_by_frame(tiny_pipeline, clips_folder, tmp_path, monkeypatch):
+    parts, path = (tiny_pipeline.vae, tiny_pipeline.audio_encoder), clips_folder / "a0.json"
+    clip = encoded(path, *parts, tmp_path, torch.device("cpu"))
+    assert clip.latents.shape == (16, 4, 4, 4) and clip.audio.shape == (16, 13, 16)
+    wave = torch.from_numpy(load_clip(path).wave)[None]
+    alone = tiny_pipeline.audio_encoder(wave, 5, 1, 25.0)[0]
+    assert torch.allclose(clip.audio[5].float(), alone[0], atol=5e-3)
+    assert clip.lips[0].tolist() == pytest.approx([96 / 192, 137 / 192, 36 / 192], abs=0.01)
+    assert clip.face_region.shape == (1, 4, 4) and clip.face_region[0, 2, 1] == 1 and clip.face_region[0, 0, 0] < 1
+    assert clip.head_speed.tolist() == pytest.approx(np.linspace(0, 1, 16).tolist())
+    monkeypatch.setattr("emo.data.dataset.encode_clip", lambda *_: pytest.fail("encoded twice"))
+    again = encoded(path, *parts, tmp_path, torch.device("cpu"))
+    assert all(torch.equal(value, getattr(again, name)) for name, value in vars(clip).items())
+
+
+def test_the_fingerprint_changes_with_any_weight():
+    model = torch.nn.Linear(2, 2)
+    before = fingerprint(model)
+    assert fingerprint(model) == before and len(before) == 12
+    with torch.no_grad():
+        model.bias[1] += 1e-6
+    assert fingerprint(model) != before

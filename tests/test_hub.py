@@ -1,0 +1,122 @@
+"""A model that is not whole is refused in one line, and no test asks the network."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from emo.errors import InputError
+from emo.hub import load_pipeline, resolve
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture
+def folder(tiny_model_folder, tmp_path) -> Path:
+    """A copy to break."""
+    return Path(shutil.copytree(tiny_model_folder, tmp_path / "broken"))
+
+
+def refused(model: str | Path, **options) -> str:
+    """The one line that says what is wrong."""
+    with pytest.raises(InputError) as caught:
+        load_pipeline(str(model), **{"device": "cpu"} | options)
+    message = str(caught.value)
+    assert "\n" not in message and len(message) < 500
+    return message
+
+
+def test_a_whole_model_loads_with_the_same_weights(tiny_pipeline, tiny_model_folder):
+    loaded = load_pipeline(str(tiny_model_folder), "cpu")
+    for name in ("model", "vae", "audio_encoder"):
+        ours, theirs = getattr(tiny_pipeline, name).state_dict(), getattr(loaded, name).state_dict()
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+        assert not getattr(loaded, name).training
+    assert loaded.config.size == 64 and loaded.config.num_inference_steps == 2
+
+
+def test_a_whole_model_loads_as_bfloat16(tiny_model_folder):
+    assert load_pipeline(str(tiny_model_folder), "cpu", "bfloat16").model.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("part", ["model", "vae", "audio_encoder"])
+def test_missing_and_extra_keys(folder, part):
+    path = folder / part / WEIGHTS
+    weights = load_file(path)
+    name = sorted(weights)[3]
+    save_file({key: value for key, value in weights.items() if key != name}, path)
+    message = refused(folder)
+    assert f"broken/{part} lacks '{name}'" in message
+    save_file(weights | {"extra.weight": torch.zeros(2)}, path)
+    assert f"broken/{part} has unknown 'extra.weight'" in refused(folder)
+
+
+def test_a_weight_of_another_shape(folder):
+    path = folder / "vae" / WEIGHTS
+    weights = load_file(path)
+    name = sorted(weights)[0]
+    save_file(weights | {name: torch.zeros(1)}, path)
+    assert "broken/vae" in refused(folder)
+
+
+def test_truncated_weights(folder):
+    path = folder / "model" / WEIGHTS
+    path.write_bytes(path.read_bytes()[:5000])
+    assert "broken/model can't be loaded" in refused(folder)
+
+
+@pytest.mark.parametrize("part", ["model", "vae", "audio_encoder", "scheduler"])
+def test_a_missing_part(folder, part):
+    shutil.rmtree(folder / part)
+    assert "broken" in refused(folder)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '"model"', "\x00"])
+def test_an_index_that_is_none(folder, text):
+    (folder / "model_index.json").write_text(text)
+    assert "broken" in refused(folder)
+
+
+def test_an_index_without_a_part(folder):
+    path = folder / "model_index.json"
+    index = json.loads(path.read_text())
+    path.write_text(json.dumps({key: value for key, value in index.items() if key != "vae"}))
+    assert "broken" in refused(folder)
+
+
+@pytest.mark.parametrize("name", ["scheduler/scheduler_config.json", "model/config.json"])
+def test_a_config_that_is_none(folder, name):
+    (folder / name).write_text("not JSON")
+    assert "broken" in refused(folder)
+
+
+@pytest.mark.parametrize("model", ["nonsense", "no/such/folder", "/no/such", "./nobody", ""])
+def test_an_unknown_name(model):
+    assert "give a folder with model_index.json, a Hub id, or mini" in refused(model)
+
+
+def test_a_folder_that_is_no_model(tmp_path):
+    assert str(tmp_path) in refused(tmp_path)
+
+
+def test_a_hub_id_without_network(monkeypatch):
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert "--model nobody/nothing-like-this" in refused("nobody/nothing-like-this")
+
+
+@pytest.mark.parametrize("options", [{"device": "nonsense"}, {"dtype": "float16"}])
+def test_devices_and_types_that_cannot_be(tiny_model_folder, options):
+    assert next(iter(options)) in refused(tiny_model_folder, **options)
+
+
+def test_a_folder_comes_before_the_hub(tiny_model_folder, tmp_path, monkeypatch):
+    (tmp_path / "owner").mkdir()
+    (tmp_path / "owner" / "name").symlink_to(tiny_model_folder)
+    monkeypatch.chdir(tmp_path)
+    assert resolve("owner/name") == Path("owner/name")

@@ -1,0 +1,161 @@
+"""The trainer: stopped and started again is the same as never stopped, and only what should learns."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers.training_utils import EMAModel
+from safetensors.torch import load_file, save_file
+
+from emo.config import Config, DataConfig, SchedulerConfig, load_config
+from emo.errors import InputError
+from emo.training.diffusion import DiffusionTask
+from emo.training.trainer import averaged, freeze, learning_rate, train
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture
+def config(tmp_path, clips_folder, tiny_model_folder, tiny_model) -> Config:
+    """Six steps of the tiny model on the drawn faces."""
+    return Config(
+        output=str(tmp_path / "run"),
+        device="cpu",
+        steps=6,
+        batch_size=2,
+        learning_rate=1e-3,
+        warmup_steps=2,
+        final_learning_rate=0.1,
+        log_steps=1,
+        checkpoint_steps=2,
+        autoencoder=str(tiny_model_folder / "vae"),
+        audio_encoder=str(tiny_model_folder / "audio_encoder"),
+        model=dict(tiny_model),
+        data=DataConfig(clips={str(clips_folder): 1.0}, num_frames=4, contiguous=True, size=64),
+        scheduler=SchedulerConfig(prediction_type="sample"),
+    )
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model" / WEIGHTS)
+
+
+def equal(one: dict, other: dict) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def logged(run: Path) -> list[dict]:
+    rows = [json.loads(line) for line in (run / "log.jsonl").open()]
+    return [{key: value for key, value in row.items() if key != "seconds_per_step"} for row in rows]
+
+
+def stop_at(monkeypatch, step: int | None) -> list[int]:
+    """Ctrl-C in this step. Returns a list that grows with every step that is begun."""
+    batch, begun = DiffusionTask.batch, []
+
+    def stopping(self, rng, device):
+        if len(begun) == step:
+            raise KeyboardInterrupt
+        begun.append(len(begun))
+        return batch(self, rng, device)
+
+    monkeypatch.setattr(DiffusionTask, "batch", stopping)
+    return begun
+
+
+def test_a_run_stopped_and_started_again_equals_an_unbroken_one(config, tmp_path, monkeypatch):
+    other, last = tmp_path / "unbroken", "checkpoints/step_00000006"
+    train(replace(config, output=str(other)))
+    for stop, left in [(1, 6), (4, 2), (5, 2)]:  # before a checkpoint, at one, behind one
+        run = tmp_path / f"stopped_at_{stop}"
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            stop_at(patch, stop)
+            train(replace(config, output=str(run)))
+        assert not (run / "model").exists()
+        with monkeypatch.context() as patch:
+            begun = stop_at(patch, None)
+            train(replace(config, output=str(run)))
+        assert len(begun) == left
+        assert equal(weights(run / "model"), weights(other / "model"))  # the average
+        assert equal(load_file(run / last / "model.safetensors"), load_file(other / last / "model.safetensors"))
+        assert not equal(weights(run / "model"), load_file(run / last / "model.safetensors"))
+        assert logged(run) == logged(other) and [row["step"] for row in logged(run)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_half_a_checkpoint_is_passed_over_and_a_finished_run_goes_on(config, tmp_path):
+    folder = tmp_path / "run" / "checkpoints"
+    (folder / "partial_00000002").mkdir(parents=True)
+    (folder / "partial_00000002" / "model.safetensors").write_bytes(b"half")
+    train(replace(config, steps=3))
+    assert [path.name for path in sorted(folder.iterdir())] == ["step_00000002", "step_00000003"]
+    train(replace(config, steps=4))
+    assert [path.name for path in sorted(folder.iterdir())] == ["step_00000003", "step_00000004"]
+    assert [row["step"] for row in logged(tmp_path / "run")] == [1, 2, 3, 4]
+    assert load_config(tmp_path / "run" / "config.yaml").steps == 4
+
+
+def test_a_folder_of_another_run_is_refused_and_left_alone(config, tmp_path):
+    train(replace(config, steps=1))
+    before = (tmp_path / "run" / "config.yaml").read_text()
+    with pytest.raises(InputError, match="run holds a run with other settings"):
+        train(replace(config, learning_rate=1e-2))
+    assert (tmp_path / "run" / "config.yaml").read_text() == before
+
+
+def test_only_what_is_trainable_moves(config, tmp_path, tiny_model_folder):
+    start = str(tiny_model_folder / "model")
+    train(replace(config, steps=3, start_from=start, trainable=["*.motion_modules.*", "speed_encoder.*"]))
+    before, after = load_file(tiny_model_folder / "model" / WEIGHTS), weights(tmp_path / "run" / "model")
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    expected = {name for name in before if ".motion_modules." in name or "speed_encoder" in name}
+    expected = {name for name in expected if not name.endswith("pos_embed.pe")}  # a table, no parameter
+    assert moved == expected
+
+
+def test_freeze_leaves_gradients_where_a_pattern_matches(tiny_model_folder):
+    model = torch.nn.ModuleDict({"a": torch.nn.Linear(1, 1), "b": torch.nn.Linear(1, 1)})
+    assert len(freeze(model, ["a.*", "*.bias"])) == 3
+    assert [name for name, p in model.named_parameters() if not p.requires_grad] == ["b.weight"]
+    with pytest.raises(InputError, match=r"trainable: 'c\.\*' matches no parameter; names look like 'a.weight'"):
+        freeze(model, ["a.*", "c.*"])
+
+
+def test_a_start_must_have_all_names_that_are_not_new(config, tmp_path, tiny_model_folder):
+    start = tmp_path / "start"
+    start.mkdir()
+    given = load_file(tiny_model_folder / "model" / WEIGHTS)
+    kept = {name: value for name, value in given.items() if not name.startswith("face_locator.")}
+    save_file(kept, start / WEIGHTS)
+    config = replace(config, steps=1, learning_rate=0.0, start_from=str(start))
+    with pytest.raises(InputError, match=r"lacks \['face_locator"):
+        train(config)
+    assert not (tmp_path / "run").exists()
+    train(replace(config, new=["face_locator.*"]))
+    after = weights(tmp_path / "run" / "model")
+    assert all(torch.equal(after[name], kept[name]) for name in kept)
+    save_file(given | {"strange": torch.zeros(1)}, start / WEIGHTS)
+    with pytest.raises(InputError, match="strange"):
+        train(replace(config, output=str(tmp_path / "other"), new=["*"]))
+
+
+def test_the_average_is_put_in_for_a_look_only():
+    model = torch.nn.Linear(2, 2)
+    ema, before = EMAModel(model.parameters(), decay=0.5), model.weight.detach().clone()
+    ema.step(model.parameters())
+    with torch.no_grad():
+        model.weight += 1
+    with pytest.raises(RuntimeError), averaged(ema, model) as seen:
+        assert torch.equal(seen.weight, before)
+        raise RuntimeError
+    assert torch.equal(model.weight, before + 1)
+
+
+def test_learning_rate_warms_up_and_falls():
+    config = Config(steps=100, learning_rate=2.0, warmup_steps=10, final_learning_rate=0.1)
+    rates = [learning_rate(config, step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.2, rel=1e-3) and max(rates) == pytest.approx(2.0, rel=0.05)
+    assert rates[-1] == pytest.approx(0.2, rel=0.01) and rates[55] == pytest.approx(0.1 * 2 + 0.9 * 2 * 0.42, rel=0.02)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert learning_rate(replace(config, final_learning_rate=1.0), 99) == 2.0
