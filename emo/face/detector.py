@@ -18,9 +18,11 @@ from emo.face.region import Region, box_of_landmarks, crop, region_of_landmarks,
 WEIGHTS = Path(__file__).parents[1] / "weights" / "face.safetensors"
 LARGEST_PIXELS = 1024  # long side of the picture that is looked at
 SCALES = (96, 192, 384, 768)  # long sides the finder sees; at each it knows faces of 1/8 to all of 128 pixels
-LEAST_HEAT, LEAST_FACE = 0.15, 0.995  # scores: worth a look; a face
-MOST_PROPOSALS = 32
+LEAST_HEAT, MOST_PROPOSALS = 0.15, 16  # what is worth a look
 LOOKS = 3  # times the landmarker looks, each time at the square its last look gave
+# A face: its score; the entropy of its maps in nats; how far its mirror image's points lie from its own, in
+# sides of the crop. The last two tell more than the first: on what is no face the landmarker wavers.
+LEAST_SCORE, MOST_ENTROPY, MOST_DOUBT = 0.98, 3.3, 0.022
 HAAR_PIXELS, HAAR_SIDE = 480, 1.45  # long side for the cascade; the region's side over that of its square
 
 
@@ -54,7 +56,8 @@ class FaceDetector:
         scale = np.array(image.shape[1::-1]) / small.shape[1::-1]
         faces = self._verify(small, regions, scale)
         kept = apart([face.region for face in faces])
-        return sorted((f for f in faces if f.region in kept), key=lambda f: -f.region.side)
+        largest_first = sorted((face for face in faces if face.region in kept), key=lambda face: -face.region.side)
+        return [face for i, face in enumerate(largest_first) if not any(within(face, f) for f in largest_first[:i])]
 
     def _find(self, image: np.ndarray) -> list[tuple[float, Region]]:
         """The finder's scores and regions at all scales."""
@@ -83,20 +86,27 @@ class FaceDetector:
             return []
         for _ in range(LOOKS):
             squares = [Region(r.center, r.side * CROP_MARGIN, r.angle_radians) for r in regions]
-            points, scores = self._look([crop(image, square, CROP_SIZE) for square in squares])
+            points, scores, sure = self._look([crop(image, square, CROP_SIZE) for square in squares])
             landmarks = [transform(square.matrix(1), p) for square, p in zip(squares, points, strict=True)]
             regions = [region_of_landmarks(p) for p in landmarks]
-        pairs = zip(landmarks, scores.tolist(), strict=True)
-        faces = [Face(box_of_landmarks(p * scale), np.float32(p * scale), score) for p, score in pairs]
-        return sorted((f for f in faces if f.score >= LEAST_FACE), key=lambda f: -f.score)
+        faces = [
+            Face(box_of_landmarks(landmarks[i] * scale), np.float32(landmarks[i] * scale), float(scores[i]))
+            for i in np.flatnonzero(sure)
+        ]
+        return sorted(faces, key=lambda face: -face.score)
 
-    def _look(self, crops: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Points (N 68 2) in the unit square, scores (N,): the means over each crop and its mirror image."""
+    def _look(self, crops: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Points (N 68 2) in the unit square, scores (N,), and (N,) bool, whether it is a face: of each crop and
+        its mirror image together."""
         pictures = to_tensor(crops)
-        points, logits, _ = self.net.landmarker(torch.cat([pictures, pictures.flip(-1)]))
+        points, logits, maps = self.net.landmarker(torch.cat([pictures, pictures.flip(-1)]))
         points, mirrored = points.numpy().astype(np.float64).reshape(2, -1, 68, 2)
         mirrored = (mirrored * [-1, 1] + [1, 0])[:, MIRRORED]
-        return (points + mirrored) / 2, logits.sigmoid().reshape(2, -1).mean(0).numpy()
+        doubt = np.linalg.norm(points - mirrored, axis=-1).mean(1)
+        scores = logits.sigmoid().reshape(2, -1).mean(0).numpy()
+        entropy = -(maps.exp() * maps).sum(-1).mean(1).reshape(2, -1).mean(0).numpy()
+        sure = (scores >= LEAST_SCORE) & (entropy <= MOST_ENTROPY) & (doubt <= MOST_DOUBT)
+        return (points + mirrored) / 2, scores, sure
 
 
 def peaks(heat: Tensor, geometry: Tensor, cell_pixels: float) -> list[tuple[float, Region]]:
@@ -123,6 +133,13 @@ def apart(regions: list[Region]) -> list[Region]:
 def same(one: Region, other: Region) -> bool:
     small, large = sorted([one.side, other.side])
     return small > 0.6 * large and np.hypot(*np.subtract(one.center, other.center)) < 0.4 * large
+
+
+def within(face: Face, larger: Face) -> bool:
+    """Whether a face lies on another: an eye or an ear taken for one."""
+    x, y = face.region.center
+    x0, y0, x1, y1 = larger.box
+    return x0 < x < x1 and y0 < y < y1
 
 
 def fitted(image: np.ndarray, pixels: int, enlarge: bool = True) -> np.ndarray:
