@@ -189,6 +189,41 @@ class Wav2VecEncoder(AudioEncoder):
         return torch.lerp(states[:, index], states[:, index + 1], share)
 
 
+class AudioRange(nn.Module):
+    """Keeps features where training was: their first K principal components, no further out than `RADIUS`.
+
+    A model trained on few voices answers a voice outside their range with haze over the whole picture.
+    Features of zeros, which stand for no sound, stay zeros.
+    """
+
+    RADIUS = 0.9  # root mean square over the components, in deviations of the training features
+
+    def __init__(self, feature_shape: tuple[int, int], components: int):
+        super().__init__()
+        size = feature_shape[0] * feature_shape[1]
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("basis", torch.zeros(size, components))
+        self.register_buffer("deviation", torch.zeros(components))  # zeros: not fitted yet
+
+    @torch.no_grad()
+    def fit(self, features: Tensor) -> None:
+        """features (N W D) of the training sounds."""
+        flat = features.flatten(1).float()
+        _, values, basis = torch.pca_lowrank(flat - flat.mean(0), q=len(self.deviation), niter=4)
+        self.mean.copy_(flat.mean(0))
+        self.basis.copy_(basis)
+        self.deviation.copy_(values / len(flat) ** 0.5)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B T W D) -> (B T W D)."""
+        flat = features.flatten(2)
+        place = (flat - self.mean) @ self.basis / self.deviation
+        length = place.square().mean(-1, keepdim=True).sqrt()
+        place = place * (self.RADIUS / length.clamp(min=self.RADIUS))
+        kept = (place * self.deviation) @ self.basis.T + self.mean
+        return torch.where(flat.eq(0).all(-1, keepdim=True), 0.0, kept).view_as(features)
+
+
 class AudioProjection(nn.Module):
     """The features of the frames around a frame -> its audio tokens (EMO, section 3.2: f - m .. f + m).
 

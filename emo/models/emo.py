@@ -12,7 +12,7 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor
 
-from emo.models.audio import AudioProjection
+from emo.models.audio import AudioProjection, AudioRange
 from emo.models.conditioners import FaceLocator, SpeedEncoder
 from emo.models.unet import UNet
 
@@ -63,6 +63,7 @@ class EMOModel(ModelMixin, ConfigMixin):
         audio_token_dim: int = 768,
         audio_hidden_dim: int = 512,
         audio_margin: int = 2,  # frames on each side
+        audio_components: int | None = None,  # of an AudioRange; None: features as they are
         num_frames: int = 12,  # of a window
         num_motion_frames: int = 4,
         max_frames: int = 32,  # entries of the position table
@@ -94,6 +95,7 @@ class EMOModel(ModelMixin, ConfigMixin):
         self.audio_projection = AudioProjection(
             feature_shape, audio_margin, audio_tokens, audio_token_dim, audio_hidden_dim
         )
+        self.audio_range = None if audio_components is None else AudioRange(feature_shape, audio_components)
         self.speed_encoder = (
             SpeedEncoder(speed_centers, speed_radii, speed_margin, speed_token_dim) if temporal else None
         )
@@ -135,6 +137,7 @@ class EMOModel(ModelMixin, ConfigMixin):
 
         feature_shape = (config.audio_layers, config.audio_feature_dim)
         audio = given(conditions.audio, 0.0, b, f + 2 * config.audio_margin, *feature_shape)
+        audio = audio if self.audio_range is None else self.audio_range(audio)
         latents = given(conditions.reference, 0.0, b, c, h, w)
         reference = self.look_at_portrait(latents) if reference is None else reference
         seen = Seen(

@@ -54,6 +54,8 @@ class DiffusionTask:
             given = ", ".join(config.data.clips) or "no folder"
             raise InputError(f"data.num_frames={config.data.num_frames}: no clip in {given} (data.clips) is that long")
         self.chances /= self.chances.sum()
+        if self.model.audio_range is not None and not self.model.audio_range.deviation.any():
+            self.model.audio_range.fit(torch.cat([clip.audio[::7] for clip in self.clips]))
 
     def batch(self, rng: np.random.Generator, device: torch.device) -> Batch:
         data, model = self.config.data, self.model.config

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
-from emo.models.audio import SAMPLE_RATE, AudioProjection, MelEncoder, Wav2VecEncoder
+from emo.models.audio import SAMPLE_RATE, AudioProjection, AudioRange, MelEncoder, Wav2VecEncoder
 
 RATES = {24: Fraction(24), 25: Fraction(25), 29.97: Fraction(30000, 1001), 30: Fraction(30), 60: Fraction(60)}
 AT_RATES = pytest.mark.parametrize("rate", RATES.values(), ids=RATES.keys())
@@ -186,3 +186,16 @@ def test_projection_gathers_the_frames_around():
         around = features[:, frame : frame + 5].flatten(1)
         alone = projection.norm(projection.mlp(around).unflatten(1, (4, 8)))
         assert torch.allclose(tokens[:, frame], alone, atol=1e-6)
+
+
+def test_features_out_of_range_are_brought_back_and_none_stays_none():
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(500, 3, generator=generator)
+    training = (hidden @ torch.randn(3, 10, generator=generator) + 5).unflatten(1, (2, 5))
+    audio_range = AudioRange((2, 5), 3)
+    audio_range.fit(training)
+    usual = training[hidden.square().mean(1).sqrt() < 0.5][None]
+    torch.testing.assert_close(audio_range(usual), usual, atol=1e-3, rtol=1e-3)
+    far = audio_range(torch.cat([50 * training[None], -50 * training[None]], dim=1))
+    assert (far - 5).abs().max() < 3 * (training - 5).abs().max()
+    assert audio_range(torch.zeros(1, 4, 2, 5)).eq(0).all()
