@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, DiffusionPipeline
+from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
@@ -20,7 +20,7 @@ from emo.errors import InputError
 from emo.face.locate import Located, locate
 from emo.face.region import Paster, crop, locator_mask
 from emo.models.audio import AudioEncoder
-from emo.models.autoencoder import Autoencoder  # noqa: F401  from_pretrained finds only classes that are imported
+from emo.models.autoencoder import Autoencoder
 from emo.models.emo import Conditions, EMOModel
 from emo.models.latents import decode_latents, encode_images, to_images, to_model
 
@@ -81,7 +81,7 @@ class EMOPipeline(DiffusionPipeline):
     def __init__(
         self,
         model: EMOModel,
-        vae: torch.nn.Module,
+        vae: Autoencoder | AutoencoderKL,
         audio_encoder: AudioEncoder,
         scheduler: DDIMScheduler,
         size: int = 512,

@@ -120,8 +120,10 @@ def train(config: Config) -> Path:
         if done % config.checkpoint_steps == 0 or done == config.steps:
             save_state(accelerator, run, done)
 
-    with averaged(ema, task.model.eval()) as best:
-        task.save(best, run / "model")
+    if accelerator.is_main_process:
+        with averaged(ema, task.model.eval()) as best:
+            task.save(best, run / "model")
+    accelerator.wait_for_everyone()
     return run / "model"
 
 
