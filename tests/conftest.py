@@ -1,5 +1,7 @@
 """What many tests share: two seconds of synthetic sound and video, and a drawn portrait."""
 
+import signal
+import sys
 import wave as riff
 from pathlib import Path
 
@@ -225,3 +227,22 @@ def clips_folder(make_clip, openings, tmp_path_factory) -> Path:
     for name, person, opened in [("a0", "anna", 1.0), ("a1", "anna", 0.7), ("b0", "bert", 0.5)]:
         save_clip(folder, *make_clip(name, person, opened * openings[:16]))
     return folder
+
+
+@pytest.fixture
+def run_main(monkeypatch, capsys):
+    """run_main(main, *argv) -> exit code, stdout, stderr of a console command, in this process."""
+
+    def call(main, *argv) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [str(argument) for argument in argv])
+        capsys.readouterr()
+        code, before = 0, signal.getsignal(signal.SIGTERM)
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        return code, *capsys.readouterr()
+
+    return call

@@ -19,6 +19,7 @@ from emo.media.video import VideoWriter, read_video
 
 FPS = 25.0
 SAMPLE_RATE = 16000
+LIPS = slice(48, 68)  # of the 68 points
 
 
 @dataclass

@@ -13,13 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from emo.data.clip import FPS, Clip, load_clip, read_clip_frames
+from emo.data.clip import FPS, LIPS, Clip, load_clip, read_clip_frames
 from emo.face.region import Region, box_of_landmarks, locator_mask
 from emo.models.audio import AudioEncoder
 from emo.models.latents import encode_images, to_model
 
 CHUNK = 32  # frames encoded at once
-LIPS = slice(48, 68)
 
 
 @dataclass

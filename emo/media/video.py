@@ -209,7 +209,7 @@ def _set_up(stream: av.VideoStream, fps: Fraction, height: int, width: int) -> N
     if height * width > LARGE_PIXELS:
         stream.options = {**stream.options, "tune": "zerolatency"}
     context = stream.codec_context
-    context.thread_count = 2  # the same file on every machine, and few frames in memory
+    context.thread_count = 2  # few frames in memory
     context.gop_size = max(1, round(fps))
     tag_bt709(context)
 

@@ -10,9 +10,9 @@ from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
 from emo.config import Config
-from emo.data.clip import FPS, SAMPLE_RATE, list_clips, load_clip, load_info, read_clip_frames
+from emo.data.clip import FPS, SAMPLE_RATE, load_clip, read_clip_frames
 from emo.data.dataset import Batch, draw_batch, encoded, fingerprint
-from emo.data.weights import person_weights
+from emo.data.weights import choose_clips
 from emo.errors import InputError
 from emo.media.video import VideoWriter
 from emo.models.emo import Conditions, EMOModel
@@ -38,22 +38,13 @@ class DiffusionTask:
         self.load_clips(device)
 
     def load_clips(self, device: torch.device) -> None:
-        """Encodes what the cache lacks; each clip's chance is its folder's share, spread by person."""
+        """Encodes what the cache lacks; fits the range of the ear if the model has one that is not fitted yet."""
         config = self.config
         cache = Path(config.data.cache or Path(config.output).parent / "cache")
         cache = cache / fingerprint(self.vae, self.audio_encoder)
         cache.mkdir(parents=True, exist_ok=True)
-        self.clips, self.chances, self.paths = [], np.zeros(0), []
-        for folder, share in config.data.clips.items():
-            infos = {p: load_info(p) for p in list_clips([folder], config.data.hold_out)}
-            paths = [p for p, info in infos.items() if info.num_frames >= config.data.num_frames]
-            weights = share * person_weights([infos[p].person for p in paths])
-            self.clips += [encoded(p, self.vae, self.audio_encoder, cache, device) for p in paths]
-            self.chances, self.paths = np.concatenate([self.chances, weights]), self.paths + paths
-        if not self.paths:
-            given = ", ".join(config.data.clips) or "no folder"
-            raise InputError(f"data.num_frames={config.data.num_frames}: no clip in {given} (data.clips) is that long")
-        self.chances /= self.chances.sum()
+        self.paths, self.chances = choose_clips(config.data.clips, config.data.hold_out, config.data.num_frames)
+        self.clips = [encoded(p, self.vae, self.audio_encoder, cache, device) for p in self.paths]
         if self.model.audio_range is not None and not self.model.audio_range.deviation.any():
             self.model.audio_range.fit(torch.cat([clip.audio[::7] for clip in self.clips]))
 

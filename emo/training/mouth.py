@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from emo.config import Config
-from emo.data.clip import FPS, SAMPLE_RATE, Clip, list_clips, load_clip
+from emo.data.clip import FPS, LIPS, SAMPLE_RATE, Clip, load_clip
 from emo.data.sound import augment_sound, change_speed
-from emo.data.weights import person_weights
+from emo.data.weights import choose_clips
 from emo.models.audio import MelEncoder
 
-LIPS = slice(48, 68)  # of the 68 points
 SCALE = 40.0  # sides of the crop -> about unit deviation
 CONTEXT_SECONDS = 0.4  # sound on each side of a sample
 
@@ -41,7 +40,8 @@ class MouthTask:
         self.config = config
         encoder = MelEncoder.from_pretrained(config.start_from) if config.start_from else MelEncoder(**config.model)
         self.model = MouthReader(encoder)
-        self.clips, self.chances = load_clips(config)
+        paths, self.chances = choose_clips(config.data.clips, config.data.hold_out, config.data.num_frames)
+        self.clips = [load_clip(path) for path in paths]
 
     def targets(self, clip: Clip, first: int) -> np.ndarray:
         """(F 40) lips of the frames, relative to the clip's mean."""
@@ -86,14 +86,3 @@ class MouthTask:
 
     def save(self, model: nn.Module, folder: Path) -> None:
         model.encoder.save_pretrained(folder)
-
-
-def load_clips(config: Config) -> tuple[list[Clip], np.ndarray]:
-    """All clips of at least `num_frames`, and the chance of each: its folder's share, spread evenly."""
-    clips, chances = [], []
-    for folder, share in config.data.clips.items():
-        found = [load_clip(p) for p in list_clips([folder], config.data.hold_out)]
-        found = [c for c in found if c.info.num_frames >= config.data.num_frames]
-        weights = person_weights([c.info.person for c in found])
-        clips, chances = clips + found, [*chances, *(share * weights)]
-    return clips, np.array(chances) / sum(chances)

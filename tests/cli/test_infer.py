@@ -1,8 +1,6 @@
 """emo-infer: a video as long as the sound, or one clear line, exit code 2 and no file."""
 
 import shutil
-import signal
-import sys
 import wave as riff
 from pathlib import Path
 
@@ -41,21 +39,11 @@ def folder(tmp_path, monkeypatch, portrait_path, wave) -> Path:
 
 
 @pytest.fixture
-def command(monkeypatch, capsys, tiny_model_folder):
+def command(run_main, tiny_model_folder):
     """command(*arguments) -> exit code, stdout, stderr of emo-infer with the tiny model."""
 
     def call(*arguments: str, model: str = str(tiny_model_folder)) -> tuple[int, str, str]:
-        given = ["emo-infer", "--model", model, "--device", "cpu", *map(str, arguments)]
-        monkeypatch.setattr(sys, "argv", given)
-        capsys.readouterr()
-        code, before = 0, signal.getsignal(signal.SIGTERM)
-        try:
-            infer.main()
-        except SystemExit as stop:
-            code = stop.code
-        finally:
-            signal.signal(signal.SIGTERM, before)
-        return code, *capsys.readouterr()
+        return run_main(infer.main, "emo-infer", "--model", model, "--device", "cpu", *arguments)
 
     return call
 

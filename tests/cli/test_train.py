@@ -1,8 +1,6 @@
 """emo-train: one YAML file, one run; what is wrong with it is said in one line."""
 
 import json
-import signal
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,20 +10,11 @@ from emo.hub import load_pipeline
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
+def command(run_main):
     """command(*arguments) -> exit code, stdout, stderr of emo-train."""
 
     def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["emo-train", *map(str, arguments)])
-        capsys.readouterr()
-        code, before = 0, signal.getsignal(signal.SIGTERM)
-        try:
-            train.main()
-        except SystemExit as stop:
-            code = stop.code
-        finally:
-            signal.signal(signal.SIGTERM, before)
-        return code, *capsys.readouterr()
+        return run_main(train.main, "emo-train", *arguments)
 
     return call
 
