@@ -26,7 +26,7 @@ from emo.media.image import read_image
 from emo.media.loudness import loudness
 from emo.media.video import VideoWriter, probe_video, read_video
 
-SAMPLE_RATE, SHIFT_SECONDS, LONGEST_SECONDS = 16000, 12 / 25, 12.0
+SAMPLE_RATE, SHIFT_SECONDS, LONGEST_SECONDS = 16000, 12 / 25, 8.0
 
 
 def write(path: Path, pipeline, picture: np.ndarray, wave: np.ndarray, fps: float, face, steps: int | None) -> None:
@@ -106,7 +106,7 @@ def main() -> None:
     kinds.choices["portraits"].add_argument("--sounds", type=Path, nargs="+", required=True)
     kinds.choices["clips"].add_argument("--videos", type=Path, nargs="+", required=True)
     kinds.choices["report"].add_argument("--true", type=Path, help="labels of the real clips")
-    kinds.choices["report"].add_argument("--window", type=int, default=12, help="frames of the model's window")
+    kinds.choices["report"].add_argument("--window", type=int, default=6, help="frames from window to window")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     args.function(args)

@@ -18,6 +18,7 @@ class DataConfig:
     labels: str | None = None  # folder of the face landmarks of emo.data.label
     hold_out: str | None = None  # text file, one person a line: never trained on
     cache: str | None = None  # folder for encoded clips; None: beside the run
+    sound_variants: int = 1  # the sound of each clip, and changed ones: other voices, rooms and noise
     num_frames: int = 1  # frames of a sample
     contiguous: bool = False  # frames in a row, or any frames of the clip
     size: int = 512  # pixels
@@ -58,6 +59,7 @@ class SamplingConfig:
 
     num_inference_steps: int = 40
     guidance_scale: float = 3.5
+    overlap_frames: int = 0
 
 
 @dataclass

@@ -1,8 +1,8 @@
 """EMOPipeline: a portrait and a wave -> frames, window by window.
 
-A window is F frames denoised together, behind the M motion frames that end the window before. The wave may come
-in chunks and its length need not be known. Shapes: H W the portrait's pixels, s those of the animated square,
-C h w latents, S samples.
+A window is F frames denoised together, behind the M motion frames that come before it. Where windows overlap, one
+fades into the next. The wave may come in chunks and its length need not be known.
+Shapes: H W the portrait's pixels, s those of the animated square, C h w latents, S samples.
 """
 
 from collections.abc import Iterable, Iterator
@@ -70,10 +70,20 @@ def count_frames(seconds: float, fps: float) -> int:
     return round(seconds * fps)
 
 
+def fade(held: Tensor, window: Tensor) -> Tensor:
+    """The first N frames of a window (1 F C h w) come smoothly out of those held of the window before, (1 N C h w)."""
+    count = held.shape[1]
+    place = torch.arange(1, count + 1, device=window.device) / (count + 1)
+    share = (place**2 * (3 - 2 * place)).to(window).view(1, -1, 1, 1, 1)
+    faded = torch.lerp(held, window[:, :count], share)
+    return torch.cat([faded, window[:, count:]], dim=1)
+
+
 class EMOPipeline(DiffusionPipeline):
     """EMO (arXiv 2402.17485) from a trained EMOModel, an autoencoder, an audio encoder and a scheduler.
 
-    size, num_inference_steps and guidance_scale are what the model was made for; a call may ask otherwise.
+    size, num_inference_steps and guidance_scale are what the model was made for; a call may ask otherwise. A window
+    begins `overlap_frames` before the end of the one before: frames that both have fade from one to the other.
     """
 
     model_cpu_offload_seq = "audio_encoder->model->vae"
@@ -87,10 +97,19 @@ class EMOPipeline(DiffusionPipeline):
         size: int = 512,
         num_inference_steps: int = 40,
         guidance_scale: float = 3.5,
+        overlap_frames: int = 0,
     ):
+        """Raises ValueError when windows overlap by more than half."""
         super().__init__()
+        if not 0 <= 2 * overlap_frames <= model.config.num_frames:
+            raise ValueError(f"overlap_frames={overlap_frames}: give 0 to {model.config.num_frames // 2}")
         self.register_modules(model=model, vae=vae, audio_encoder=audio_encoder, scheduler=scheduler)
-        self.register_to_config(size=size, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale)
+        self.register_to_config(
+            size=size,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            overlap_frames=overlap_frames,
+        )
 
     def __call__(self, portrait: Image.Image | np.ndarray, wave: np.ndarray, **options) -> EMOPipelineOutput:
         """portrait and wave (S,) at 16 kHz -> all frames, round(seconds * fps). Options and errors: see `stream`."""
@@ -174,13 +193,13 @@ class EMOPipeline(DiffusionPipeline):
         head_speed: float | None,
         generator: torch.Generator | None,
     ) -> Iterator[Tensor]:
-        """Yields the latents (F C h w) of window after window; the last one is as long as the sound has left."""
+        """Yields the latents (N C h w) of frame after frame, N at once; the last window is as long as the sound."""
         config, encoder = self.model.config, self.audio_encoder
-        margin, first, motion = config.audio_margin, 0, None
+        margin, first, motion, held = config.audio_margin, 0, None, latents[None, :0]
         portrait = self.model.look_at_portrait(latents)
         while True:
             end = first + config.num_frames
-            sound.hear((end + margin) / fps + encoder.margin_seconds)
+            sound.hear((end + margin) / fps + encoder.future_seconds)
             count = min(end, count_frames(sound.seconds, fps)) - first if sound.ended else config.num_frames
             if count <= 0:
                 return
@@ -191,10 +210,13 @@ class EMOPipeline(DiffusionPipeline):
             speed = torch.full((1, count + 2 * config.speed_margin), known_speed).to(latents)
             conditions = Conditions(latents, audio, motion, face_region, speed)
             shape = torch.Size((1, count, *latents.shape[1:]))
-            window = self._denoise(conditions, shape, portrait, steps, guidance_scale, generator)
-            yield window[0]
-            motion, first = self._last(latents, motion, window), first + count
-            sound.forget((first - margin) / fps - encoder.margin_seconds - 1)
+            window = fade(held, self._denoise(conditions, shape, portrait, steps, guidance_scale, generator))
+            at_end = sound.ended and first + count == count_frames(sound.seconds, fps)
+            done = count - (0 if at_end else self.config.overlap_frames)
+            yield window[0, :done]
+            motion, held = self._last(latents, motion, window[:, :done]), window[:, done:]
+            first += done
+            sound.forget((first - margin) / fps - encoder.past_seconds - 1)
 
     def _last(self, latents: Tensor, motion: Tensor | None, window: Tensor) -> Tensor:
         """The motion frames (1 M C h w) for the next window."""

@@ -22,15 +22,25 @@ def wave() -> np.ndarray:
     return (0.2 * buzz * (seconds % 0.5 < 0.3)).astype(np.float32)
 
 
-@pytest.fixture(scope="session")
-def sound_path(wave, tmp_path_factory) -> Path:
-    """`wave` as a 16-bit wav file."""
-    path = tmp_path_factory.mktemp("sound") / "sound.wav"
+def write_riff(path: Path, wave: np.ndarray) -> None:
     with riff.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(SAMPLE_RATE)
         file.writeframes((wave * 32767).astype("<i2").tobytes())
+
+
+@pytest.fixture(scope="session")
+def write_wav():
+    """write_wav(path, wave): a 16-bit wav file."""
+    return write_riff
+
+
+@pytest.fixture(scope="session")
+def sound_path(wave, tmp_path_factory) -> Path:
+    """`wave` as a 16-bit wav file."""
+    path = tmp_path_factory.mktemp("sound") / "sound.wav"
+    write_riff(path, wave)
     return path
 
 
@@ -140,7 +150,7 @@ TINY = dict(
     layers_per_block=1,
     num_attention_heads=2,
     norm_num_groups=4,
-    audio_layers=13,
+    audio_layers=1,
     audio_feature_dim=16,
     audio_tokens=2,
     audio_token_dim=16,
@@ -179,7 +189,7 @@ def make_pipeline():
         vae = Autoencoder(latent_channels=4, widths=(8, 8, 8))
         vae.fit_patches(to_model(np.stack([draw_face(opening, 64) for opening in (0, 0.5, 1)])))
         scheduler = DDIMScheduler(**vars(SchedulerConfig(prediction_type="sample")))
-        ear = MelEncoder(dim=16, widths=(16, 16))
+        ear = MelEncoder(dim=16, widths=(16, 16), code_dim=16)
         parts = [part.eval() for part in (model, vae, ear)]
         pipeline = EMOPipeline(*parts, scheduler, size=64, num_inference_steps=2, guidance_scale=1.0)
         pipeline.set_progress_bar_config(disable=True)

@@ -13,7 +13,7 @@ from PIL import Image
 from emo.errors import InputError
 from emo.face.locate import Located
 from emo.face.region import Region
-from emo.pipeline import EMOPipeline, Sound
+from emo.pipeline import EMOPipeline, Sound, fade
 
 RATE = 16000
 PLACE = Located(Region((96.0, 100.0), 80.0), (60.0, 60.0, 130.0, 150.0))  # without the detector
@@ -68,7 +68,7 @@ def test_the_first_frames_come_before_the_sound_has_ended(tiny_pipeline, portrai
 
     frames = tiny_pipeline.stream(portrait, listen(), face=PLACE)
     next(frames)
-    window = tiny_pipeline.model.config.num_frames / 25 + tiny_pipeline.audio_encoder.margin_seconds
+    window = tiny_pipeline.model.config.num_frames / 25 + tiny_pipeline.audio_encoder.future_seconds
     assert window * RATE <= sum(taken) <= window * RATE + 1000
     assert 1 + len(list(frames)) == 50 and sum(taken) == len(wave)
 
@@ -106,6 +106,53 @@ def test_the_last_frames_of_a_window_are_the_motion_frames_of_the_next(
     assert motions[0] is None and len(motions) == len(windows) == (frames + 5) // 6
     for window, motion in zip(windows, motions[1:], strict=False):
         assert torch.equal(motion, window[:, -2:])
+
+
+@pytest.fixture
+def overlapping(tiny_pipeline) -> EMOPipeline:
+    """The tiny pipeline, its windows of 6 frames overlapping by 3."""
+    options = {"size": 64, "num_inference_steps": 1, "overlap_frames": 3}
+    pipeline = EMOPipeline(**tiny_pipeline.components, **options)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@pytest.mark.parametrize("frames", [1, 3, 5, 6, 7, 9, 10, 17])
+def test_overlapping_windows_give_each_frame_once_however_the_sound_comes(overlapping, portrait, wave, frames):
+    whole = run(overlapping, portrait, wave[: frames * 640], crop_only=True)
+    options = {"face": PLACE, "generator": torch.Generator().manual_seed(0), "crop_only": True}
+    pieces = np.stack(list(overlapping.stream(portrait, chunks(wave[: frames * 640], 301), **options)))
+    assert len(whole) == frames and np.array_equal(whole, pieces)
+
+
+def test_the_motion_frames_come_just_before_an_overlapping_window(overlapping, portrait, wave, monkeypatch):
+    motions, parts = [], []
+    look, windows = overlapping.model.look, EMOPipeline._windows
+    monkeypatch.setattr(
+        overlapping.model, "look", lambda given, *rest: motions.append(given.motion) or look(given, *rest)
+    )
+
+    def spy(*args):
+        for part in windows(*args):
+            parts.append(part)
+            yield part
+
+    monkeypatch.setattr(EMOPipeline, "_windows", spy)
+    run(overlapping, portrait, wave[: 14 * 640], crop_only=True)
+    assert [len(part) for part in parts] == [3, 3, 3, 5] and motions[0] is None
+    for part, motion in zip(parts, motions[1:], strict=False):
+        assert torch.equal(motion[0], part[-2:])
+
+
+def test_one_window_fades_into_the_next():
+    held, window = torch.zeros(1, 3, 1, 1, 1), torch.ones(1, 5, 1, 1, 1)
+    assert torch.allclose(fade(held, window).flatten(), torch.tensor([0.15625, 0.5, 0.84375, 1, 1]))
+    assert torch.equal(fade(held[:, :0], window), window)
+
+
+def test_windows_that_overlap_by_more_than_half_are_refused(tiny_pipeline):
+    with pytest.raises(ValueError, match="overlap_frames=4: give 0 to 3"):
+        EMOPipeline(**tiny_pipeline.components, overlap_frames=4)
 
 
 def test_a_window_shorter_than_the_motion_frames_is_filled_from_before(tiny_pipeline):
@@ -169,9 +216,10 @@ def test_a_long_sound_is_forgotten(tiny_pipeline, portrait, wave, monkeypatch):
         held.append(len(sound.wave) / RATE)
 
     monkeypatch.setattr(Sound, "forget", spy)
-    pieces = chunks(np.tile(wave, 4), 1600)
-    assert sum(1 for _ in tiny_pipeline.stream(portrait, pieces, face=PLACE, crop_only=True)) == 200
-    assert len(held) == 34 and max(held) < 2.5 and max(held) == max(held[5:10])
+    pieces = chunks(np.tile(wave, 8), 1600)
+    assert sum(1 for _ in tiny_pipeline.stream(portrait, pieces, face=PLACE, crop_only=True)) == 400
+    assert len(held) == 67 and max(held) < tiny_pipeline.audio_encoder.past_seconds + 2
+    assert max(held) == max(held[30:45])
 
 
 def test_forgetting_changes_no_frame(tiny_pipeline, portrait, wave, monkeypatch):

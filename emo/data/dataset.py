@@ -1,10 +1,11 @@
 """Prepared clips as the diffusion model reads them: latents and audio features, encoded once and kept.
 
-Shapes: T frames of a clip, B samples, F frames of a sample, M motion frames, m n margins of frames, C H W latents,
-W D audio features.
+Shapes: T frames of a clip, V variants of its sound, B samples, F frames of a sample, M motion frames, m n margins of
+frames, C H W latents, W D audio features.
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from emo.data.clip import FPS, LIPS, Clip, load_clip, read_clip_frames
+from emo.data.sound import vary
 from emo.face.region import Region, box_of_landmarks, locator_mask
 from emo.models.audio import AudioEncoder
 from emo.models.latents import encode_images, to_model
@@ -24,7 +26,7 @@ CHUNK = 32  # frames encoded at once
 @dataclass
 class EncodedClip:
     latents: Tensor  # (T C H W) float16
-    audio: Tensor  # (T W D) float16
+    audio: Tensor  # (V T W D) float16: of the clip's own sound, and of changed ones
     lips: Tensor  # (T 3) centre x, y and width, in the unit square
     face_region: Tensor  # (1 H W) union of the clip's face boxes
     head_speed: Tensor  # (T,) rad/s, NaN where unknown
@@ -50,33 +52,60 @@ def fingerprint(*models: torch.nn.Module) -> str:
     return digest.hexdigest()[:12]
 
 
-@torch.no_grad()
-def encode_clip(path: Path, clip: Clip, vae, audio_encoder: AudioEncoder, device: torch.device) -> dict[str, Tensor]:
-    """Latents and audio features of a clip, float16 on the CPU."""
-    frames = np.stack(list(read_clip_frames(path)))
-    chunks = [to_model(frames[i : i + CHUNK], device) for i in range(0, len(frames), CHUNK)]
-    latents = torch.cat([encode_images(vae, chunk).half().cpu() for chunk in chunks])
-    wave = torch.from_numpy(clip.wave)[None].to(device)
-    return {
-        "latents": latents.contiguous(),
-        "audio": audio_encoder(wave, 0, len(frames), FPS)[0].half().cpu().contiguous(),
-    }
+@dataclass
+class Cache:
+    """Encodes clips once by the frozen parts and keeps the results in files, each part's under its fingerprint."""
+
+    folder: Path
+    vae: torch.nn.Module
+    audio_encoder: AudioEncoder
+    variants: int  # of a clip's sound; the first is its own
+    device: torch.device
+
+    def __post_init__(self):
+        self.latents = self.folder / f"latents_{fingerprint(self.vae)}"
+        self.audio = self.folder / f"audio_{fingerprint(self.audio_encoder)}_{self.variants}"
+        for folder in (self.latents, self.audio):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    @torch.no_grad()
+    def encode_latents(self, path: Path) -> Tensor:
+        """(T C H W) float16."""
+        frames = np.stack(list(read_clip_frames(path)))
+        chunks = [to_model(frames[i : i + CHUNK], self.device) for i in range(0, len(frames), CHUNK)]
+        return torch.cat([encode_images(self.vae, chunk).half().cpu() for chunk in chunks])
+
+    @torch.no_grad()
+    def encode_audio(self, clip: Clip) -> Tensor:
+        """(V T W D) float16."""
+        rng = np.random.default_rng(list(clip.info.name.encode()))
+        sounds = [(clip.wave, 1.0)] + [vary(clip.wave, rng) for _ in range(self.variants - 1)]
+        waves = [(torch.from_numpy(wave)[None].to(self.device), FPS * speed) for wave, speed in sounds]
+        heard = [self.audio_encoder(wave, 0, clip.info.num_frames, fps)[0] for wave, fps in waves]
+        return torch.stack(heard).half().cpu()
 
 
-def encoded(path: Path, vae, audio_encoder: AudioEncoder, cache: Path, device: torch.device) -> EncodedClip:
-    """The clip whose JSON is `path`, from the cache where it lies there, else into it."""
-    clip, kept = load_clip(path), cache / f"{path.parent.name}_{path.stem}.safetensors"
-    if not kept.exists():
-        save_file(encode_clip(path, clip, vae, audio_encoder, device), f"{kept}.part")
-        Path(f"{kept}.part").replace(kept)
-    tensors = load_file(kept)
+def kept(file: Path, encode: Callable[[], Tensor]) -> Tensor:
+    """What lies in the file; else what `encode` makes, then kept in it."""
+    if not file.exists():
+        save_file({"value": encode().contiguous()}, f"{file}.part")
+        Path(f"{file}.part").replace(file)
+    return load_file(file)["value"]
+
+
+def encoded(path: Path, cache: Cache) -> EncodedClip:
+    """The clip whose JSON is `path`."""
+    clip, name = load_clip(path), f"{path.parent.name}_{path.stem}.safetensors"
+    latents = kept(cache.latents / name, lambda: cache.encode_latents(path))
+    audio = kept(cache.audio / name, lambda: cache.encode_audio(clip))
     lips = clip.landmarks[:, LIPS]
     width = lips[..., 0].max(1) - lips[..., 0].min(1)
     boxes = np.array([box_of_landmarks(points) for points in clip.landmarks])
     box = (*boxes[:, :2].min(0), *boxes[:, 2:].max(0))
-    mask = locator_mask(box, Region((0.5, 0.5), 1.0), tensors["latents"].shape[-1])
+    mask = locator_mask(box, Region((0.5, 0.5), 1.0), latents.shape[-1])
     return EncodedClip(
-        **tensors,
+        latents=latents,
+        audio=audio,
         lips=torch.from_numpy(np.concatenate([lips.mean(1), width[:, None]], 1)).float(),
         face_region=torch.from_numpy(mask)[None],
         head_speed=torch.from_numpy(clip.head_speed),
@@ -103,7 +132,7 @@ def draw_sample(
     if contiguous and first >= motion_frames:
         motion = clip.latents[first - motion_frames : first].float()
     heard, inside = widened(rows, audio_margin, total)
-    audio = clip.audio[heard].float() * inside[:, None, None]
+    audio = clip.audio[int(rng.integers(len(clip.audio)))][heard].float() * inside[:, None, None]
     turned, inside = widened(rows, speed_margin, total)
     head_speed = torch.where(inside, clip.head_speed[turned], torch.nan)
     reference = clip.latents[int(rng.integers(total))].float()

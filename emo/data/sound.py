@@ -39,12 +39,16 @@ def change_speed(wave: np.ndarray, factor: float) -> np.ndarray:
 
 
 def augment_sound(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(S,) -> (S,) float32: another room, microphone, noise and level; timing unchanged."""
+    """(S,) -> (S,) float32: another room, microphone and noise; timing unchanged."""
     wave = equalize(wave, rng) if rng.random() < 0.7 else wave
     wave = reverberate(wave, rng) if rng.random() < 0.4 else wave
-    level = wave.std() + 1e-5
     if rng.random() < 0.6:
         noise = colour(rng.standard_normal(len(wave)), rng.uniform(0, 1))
-        wave = wave + noise * level * 10 ** (-rng.uniform(10, 45) / 20)
-    target = 10 ** (-rng.uniform(14, 36) / 20)  # rms
-    return (wave * target / level).astype(np.float32)
+        wave = wave + noise * (wave.std() + 1e-5) * 10 ** (-rng.uniform(5, 50) / 20)
+    return wave.astype(np.float32)
+
+
+def vary(wave: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    """Another voice elsewhere: the changed wave (S / speed,) and how much faster it is, 0.82 to 1.22."""
+    speed = float(np.exp(rng.uniform(-0.2, 0.2)))
+    return augment_sound(change_speed(wave, speed), rng), speed

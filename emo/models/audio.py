@@ -35,11 +35,12 @@ def cut(wave: Tensor, first: int, last: int) -> Tensor:
 
 
 class AudioEncoder(ModelMixin, ConfigMixin):
-    """Wave -> features per frame. `feature_shape` is (W, D); a frame hears `margin_seconds` of sound on each
-    side of its centre."""
+    """Wave -> features per frame. `feature_shape` is (W, D); a frame hears from `past_seconds` before its centre
+    to `future_seconds` after it."""
 
     sample_rate = SAMPLE_RATE
-    margin_seconds: float
+    past_seconds: float
+    future_seconds: float
     feature_shape: tuple[int, int]
 
     def forward(
@@ -51,6 +52,8 @@ class AudioEncoder(ModelMixin, ConfigMixin):
 
 
 N_FFT, WINDOW, HOP = 512, 400, 160  # samples
+LEVEL_SECONDS = 4.0  # how far back the loudest moment is looked for
+LEAST_LEVEL = 10**-3.5  # mean square
 
 
 @cache
@@ -74,17 +77,27 @@ class ConvBlock(nn.Module):
 
 
 class MelEncoder(AudioEncoder):
-    """The small ear: a patch of log-mel columns, 10 ms apart and centred on the frame, through convolutions.
+    """The small ear: a patch of log-mel columns, 10 ms apart and centred on the frame, to a small bounded code.
 
-    The columns are cut for each frame anew, so the patch is exact at any frame rate.
+    The columns are cut for each frame anew, so the patch is exact at any frame rate. They are measured against the
+    loudest moment of the last seconds: the same words said louder, or recorded further away, are the same code.
+    The code is narrow and lies in -1..1, so a voice unlike the training's still gives a code the picture knows.
     """
 
     @register_to_config
-    def __init__(self, n_mels: int = 64, columns: int = 52, widths: tuple[int, int] = (128, 192), dim: int = 128):
+    def __init__(
+        self,
+        n_mels: int = 64,
+        columns: int = 52,
+        widths: tuple[int, int] = (128, 192),
+        dim: int = 128,
+        code_dim: int = 16,
+    ):
         super().__init__()
         fine, coarse = widths
-        self.margin_seconds = ((columns - 1) / 2 * HOP + WINDOW / 2) / SAMPLE_RATE
-        self.feature_shape = (columns // 4, dim)
+        self.past_seconds = LEVEL_SECONDS + WINDOW / SAMPLE_RATE
+        self.future_seconds = ((columns - 1) / 2 * HOP + WINDOW / 2) / SAMPLE_RATE
+        self.feature_shape = (1, code_dim)
         self.net = nn.Sequential(
             nn.Conv1d(n_mels, fine, 3, padding=1),
             ConvBlock(fine),
@@ -95,6 +108,19 @@ class MelEncoder(AudioEncoder):
             nn.Conv1d(coarse, dim, 1),
         )
         self.norm = nn.LayerNorm(dim)
+        self.code = nn.Linear(columns // 4 * dim, code_dim)
+
+    def level(self, wave: Tensor, centers: Tensor, start: int) -> Tensor:
+        """(B T) the mean square of the loudest 25 ms from LEVEL_SECONDS before each centre to the patch's end;
+        wave (B S) starts at sample `start`. Of a near-silent sound it is LEAST_LEVEL."""
+        ahead = (self.config.columns - 1) // 2 - WINDOW // HOP
+        last = (centers / HOP).floor().long() + ahead  # (T,) blocks of 25 ms, 10 ms apart from time 0
+        behind = round(LEVEL_SECONDS * SAMPLE_RATE) // HOP + ahead
+        first = int(last[0]) - behind
+        segment = cut(wave, first * HOP - start, int(last[-1]) * HOP + WINDOW - start)
+        blocks = segment.unfold(1, WINDOW, HOP).square().mean(2)  # (B N)
+        loudest = blocks.unfold(1, behind + 1, 1).amax(2)[:, (last - last[0]).to(wave.device)]
+        return loudest.clamp(min=LEAST_LEVEL)
 
     def log_mel(
         self, wave: Tensor, first_frame: int, num_frames: int, fps: float, start_seconds: float = 0.0
@@ -103,7 +129,8 @@ class MelEncoder(AudioEncoder):
         (j - (columns - 1) / 2) * 10 ms after the frame's centre. Silence is -2, loud vowels reach 3."""
         n_mels, columns = self.config.n_mels, self.config.columns
         offsets = torch.arange(columns) * HOP - (columns - 1) * HOP // 2
-        positions = frame_centers(first_frame, num_frames, fps).round().long()[:, None] + offsets  # (T columns)
+        centers = frame_centers(first_frame, num_frames, fps)
+        positions = centers.round().long()[:, None] + offsets  # (T columns)
         unique, places = positions.unique(return_inverse=True)  # at 25 fps, frames share columns
         first, last = int(unique[0]) - WINDOW // 2, int(unique[-1]) + WINDOW // 2
         start = round(start_seconds * SAMPLE_RATE)
@@ -111,13 +138,14 @@ class MelEncoder(AudioEncoder):
         windows = segment.unfold(1, WINDOW, 1)[:, (unique - WINDOW // 2 - first).to(wave.device)]
         hann = torch.hann_window(WINDOW, device=wave.device)  # its peak is sample WINDOW / 2
         power = torch.fft.rfft(windows * hann, N_FFT).abs().square() / hann.square().sum()
-        mel = (power @ mel_filters(n_mels).to(wave.device) + 1e-6).log10()
-        mel = ((mel + 3) / 1.5)[:, places.to(wave.device)]  # (B T columns n_mels)
-        return mel.transpose(2, 3).contiguous()
+        mel = (power @ mel_filters(n_mels).to(wave.device))[:, places.to(wave.device)]  # (B T columns n_mels)
+        mel = (mel / self.level(wave.float(), centers, start)[..., None, None] + 1e-6).log10()
+        return ((mel + 3) / 1.5).transpose(2, 3).contiguous()
 
     def embed(self, mel: Tensor) -> Tensor:
-        """(N n_mels columns) -> (N W D), W = columns / 4."""
-        return self.norm(self.net(mel.to(self.dtype)).transpose(1, 2))
+        """(N n_mels columns) -> (N 1 code_dim), in -1..1."""
+        seen = self.norm(self.net(mel.to(self.dtype)).transpose(1, 2))
+        return self.code(seen.flatten(1)).tanh()[:, None]
 
     def forward(
         self, wave: Tensor, first_frame: int, num_frames: int, fps: float, start_seconds: float = 0.0
@@ -140,7 +168,8 @@ class Wav2VecEncoder(AudioEncoder):
         super().__init__()
         config = Wav2Vec2Config(**wav2vec)
         self.model = Wav2Vec2Model(config).requires_grad_(False).eval()
-        self.margin_seconds, self.segment_seconds = margin_seconds, segment_seconds
+        self.past_seconds = self.future_seconds = margin_seconds
+        self.segment_seconds = segment_seconds
         self.feature_shape = (config.num_hidden_layers + 1, config.hidden_size)
         self.stride = prod(config.conv_stride)  # samples from one feature to the next
         reach = [(k - 1) * prod(config.conv_stride[:i]) for i, k in enumerate(config.conv_kernel)]
@@ -172,7 +201,7 @@ class Wav2VecEncoder(AudioEncoder):
 
     def lay(self, wave: Tensor, positions: Tensor, start: int) -> Tensor:
         """Features (B T W D) at rising `positions` (T,) of the grid; the wave starts at sample `start`."""
-        margin = round(self.margin_seconds * SAMPLE_RATE / self.stride)
+        margin = round(self.past_seconds * SAMPLE_RATE / self.stride)
         first, last = floor(positions[0]) - margin, floor(positions[-1]) + 1 + margin
         begin, end = first * self.stride - start, last * self.stride + self.reach - start
         wave = wave.float()
@@ -187,41 +216,6 @@ class Wav2VecEncoder(AudioEncoder):
         share = (positions - lower).to(states)[:, None, None]
         index = (lower.long() - first).to(states.device)
         return torch.lerp(states[:, index], states[:, index + 1], share)
-
-
-class AudioRange(nn.Module):
-    """Keeps features where training was: their first K principal components, no further out than `RADIUS`.
-
-    A model trained on few voices answers a voice outside their range with haze over the whole picture.
-    Features of zeros, which stand for no sound, stay zeros.
-    """
-
-    RADIUS = 0.9  # root mean square over the components, in deviations of the training features
-
-    def __init__(self, feature_shape: tuple[int, int], components: int):
-        super().__init__()
-        size = feature_shape[0] * feature_shape[1]
-        self.register_buffer("mean", torch.zeros(size))
-        self.register_buffer("basis", torch.zeros(size, components))
-        self.register_buffer("deviation", torch.zeros(components))  # zeros: not fitted yet
-
-    @torch.no_grad()
-    def fit(self, features: Tensor) -> None:
-        """features (N W D) of the training sounds."""
-        flat = features.flatten(1).float()
-        _, values, basis = torch.pca_lowrank(flat - flat.mean(0), q=len(self.deviation), niter=4)
-        self.mean.copy_(flat.mean(0))
-        self.basis.copy_(basis)
-        self.deviation.copy_(values / len(flat) ** 0.5)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(B T W D) -> (B T W D)."""
-        flat = features.flatten(2)
-        place = (flat - self.mean) @ self.basis / self.deviation
-        length = place.square().mean(-1, keepdim=True).sqrt()
-        place = place * (self.RADIUS / length.clamp(min=self.RADIUS))
-        kept = (place * self.deviation) @ self.basis.T + self.mean
-        return torch.where(flat.eq(0).all(-1, keepdim=True), 0.0, kept).view_as(features)
 
 
 class AudioProjection(nn.Module):

@@ -12,7 +12,7 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor
 
-from emo.models.audio import AudioProjection, AudioRange
+from emo.models.audio import AudioProjection
 from emo.models.conditioners import FaceLocator, SpeedEncoder
 from emo.models.unet import UNet
 
@@ -45,6 +45,8 @@ class EMOModel(ModelMixin, ConfigMixin):
 
     With `residual_scale` the model is anchored: what is diffused is the scaled difference to the portrait's
     latents, which the backbone sees beside the noisy ones: a small model keeps the person by construction.
+    `residual_threshold` takes so much from the difference of each place, down to none (soft thresholding): a faint
+    difference all over the picture is the model's doubt, not a movement.
     """
 
     _supports_gradient_checkpointing = True
@@ -63,7 +65,7 @@ class EMOModel(ModelMixin, ConfigMixin):
         audio_token_dim: int = 768,
         audio_hidden_dim: int = 512,
         audio_margin: int = 2,  # frames on each side
-        audio_components: int | None = None,  # of an AudioRange; None: features as they are
+        audio_embedding: bool = False,  # the tokens are also added to the time embedding, as a shift of every layer
         num_frames: int = 12,  # of a window
         num_motion_frames: int = 4,
         max_frames: int = 32,  # entries of the position table
@@ -73,6 +75,7 @@ class EMOModel(ModelMixin, ConfigMixin):
         speed_radii: tuple[float, ...] = (0.1,) * 9,  # rad/s
         temporal: bool = True,  # False: frames do not know each other, and there is no head speed
         residual_scale: float | None = None,
+        residual_threshold: float = 0.0,  # of the diffused difference, RMS over channels; below it is the portrait
     ):
         """Raises ValueError when window and motion frames exceed the position table."""
         super().__init__()
@@ -88,6 +91,7 @@ class EMOModel(ModelMixin, ConfigMixin):
             audio_dim=audio_token_dim,
             max_frames=max_frames if temporal else None,
             speed_dim=speed_token_dim if temporal else None,
+            embedded_tokens=audio_tokens if audio_embedding else None,
         )
         self.reference_net = UNet(latent_channels, None, *sizes, audio_dim=None, max_frames=None)
         self.face_locator = FaceLocator(block_out_channels[0])
@@ -95,7 +99,6 @@ class EMOModel(ModelMixin, ConfigMixin):
         self.audio_projection = AudioProjection(
             feature_shape, audio_margin, audio_tokens, audio_token_dim, audio_hidden_dim
         )
-        self.audio_range = None if audio_components is None else AudioRange(feature_shape, audio_components)
         self.speed_encoder = (
             SpeedEncoder(speed_centers, speed_radii, speed_margin, speed_token_dim) if temporal else None
         )
@@ -106,9 +109,14 @@ class EMOModel(ModelMixin, ConfigMixin):
         return latents if scale is None else (latents - reference[:, None]) * scale
 
     def from_diffused(self, diffused: Tensor, reference: Tensor) -> Tensor:
-        """The inverse of `to_diffused`."""
-        scale = self.config.residual_scale
-        return diffused if scale is None else diffused / scale + reference[:, None]
+        """The inverse of `to_diffused`, without what is below the threshold."""
+        scale, threshold = self.config.residual_scale, self.config.residual_threshold
+        if scale is None:
+            return diffused
+        if threshold:
+            size = diffused.square().mean(2, keepdim=True).sqrt()  # (B F 1 H W)
+            diffused = diffused * (1 - threshold / size.clamp(min=threshold))
+        return diffused / scale + reference[:, None]
 
     def look_at_portrait(self, reference: Tensor) -> list[Tensor | None]:
         """The portrait's latents (B C H W) -> for each layer of the UNet its tokens (B S C)."""
@@ -137,7 +145,6 @@ class EMOModel(ModelMixin, ConfigMixin):
 
         feature_shape = (config.audio_layers, config.audio_feature_dim)
         audio = given(conditions.audio, 0.0, b, f + 2 * config.audio_margin, *feature_shape)
-        audio = audio if self.audio_range is None else self.audio_range(audio)
         latents = given(conditions.reference, 0.0, b, c, h, w)
         reference = self.look_at_portrait(latents) if reference is None else reference
         seen = Seen(

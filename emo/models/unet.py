@@ -123,6 +123,7 @@ class UNet(ModelMixin, ConfigMixin):
         audio_dim: int | None = 768,  # width of an audio token; None: no audio attention
         max_frames: int | None = 32,  # motion frames and frames of a clip together; None: no temporal attention
         speed_dim: int | None = None,  # width of a speed token; None: no speed layers
+        embedded_tokens: int | None = None,  # audio tokens that also shift every ResNet block; None: none do
     ):
         super().__init__()
         dims, depth, last = block_out_channels, layers_per_block, len(block_out_channels) - 1
@@ -130,6 +131,10 @@ class UNet(ModelMixin, ConfigMixin):
         widths = Widths(emb_dim, num_attention_heads, norm_num_groups, audio_dim, max_frames, speed_dim)
         self.time_proj = Timesteps(dims[0], flip_sin_to_cos=True, downscale_freq_shift=0)
         self.time_embedding = TimestepEmbedding(dims[0], emb_dim)
+        if embedded_tokens is not None:  # a fresh one changes nothing
+            self.audio_embedding = nn.Linear(embedded_tokens * audio_dim, emb_dim)
+            nn.init.zeros_(self.audio_embedding.weight)
+            nn.init.zeros_(self.audio_embedding.bias)
         self.conv_in = nn.Conv2d(in_channels, dims[0], 3, padding=1)
 
         width, skips, down, up = dims[0], [dims[0]], [], []
@@ -173,6 +178,8 @@ class UNet(ModelMixin, ConfigMixin):
         emb = self.time_embedding(self.time_proj(timestep.expand(len(sample))).to(sample.dtype))
         emb = emb.repeat_interleave(num_frames, dim=0)
         audio = None if audio is None else audio.flatten(0, 1)
+        if self.config.embedded_tokens is not None:
+            emb = emb + self.audio_embedding(audio.flatten(1))
         speed = None if speed is None else self.speed_pos(speed, first=motion[0].shape[1] if motion else 0)
 
         def run(stage: Stage, i: int, x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from emo.config import Config
 from emo.data.clip import FPS, SAMPLE_RATE, load_clip, read_clip_frames
-from emo.data.dataset import Batch, draw_batch, encoded, fingerprint
+from emo.data.dataset import Batch, Cache, draw_batch, encoded
 from emo.data.weights import choose_clips
 from emo.errors import InputError
 from emo.media.video import VideoWriter
@@ -35,18 +35,11 @@ class DiffusionTask:
         self.model = make_model(config)
         if config.start_from:
             load_weights(self.model, Path(config.start_from), config.new)
-        self.load_clips(device)
-
-    def load_clips(self, device: torch.device) -> None:
-        """Encodes what the cache lacks; fits the range of the ear if the model has one that is not fitted yet."""
-        config = self.config
-        cache = Path(config.data.cache or Path(config.output).parent / "cache")
-        cache = cache / fingerprint(self.vae, self.audio_encoder)
-        cache.mkdir(parents=True, exist_ok=True)
-        self.paths, self.chances = choose_clips(config.data.clips, config.data.hold_out, config.data.num_frames)
-        self.clips = [encoded(p, self.vae, self.audio_encoder, cache, device) for p in self.paths]
-        if self.model.audio_range is not None and not self.model.audio_range.deviation.any():
-            self.model.audio_range.fit(torch.cat([clip.audio[::7] for clip in self.clips]))
+        data = config.data
+        folder = Path(data.cache or Path(config.output).parent / "cache")
+        cache = Cache(folder, self.vae, self.audio_encoder, data.sound_variants, device)
+        self.paths, self.chances = choose_clips(data.clips, data.hold_out, data.num_frames)
+        self.clips = [encoded(path, cache) for path in self.paths]
 
     def batch(self, rng: np.random.Generator, device: torch.device) -> Batch:
         data, model = self.config.data, self.model.config

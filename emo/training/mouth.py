@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from emo.config import Config
 from emo.data.clip import FPS, LIPS, SAMPLE_RATE, Clip, load_clip
-from emo.data.sound import augment_sound, change_speed
+from emo.data.sound import vary
 from emo.data.weights import choose_clips
 from emo.models.audio import MelEncoder
 
 SCALE = 40.0  # sides of the crop -> about unit deviation
-CONTEXT_SECONDS = 0.4  # sound on each side of a sample
+CODE_NOISE = 0.1  # makes near codes mean near mouths
 
 
 class MouthReader(nn.Module):
@@ -24,13 +24,13 @@ class MouthReader(nn.Module):
 
     def __init__(self, encoder: MelEncoder):
         super().__init__()
-        steps, dim = encoder.feature_shape
         self.encoder = encoder
-        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(steps * dim, 256), nn.SiLU(), nn.Linear(256, 40))
+        self.head = nn.Sequential(nn.Linear(encoder.feature_shape[1], 128), nn.SiLU(), nn.Linear(128, 40))
 
     def forward(self, mel: Tensor) -> Tensor:
         """(N n_mels columns) -> (N 40)."""
-        return self.head(self.encoder.embed(mel).flatten(1))
+        code = self.encoder.embed(mel).flatten(1)
+        return self.head(code + CODE_NOISE * torch.randn_like(code) if self.training else code)
 
 
 class MouthTask:
@@ -50,14 +50,10 @@ class MouthTask:
 
     def mel(self, clip: Clip, first: int, rng: np.random.Generator | None) -> Tensor:
         """(F n_mels columns) of the frames' sound, changed when a rng is given."""
-        count = self.config.data.num_frames
-        begin = max(0, int((first / FPS - CONTEXT_SECONDS) * SAMPLE_RATE))
-        end = int(((first + count) / FPS + CONTEXT_SECONDS) * SAMPLE_RATE)
-        wave, start, fps = clip.wave[begin:end], begin / SAMPLE_RATE, FPS
-        if rng is not None:
-            speed = float(np.exp(rng.uniform(-0.18, 0.18)))
-            wave, start, fps = augment_sound(change_speed(wave, speed), rng), start / speed, FPS * speed
-        return self.model.encoder.log_mel(torch.from_numpy(wave)[None], first, count, fps, start)[0]
+        encoder, count = self.model.encoder, self.config.data.num_frames
+        end = int(((first + count) / FPS + encoder.future_seconds) * SAMPLE_RATE)
+        wave, speed = (clip.wave[:end], 1.0) if rng is None else vary(clip.wave[:end], rng)
+        return encoder.log_mel(torch.from_numpy(wave)[None], first, count, FPS * speed)[0]
 
     def draw(self, rng: np.random.Generator, change: bool) -> tuple[Tensor, Tensor]:
         """mels (N n_mels columns) and lips (N 40), N = batch_size * num_frames."""

@@ -22,7 +22,9 @@ def save_state(accelerator: Accelerator, run: Path, step: int) -> None:
     """Writes checkpoints/step_NNNNNNNN and keeps the last KEEP."""
     target = run / "checkpoints" / f"step_{step:08d}"
     partial = target.with_name(f"partial_{step:08d}")
-    shutil.rmtree(partial, ignore_errors=True)
+    if accelerator.is_main_process:
+        shutil.rmtree(partial, ignore_errors=True)
+    accelerator.wait_for_everyone()  # or one process removes what another already writes
     accelerator.save_state(str(partial))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from emo.data.clip import load_clip
-from emo.data.dataset import EncodedClip, draw_batch, draw_sample, encoded, fingerprint
+from emo.data.dataset import Cache, EncodedClip, draw_batch, draw_sample, encoded, fingerprint
 
 T = 12
 OPTIONS = dict(num_frames=4, contiguous=True, motion_frames=2, audio_margin=1, speed_margin=3)
@@ -17,7 +17,7 @@ def clip() -> EncodedClip:
     count = torch.arange(1, T + 1, dtype=torch.float32)
     return EncodedClip(
         latents=count.half()[:, None, None, None].expand(T, 4, 2, 2),
-        audio=count.half()[:, None, None].expand(T, 13, 3),
+        audio=count.half()[:, None, None].expand(1, T, 13, 3),
         lips=count[:, None].expand(T, 3),
         face_region=torch.full((1, 2, 2), 0.5),
         head_speed=count,
@@ -38,9 +38,8 @@ def test_frames_in_a_row_with_what_lies_around_them(clip):
         seen.add(first)
         rows = [first + i for i in range(4)]
         assert first_numbers(latents) == rows == first_numbers(lips)
-        inside = lambda t, outside: t if 1 <= t <= T else outside  # noqa: E731
-        assert first_numbers(audio) == [inside(t, 0) for t in range(first - 1, first + 5)]
-        expected = [inside(t, np.nan) for t in range(first - 3, first + 7)]
+        assert first_numbers(audio) == [t if 1 <= t <= T else 0 for t in range(first - 1, first + 5)]
+        expected = [t if 1 <= t <= T else np.nan for t in range(first - 3, first + 7)]
         assert np.array_equal(speed.numpy(), np.float32(expected), equal_nan=True)
         assert first_numbers(motion) == ([first - 2, first - 1] if first > 2 else [0, 0])
         assert 1 <= reference[0, 0, 0] <= T and region.shape == (1, 2, 2)
@@ -70,17 +69,21 @@ def test_a_batch_is_drawn_by_chance_and_the_same_rng_draws_the_same(clip):
 
 
 def test_a_clip_is_encoded_once_frame_by_frame(tiny_pipeline, clips_folder, tmp_path, monkeypatch):
-    parts, path = (tiny_pipeline.vae, tiny_pipeline.audio_encoder), clips_folder / "a0.json"
-    clip = encoded(path, *parts, tmp_path, torch.device("cpu"))
-    assert clip.latents.shape == (16, 4, 4, 4) and clip.audio.shape == (16, 13, 16)
+    cache = Cache(tmp_path, tiny_pipeline.vae, tiny_pipeline.audio_encoder, 3, torch.device("cpu"))
+    path = clips_folder / "a0.json"
+    clip = encoded(path, cache)
+    assert clip.latents.shape == (16, 4, 4, 4) and clip.audio.shape == (3, 16, 1, 16)
     wave = torch.from_numpy(load_clip(path).wave)[None]
     alone = tiny_pipeline.audio_encoder(wave, 5, 1, 25.0)[0]
-    assert torch.allclose(clip.audio[5].float(), alone[0], atol=5e-3)
+    own, *changed = clip.audio.float()
+    assert torch.allclose(own[5], alone[0], atol=5e-3)
+    assert all(not torch.allclose(other, own, atol=5e-3) for other in changed)
     assert clip.lips[0].tolist() == pytest.approx([96 / 192, 137 / 192, 36 / 192], abs=0.01)
     assert clip.face_region.shape == (1, 4, 4) and clip.face_region[0, 2, 1] == 1 and clip.face_region[0, 0, 0] < 1
     assert clip.head_speed.tolist() == pytest.approx(np.linspace(0, 1, 16).tolist())
-    monkeypatch.setattr("emo.data.dataset.encode_clip", lambda *_: pytest.fail("encoded twice"))
-    again = encoded(path, *parts, tmp_path, torch.device("cpu"))
+    for encode in ("encode_latents", "encode_audio"):
+        monkeypatch.setattr(Cache, encode, lambda *_: pytest.fail("encoded twice"))
+    again = encoded(path, cache)
     assert all(torch.equal(value, getattr(again, name)) for name, value in vars(clip).items())
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from emo.data.clip import SAMPLE_RATE
-from emo.data.sound import augment_sound, change_speed, colour, equalize, reverberate
+from emo.data.sound import augment_sound, change_speed, colour, equalize, reverberate, vary
 
 
 @pytest.fixture
@@ -45,9 +45,12 @@ def test_sounds_differ_and_the_same_rng_makes_the_same(bursts):
     assert not np.array_equal(first, bursts)
 
 
-def test_levels_lie_between_quiet_and_loud(bursts):
-    levels = [20 * np.log10(augment_sound(bursts, np.random.default_rng(seed)).std()) for seed in range(30)]
-    assert -38 < min(levels) < -28 and -22 < max(levels) < -12
+@pytest.mark.parametrize("seed", range(4))
+def test_a_varied_voice_says_the_same_things_as_much_sooner(bursts, seed):
+    made, speed = vary(bursts, np.random.default_rng(seed))
+    assert 0.8 < speed < 1.23 and len(made) == pytest.approx(len(bursts) / speed, abs=2)
+    slowed = change_speed(made, 1 / speed)[: len(bursts)]
+    assert abs(lag(bursts[: len(slowed)], slowed)) <= 3
 
 
 def test_silence_stays_finite():

@@ -8,7 +8,14 @@ import pytest
 import torch
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
-from emo.models.audio import SAMPLE_RATE, AudioProjection, AudioRange, MelEncoder, Wav2VecEncoder
+from emo.models.audio import (
+    LEAST_LEVEL,
+    SAMPLE_RATE,
+    AudioProjection,
+    MelEncoder,
+    Wav2VecEncoder,
+    frame_centers,
+)
 
 RATES = {24: Fraction(24), 25: Fraction(25), 29.97: Fraction(30000, 1001), 30: Fraction(30), 60: Fraction(60)}
 AT_RATES = pytest.mark.parametrize("rate", RATES.values(), ids=RATES.keys())
@@ -98,11 +105,38 @@ def test_mel_in_pieces_is_mel_of_the_whole(mel, rate):
     whole, mels = mel(wave, 0, 80, fps), mel.log_mel(wave, 0, 80, fps)
     assert whole.shape == (2, 80, *mel.feature_shape)
     for first in range(0, 80, 16):
-        start = max(0, floor((first / fps - mel.margin_seconds) * SAMPLE_RATE))
-        stop = floor(((first + 16) / fps + mel.margin_seconds) * SAMPLE_RATE) + 1
+        start = max(0, floor((first / fps - mel.past_seconds) * SAMPLE_RATE))
+        stop = floor(((first + 16) / fps + mel.future_seconds) * SAMPLE_RATE) + 1
         piece = (wave[:, start:stop], first, 16, fps, start / SAMPLE_RATE)
         assert torch.equal(mel.log_mel(*piece), mels[:, first : first + 16])
         assert torch.allclose(mel(*piece), whole[:, first : first + 16], atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_mel_encoder_hears_words_not_loudness(mel):
+    wave = torch.randn(1, 5 * SAMPLE_RATE) * (1 + torch.arange(5 * SAMPLE_RATE) // 3000 % 2) * 0.1
+    codes = mel(wave, 0, 100, 25.0)
+    assert torch.allclose(mel(5 * wave, 0, 100, 25.0), codes, atol=1e-4)
+    assert codes.abs().max() < 1 and codes.std(1).min() > 0.01
+    quiet = torch.cat([wave[:, : 2 * SAMPLE_RATE], wave[:, : 2 * SAMPLE_RATE] / 10], dim=1)
+    mels = mel.log_mel(quiet, 0, 100, 25.0)
+    drop = mels[0, 10:40].mean() - mels[0, 60:90].mean()  # quiet beside the loud seconds before it: 20 dB, 2 of log10
+    assert drop == pytest.approx(2 / 1.5, abs=0.1)
+
+
+@torch.no_grad()
+@AT_RATES
+def test_the_level_is_the_loudest_block_of_the_last_seconds(mel, rate):
+    wave = torch.zeros(1, 12 * SAMPLE_RATE)
+    wave[0, 2 * SAMPLE_RATE : round(2.1 * SAMPLE_RATE)] = 0.5
+    centers = frame_centers(0, round(12 * rate), float(rate))
+    level = mel.level(wave, centers, 0)[0]
+    seconds = centers / SAMPLE_RATE
+    heard = (seconds > 2.1 - 0.25) & (seconds < 2 + 4)
+    unheard = (seconds < 2 - 0.26) | (seconds > 2.1 + 4)
+    assert torch.allclose(level[heard], torch.tensor(0.25)) and torch.equal(
+        level[unheard], torch.full_like(level[unheard], LEAST_LEVEL)
+    )
 
 
 @torch.no_grad()
@@ -115,7 +149,7 @@ def test_sound_far_away_is_silence(mel, wav2vec):
 
 def test_the_mel_encoder_is_small_and_all_of_it_learns(mel):
     assert 0.7e6 < sum(p.numel() for p in mel.parameters()) < 0.9e6
-    mel(torch.randn(1, 16000), 5, 2, 25.0).square().mul(torch.randn(2, 13, 128)).sum().backward()
+    mel(torch.randn(1, 16000), 5, 2, 25.0).square().mul(torch.randn(2, 1, 16)).sum().backward()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in mel.parameters())
 
 
@@ -186,16 +220,3 @@ def test_projection_gathers_the_frames_around():
         around = features[:, frame : frame + 5].flatten(1)
         alone = projection.norm(projection.mlp(around).unflatten(1, (4, 8)))
         assert torch.allclose(tokens[:, frame], alone, atol=1e-6)
-
-
-def test_features_out_of_range_are_brought_back_and_none_stays_none():
-    generator = torch.Generator().manual_seed(0)
-    hidden = torch.randn(500, 3, generator=generator)
-    training = (hidden @ torch.randn(3, 10, generator=generator) + 5).unflatten(1, (2, 5))
-    audio_range = AudioRange((2, 5), 3)
-    audio_range.fit(training)
-    usual = training[hidden.square().mean(1).sqrt() < 0.5][None]
-    torch.testing.assert_close(audio_range(usual), usual, atol=1e-3, rtol=1e-3)
-    far = audio_range(torch.cat([50 * training[None], -50 * training[None]], dim=1))
-    assert (far - 5).abs().max() < 3 * (training - 5).abs().max()
-    assert audio_range(torch.zeros(1, 4, 2, 5)).eq(0).all()

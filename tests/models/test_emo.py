@@ -24,7 +24,9 @@ TINY = dict(
     speed_token_dim=6,
 )
 B, F, M = 2, 3, 2
-CASES = pytest.mark.parametrize("options", [{}, {"residual_scale": 0.5}, {"temporal": False}])
+CASES = pytest.mark.parametrize(
+    "options", [{}, {"residual_scale": 0.5}, {"temporal": False}, {"audio_embedding": True}]
+)
 
 
 def tiny(**options) -> EMOModel:
@@ -122,14 +124,23 @@ def test_motion_frames_are_images_of_their_own():
 
 
 @torch.no_grad()
-def test_sound_reaches_the_frames_within_the_margin():
-    model, (sample, timestep, conditions) = tiny(temporal=False), inputs()
+@pytest.mark.parametrize("embedding", [False, True])
+def test_sound_reaches_the_frames_within_the_margin(embedding):
+    model = tiny(temporal=False, audio_embedding=embedding)
+    sample, timestep, conditions = inputs()
     given = model(sample, timestep, conditions)
     audio = conditions.audio.clone()
     audio[:, 0] += 1.0  # two frames before the window
     changed = model(sample, timestep, replace(conditions, audio=audio))
     moved = (changed - given).abs().amax((0, 2, 3, 4))
     assert moved[0] > 1e-5 and moved[1] == 0 and moved[2] == 0
+
+
+@torch.no_grad()
+def test_a_fresh_audio_embedding_changes_nothing():
+    plain, fresh, given = tiny(), EMOModel(**TINY, audio_embedding=True).eval(), inputs()
+    fresh.load_state_dict(plain.state_dict(), strict=False)
+    assert torch.equal(fresh(*given), plain(*given))
 
 
 @torch.no_grad()
@@ -141,6 +152,15 @@ def test_anchored_latents_return():
     free = tiny()
     assert free.to_diffused(sample, conditions.reference) is sample
     assert free.from_diffused(sample, conditions.reference) is sample
+
+
+@torch.no_grad()
+def test_faint_differences_are_the_portrait_and_strong_ones_lose_the_threshold():
+    model, reference = tiny(residual_scale=2.0, residual_threshold=0.3), torch.randn(1, 4, 1, 3)
+    strength = torch.tensor([0.0, 0.29, 1.3])  # RMS over the channels, of each place
+    diffused = strength * torch.tensor([1.0, -1.0, 1.0, -1.0])[:, None, None].expand(1, 1, 4, 1, 3)
+    change = 2.0 * (model.from_diffused(diffused, reference) - reference[:, None])
+    assert torch.allclose(change, diffused * torch.tensor([0.0, 0.0, 1.0 / 1.3]), atol=1e-6)
 
 
 def test_more_frames_than_positions_are_refused():

@@ -30,7 +30,7 @@ def conditions() -> Conditions:
     chance = generator(5)
     return Conditions(
         reference=torch.randn(B, C, S, S, generator=chance),
-        audio=torch.randn(B, F, 13, 16, generator=chance),
+        audio=torch.randn(B, F, 1, 16, generator=chance),
         motion=torch.randn(B, M, C, S, S, generator=chance),
         face_region=torch.rand(B, 1, S, S, generator=chance),
         head_speed=torch.rand(B, F + 4, generator=chance),
@@ -165,7 +165,7 @@ def test_two_frames_are_learnt_by_heart(tiny_pipeline, tiny_model, draw):
     images = to_model(np.stack([draw(opening, 64) for opening in (0, 1)]))
     with torch.no_grad():
         latents = encode_images(tiny_pipeline.vae, images).expand(4, -1, -1, -1, -1)
-    audio = torch.randn(1, 2, 13, 16).expand(4, -1, -1, -1)
+    audio = torch.randn(1, 2, 1, 16).expand(4, -1, -1, -1)
     given = Conditions(latents[:, 0], audio)
     sample = Batch(latents, latents[:, 0], None, audio, torch.full((4, 2, 3), 0.5), None, None)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
