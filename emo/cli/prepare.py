@@ -20,21 +20,53 @@ def parser() -> Parser:
     videos.add_argument("--per-person", type=int, help="at most so many clips of one person")
     stills.add_argument("--drivers", type=Path, nargs="+", required=True, help="folders of clips made by `videos`")
     stills.add_argument("--frames", type=int, default=50, help="length of a talking still (default 50)")
+    stills.add_argument("--takes", type=int, default=1, help="talking stills of one face (default 1)")
+    stills.add_argument("--styled", type=float, default=0.0, help="share of them painted, recoloured or worn")
+    stills.add_argument("--reshaped", type=float, default=0.0, help="share of them with other proportions")
+    shards = kinds.add_parser("shards", help="folders of clips -> WebDataset shards and index.parquet")
+    report = kinds.add_parser("report", help="folders of clips -> a page that shows what was kept and dropped")
+    for kind in (shards, report):
+        kind.add_argument("clips", nargs="+", help="folders of clips")
+        kind.add_argument("out", type=Path, help="folder of the shards" if kind is shards else "the HTML file")
+    shards.add_argument("--megabytes", type=float, default=1000.0, help="size of a shard (default 1000)")
+    shards.add_argument("--validation", type=float, default=0.0, help="share of the people kept for validation")
     return out
 
 
-def prepare(args: argparse.Namespace) -> None:
-    from emo.data.corpus import prepare_stills, prepare_videos
+def videos(args: argparse.Namespace) -> None:
+    from emo.data.corpus import prepare_videos
 
-    if args.kind == "videos":
-        kept = prepare_videos(args.folder, args.labels, args.out, args.size, args.hold_out, args.per_person)
-    else:
-        kept = prepare_stills(args.folder, args.labels, args.out, args.size, args.hold_out, args.drivers, args.frames)
+    kept = prepare_videos(args.folder, args.labels, args.out, args.size, args.hold_out, args.per_person)
     print(f"{args.out}: {kept} clips")
 
 
+def stills(args: argparse.Namespace) -> None:
+    from emo.data.corpus import prepare_stills
+
+    given = args.folder, args.labels, args.out, args.size, args.hold_out
+    kept = prepare_stills(*given, args.drivers, args.frames, args.takes, args.styled, args.reshaped)
+    print(f"{args.out}: {kept} clips")
+
+
+def shards(args: argparse.Namespace) -> None:
+    from emo.data.shards import write_shards
+
+    made = write_shards(args.clips, args.out, int(args.megabytes * 1e6), args.validation)
+    print(f"{args.out}: {len(made)} shards")
+
+
+def report(args: argparse.Namespace) -> None:
+    from emo.data.report import write_report
+
+    write_report([Path(folder) for folder in args.clips], args.out)
+    print(args.out)
+
+
+COMMANDS = {"videos": videos, "stills": stills, "shards": shards, "report": report}
+
+
 def main() -> None:
-    run(parser(), prepare)
+    run(parser(), lambda args: COMMANDS[args.kind](args))
 
 
 if __name__ == "__main__":

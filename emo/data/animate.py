@@ -38,6 +38,7 @@ RIGID = [
     127,
     356,
 ]  # not moved by speech
+SHAPE = 0.025  # deviation of the points of a face made unlike itself, in sides of the crop
 GRID = 32  # the warp is computed on GRID x GRID points
 
 
@@ -102,6 +103,18 @@ def warp_map(target: np.ndarray, source: np.ndarray, size: int) -> np.ndarray:
 
 def sample(image: np.ndarray, where: np.ndarray) -> np.ndarray:
     return cv2.remap(image, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def reshape(image: np.ndarray, mesh: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A still (s s 3) and its mesh (468 2) with other proportions, as of another person: a smooth random warp."""
+    size, axis = len(image), np.linspace(0.15, 0.85, 4)
+    points = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
+    where = warp_map(points + rng.normal(0, SHAPE, points.shape), points, size)
+    moved = mesh.copy()
+    for _ in range(5):  # where the warp takes the mesh: each point is drawn from its old place
+        came_from = (sample(where, np.float32(moved * size - 0.5)[None])[0] + 0.5) / size
+        moved += mesh - came_from
+    return sample(image, where), moved
 
 
 def skin_tone(image: np.ndarray, mesh: np.ndarray) -> np.ndarray:

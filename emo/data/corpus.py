@@ -1,17 +1,32 @@
 """A folder of footage -> a folder of clips; each that can't be used is named with the reason and passed over."""
 
 import csv
+import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from emo.data.animate import Driver, animate, make_driver
-from emo.data.clip import Clip, ClipInfo, list_clips, load_clip, read_clip_frames, save_clip
+from emo.data.animate import animate, make_driver, reshape
+from emo.data.clip import (
+    FPS,
+    SAMPLE_RATE,
+    Clip,
+    ClipInfo,
+    list_clips,
+    load_clip,
+    load_info,
+    read_clip_frames,
+    save_clip,
+)
 from emo.data.pictures import list_pictures, read_hold_out
-from emo.data.prepare import IBUG, into_square, load_mesh, prepare_video
+from emo.data.prepare import IBUG, into_square, load_mesh, prepare_shot, read_mesh
+from emo.data.shots import find_shots
+from emo.data.styles import disturb
 from emo.errors import InputError
 from emo.face.region import crop, region_of_landmarks
 from emo.media.image import read_image
+from emo.media.video import read_video
 
 VIDEOS = {".mp4", ".mov", ".webm", ".mkv"}
 SMALLEST_STILL_PIXELS = 140  # side of a still's square
@@ -29,47 +44,72 @@ def origin(path: Path, manifest: dict[str, dict[str, str]]) -> ClipInfo:
     return ClipInfo(path.stem, row.get("speaker", path.stem), row.get("source", path.name), row.get("licence", ""), 0)
 
 
+class Dropped:
+    """What was left out, and why: said at once, and kept in dropped.csv of the folder."""
+
+    def __init__(self, folder: Path):
+        self.path, self.rows = folder / "dropped.csv", []
+
+    def add(self, name: str, error: InputError) -> None:
+        print(f"left out: {error}", flush=True)
+        self.rows.append((name, str(error)))
+        with self.path.open("w", newline="") as file:
+            csv.writer(file).writerows([("name", "reason"), *self.rows])
+
+
 def prepare_videos(
     folder: Path, labels: Path, out: Path, size: int, hold_out: str | None, per_person: int | None
 ) -> int:
-    """Returns how many clips `out` holds."""
+    """Each shot of each video becomes a clip; returns how many clips `out` holds."""
     out.mkdir(parents=True, exist_ok=True)
-    manifest, people, count = read_manifest(folder), read_hold_out(hold_out), {}
+    manifest, people, count, dropped = read_manifest(folder), read_hold_out(hold_out), {}, Dropped(out)
     for path in sorted(p for p in folder.iterdir() if p.suffix in VIDEOS):
         info = origin(path, manifest)
         count[info.person] = count.get(info.person, 0) + 1
         if info.person in people or count[info.person] > (per_person or count[info.person]):
             continue
-        if not (out / f"{info.name}.json").exists():
-            try:
-                clip, frames = prepare_video(path, labels / f"{path.stem}.safetensors", size, info)
-                save_clip(out, clip, frames)
-            except InputError as error:
-                print(f"left out: {error}", flush=True)
+        if (out / f"{info.name}.json").exists():  # of one shot, and done
+            continue
+        try:
+            prepare_video(path, labels / f"{path.stem}.safetensors", out, info, size, dropped)
+        except InputError as error:
+            dropped.add(info.name, error)
     return len(list(out.glob("*.json")))
 
 
-def load_driver(path: Path, num_frames: int, first: int) -> Driver:
-    """Frames first .. first + num_frames - 1 of a clip as the motion for a still."""
-    clip, frames = load_clip(path), list(read_clip_frames(path))
-    rows = slice(first, first + num_frames)
-    return make_driver(clip.mesh[rows], frames[rows])
+def prepare_video(video: Path, mesh_path: Path, out: Path, info: ClipInfo, size: int, dropped: Dropped) -> None:
+    """NAME of a video of one shot, else NAME_0, NAME_1, ... Raises InputError for a video that can't be read."""
+    mesh, shots, numbered = read_mesh(mesh_path), find_shots(read_video(video)), enumerate(read_video(video))
+    for k, shot in enumerate(shots):
+        name = info.name if len(shots) == 1 else f"{info.name}_{k}"
+        if (out / f"{name}.json").exists():
+            continue
+        try:
+            save_clip(out, *prepare_shot(video, shot, mesh, numbered, replace(info, name=name), size))
+        except InputError as error:
+            dropped.add(name, error)
 
 
-def talking_still(picture: Path, mesh_path: Path, size: int, clip: Clip, driver: Driver, first: int):
-    """The clip of a still that talks like the driver, and its frames. Raises InputError for a small face."""
+def load_still(picture: Path, mesh_path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The square (size size 3) of a still's face and its mesh (468 2) in it. Raises InputError for a small face."""
     mesh = load_mesh(mesh_path)[0]
     region = region_of_landmarks(mesh[IBUG, :2])
     if region.side < SMALLEST_STILL_PIXELS:
         raise InputError(f"{picture.name}: the face is smaller than {SMALLEST_STILL_PIXELS} pixels")
-    square, points = crop(read_image(picture), region, size), into_square(mesh[:, :2], region)
-    pairs = list(animate(square, points, driver))
-    rate = len(clip.wave) / clip.info.num_frames
-    wave = clip.wave[round(first * rate) : round((first + len(pairs)) * rate)]
-    meshes = np.stack([m for _, m in pairs]).astype(np.float32)
-    info = ClipInfo(picture.stem, picture.stem, f"{picture.name} driven by {clip.info.name}", "", len(pairs))
-    still = np.zeros(len(pairs), np.float32)
-    return Clip(info, wave, meshes[:, IBUG], still, meshes), (f for f, _ in pairs)
+    return crop(read_image(picture), region, size), into_square(mesh[:, :2], region)
+
+
+def save_talking_still(
+    out: Path, info: ClipInfo, square: np.ndarray, mesh: np.ndarray, driving: Path, num_frames: int, first: int
+) -> None:
+    """The clip of a still (its square and mesh) that talks like `num_frames` frames of a clip from `first` on."""
+    driver, rows = load_clip(driving), slice(first, first + num_frames)
+    motion = make_driver(driver.mesh[rows], list(read_clip_frames(driving))[rows])
+    pictures, meshes = zip(*animate(square, mesh, motion), strict=True)
+    info.num_frames, rate = len(pictures), SAMPLE_RATE / FPS
+    wave = driver.wave[round(first * rate) : round((first + len(pictures)) * rate)]
+    still, moved = np.zeros(len(pictures), np.float32), np.stack(meshes).astype(np.float32)
+    save_clip(out, Clip(info, wave, moved[:, IBUG], still, moved), iter(pictures))
 
 
 def prepare_stills(
@@ -80,25 +120,33 @@ def prepare_stills(
     hold_out: str | None,
     drivers: list[Path],
     num_frames: int,
+    takes: int,
+    styled: float,
+    reshaped: float,
 ) -> int:
-    """Returns how many clips `out` holds. Still k talks like clip k * 7 of the drivers, counted round."""
+    """Returns how many clips `out` holds. Each still talks in `takes` clips, clip k of all like clip k * 7 of the
+    drivers, counted round. A share `styled` of the clips show it painted, drawn, recoloured or worn, a share
+    `reshaped` with other proportions."""
     out.mkdir(parents=True, exist_ok=True)
     manifest = read_manifest(folder)
-    groups = [list_clips([str(d)], hold_out) for d in drivers]
-    for k, picture in enumerate(list_pictures([str(folder)], hold_out)):
-        if (out / f"{picture.stem}.json").exists():
+    drivers = [list_clips([str(d)], hold_out) for d in drivers]
+    pictures = list_pictures([str(folder)], hold_out)
+    dropped = Dropped(out)
+    for k, (take, picture) in enumerate(itertools.product(range(takes), pictures)):
+        name, rng = f"{picture.stem}_{take}", np.random.default_rng(k)
+        if (out / f"{name}.json").exists():
             continue
-        group = groups[k % len(groups)]
-        source = group[7 * (k // len(groups)) % len(group)]
-        driven = load_clip(source)
-        first = int(np.random.default_rng(k).integers(max(1, driven.info.num_frames - num_frames + 1)))
+        group = drivers[k % len(drivers)]
+        driving = group[7 * (k // len(drivers)) % len(group)]
+        first = int(rng.integers(max(1, load_info(driving).num_frames - num_frames + 1)))
+        licence = manifest.get(picture.name, {}).get("licence", "")
+        info = ClipInfo(name, picture.stem, f"{picture.name} driven by {driving.stem}", licence, 0)
         try:
-            mesh_path = labels / f"{picture.stem}.safetensors"
-            driver = load_driver(source, num_frames, first)
-            clip, frames = talking_still(picture, mesh_path, size, driven, driver, first)
+            square, mesh = load_still(picture, labels / f"{picture.stem}.safetensors", size)
         except InputError as error:
-            print(f"left out: {error}", flush=True)
+            dropped.add(name, error)
             continue
-        clip.info.licence = manifest.get(picture.name, {}).get("licence", "")
-        save_clip(out, clip, frames)
+        square = disturb(square, rng) if rng.random() < styled else square
+        square, mesh = reshape(square, mesh, rng) if rng.random() < reshaped else (square, mesh)
+        save_talking_still(out, info, square, mesh, driving, num_frames, first)
     return len(list(out.glob("*.json")))

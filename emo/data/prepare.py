@@ -17,7 +17,7 @@ from emo.face.region import Region, crop, region_of_landmarks
 from emo.face.speed import head_speed
 from emo.media.audio import read_audio
 from emo.media.loudness import loudness
-from emo.media.video import probe_video, read_video
+from emo.media.video import probe_video
 
 # MediaPipe's mesh -> the 68 iBUG points: jaw, brows, nose, eyes, outer and inner lips
 IBUG = (
@@ -28,19 +28,31 @@ IBUG = (
 )
 SMOOTH_FRAMES = 2.0  # sigma of the head's path
 SMALLEST_SIDE_PIXELS = 90
+SHORTEST_SECONDS = 1.0
 LOWEST_SYNC = 0.2  # mouth opening against loudness; below it the sound is not this face's
 
 
-def load_mesh(path: Path) -> np.ndarray:
-    """(T 468 3) landmarks in pixels, gaps of up to 5 frames filled. Raises InputError on longer ones."""
-    mesh = load_file(path)["landmarks"]
+def read_mesh(path: Path) -> np.ndarray:
+    """(T 468 3) landmarks in pixels, NaN where no face was seen. Raises InputError for a missing file."""
+    if not path.exists():
+        raise InputError(f"{path} is missing: make it with python -m emo.data.label")
+    return load_file(path)["landmarks"]
+
+
+def without_gaps(mesh: np.ndarray, name: str) -> np.ndarray:
+    """mesh (T 468 3) with gaps of up to 5 frames filled. Raises InputError on longer ones."""
     seen = np.flatnonzero(np.isfinite(mesh[:, 0, 0]))
     if len(seen) == 0 or np.diff(seen, prepend=-1, append=len(mesh)).max() > 5:
-        raise InputError(f"{path.stem}: the face is out of sight; cut the video where it is seen")
+        raise InputError(f"{name}: the face is out of sight; cut the video where it is seen")
     flat = mesh.reshape(len(mesh), -1)
     rows = np.arange(len(mesh))
     filled = np.stack([np.interp(rows, seen, column[seen]) for column in flat.T], axis=-1)
     return filled.reshape(mesh.shape).astype(np.float32)
+
+
+def load_mesh(path: Path) -> np.ndarray:
+    """(T 468 3) landmarks in pixels without gaps. Raises InputError for a missing file or a face out of sight."""
+    return without_gaps(read_mesh(path), path.stem)
 
 
 def smooth(values: np.ndarray, sigma_frames: float) -> np.ndarray:
@@ -74,33 +86,42 @@ def sync_score(gaps: np.ndarray, wave: np.ndarray, reach_frames: int = 3) -> flo
     return max(float(np.corrcoef(gaps, s)[0, 1]) for s in shifted)
 
 
-def prepare_video(video: Path, mesh_path: Path, size: int, info: ClipInfo) -> tuple[Clip, Iterator[np.ndarray]]:
-    """A video at any rate -> a clip at FPS and its frames (size size 3).
+def prepare_shot(
+    video: Path,
+    shot: tuple[int, int],
+    mesh: np.ndarray,
+    numbered: Iterator[tuple[int, np.ndarray]],
+    info: ClipInfo,
+    size: int,
+) -> tuple[Clip, Iterator[np.ndarray]]:
+    """A shot (first frame, end) of a video at any rate -> a clip at FPS and its frames (size size 3).
 
-    Raises InputError, with the reason, for a video that must not be learnt from.
+    mesh: of the whole video, (T 468 3) pixels; numbered: its frames, enumerated, from the shot's first or before.
+    Raises InputError, with the reason, for a shot that must not be learnt from.
     """
-    mesh, rate = load_mesh(mesh_path), probe_video(video).fps
-    frames_in = len(mesh)
-    info.num_frames = int(frames_in / rate * FPS)
-    index = np.minimum(((np.arange(info.num_frames) + 0.5) / FPS * rate).astype(int), frames_in - 1)
+    (first, end), rate = shot, probe_video(video).fps
+    if end - first < SHORTEST_SECONDS * rate:
+        raise InputError(f"{info.name}: the shot is shorter than {SHORTEST_SECONDS:g} s")
+    mesh = without_gaps(mesh[first:end], info.name)
+    info.num_frames = int(len(mesh) / rate * FPS)
+    index = np.minimum(((np.arange(info.num_frames) + 0.5) / FPS * rate).astype(int), len(mesh) - 1)
     landmarks = mesh[index][:, IBUG, :2]
     regions = steady_regions(landmarks)
     if min(r.side for r in regions) < SMALLEST_SIDE_PIXELS:
-        raise InputError(f"{video.name}: the face is smaller than {SMALLEST_SIDE_PIXELS} pixels")
-    wave = read_audio(video, SAMPLE_RATE)[: int(info.num_frames / FPS * SAMPLE_RATE)]
+        raise InputError(f"{info.name}: the face is smaller than {SMALLEST_SIDE_PIXELS} pixels")
+    wave = read_audio(video, SAMPLE_RATE, first / rate, info.num_frames / FPS)
     points = [into_square(p, r) for p, r in zip(mesh[index][..., :2], regions, strict=True)]
     square = np.stack(points).astype(np.float32)
     clip = Clip(info, wave, square[:, IBUG], head_speed(landmarks, FPS), square)
     if sync_score(opening(landmarks), wave) < LOWEST_SYNC:
-        raise InputError(f"{video.name}: the mouth does not follow the sound")
-    return clip, (crop(f, r, size) for f, r in zip(pick(read_video(video), index), regions, strict=True))
+        raise InputError(f"{info.name}: the mouth does not follow the sound")
+    return clip, (crop(f, r, size) for f, r in zip(pick(numbered, first + index), regions, strict=True))
 
 
-def pick(frames: Iterator[np.ndarray], index: np.ndarray) -> Iterator[np.ndarray]:
-    """The frames whose numbers stand in `index` (T,), ascending, repeats allowed."""
-    wanted = iter(index)
-    want = next(wanted, None)
-    for number, frame in enumerate(frames):
-        while want == number:
-            yield frame
-            want = next(wanted, None)
+def pick(numbered: Iterator[tuple[int, np.ndarray]], index: np.ndarray) -> Iterator[np.ndarray]:
+    """The frames whose numbers stand in `index` (T,), ascending, repeats allowed; takes none beyond the last."""
+    number, frame = -1, None
+    for want in index:
+        while number < want:
+            number, frame = next(numbered)
+        yield frame

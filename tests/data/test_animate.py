@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from emo.data.animate import animate, close_mouth, gap, make_driver, sample, warp_map, without_pose
+from emo.data.animate import INNER_LIPS, animate, close_mouth, gap, make_driver, reshape, sample, warp_map, without_pose
 
 SIZE = 192
 
@@ -49,7 +49,10 @@ def test_a_small_still_moves_by_its_own_measure(draw, mesh_of, drive):
 
 def test_the_drivers_head_motion_is_not_taken_over(draw, mesh_of, drive):
     rng = np.random.default_rng(0)
-    turn = lambda mesh: mesh @ np.array([[1.02, 0.05], [-0.05, 0.98]]) + rng.uniform(-0.05, 0.05, 2)  # noqa: E731
+
+    def turn(mesh):
+        return mesh @ np.array([[1.02, 0.05], [-0.05, 0.98]]) + rng.uniform(-0.05, 0.05, 2)
+
     expected = [mesh for _, mesh in animate(draw(0, SIZE), mesh_of(0), drive([0, 0, 0, 1.0]))]
     for (_, mesh), still in zip(animate(draw(0, SIZE), mesh_of(0), drive([0, 0, 0, 1.0], turn)), expected, strict=True):
         assert np.abs(mesh - still).max() < 0.012
@@ -83,3 +86,11 @@ def test_the_warp_takes_points_where_they_go():
     assert np.abs(center - np.array([x, y]) / 128 - [0.03, -0.02]).max() < 0.008
     still = warp_map(points, points, 128)
     assert np.allclose(still[..., 0], np.arange(128)[None], atol=1e-3)
+
+
+def test_another_persons_mesh_lies_on_the_other_persons_picture(draw, mesh_of):
+    image, mesh = reshape(draw(0.8, SIZE), mesh_of(0.8), np.random.default_rng(3))
+    assert np.abs(mesh - mesh_of(0.8)).max() > 0.02 and np.abs(image.astype(int) - draw(0.8, SIZE)).mean() > 2
+    for where in (mesh[INNER_LIPS].mean(0), mesh[INNER_LIPS].mean(0) * 0.7 + mesh[78] * 0.3):
+        x, y = (where * SIZE).astype(int)
+        assert np.abs(image[y, x].astype(int) - [150, 60, 60]).max() < 30  # the red of the drawn mouth

@@ -1,15 +1,21 @@
 """A moving head is held still, and what must not be learnt from is refused with the reason."""
 
+import csv
+
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import save_file
 
-from emo.data.clip import SAMPLE_RATE, ClipInfo
-from emo.data.prepare import IBUG, into_square, load_mesh, pick, prepare_video, smooth, sync_score
+from emo.data.clip import SAMPLE_RATE, ClipInfo, load_clip, read_clip_frames
+from emo.data.corpus import prepare_stills, prepare_videos
+from emo.data.prepare import IBUG, into_square, load_mesh, pick, prepare_shot, read_mesh, smooth, sync_score
 from emo.errors import InputError
+from emo.face.mouth import opening
 from emo.face.region import Region, region_of_landmarks, transform
-from emo.media.video import VideoWriter
+from emo.media.audio import read_audio
+from emo.media.video import VideoWriter, read_video
 
 COUNT = 50
 
@@ -45,8 +51,14 @@ def info() -> ClipInfo:
     return ClipInfo("head", "anna", "drawn", "", 0)
 
 
+def prepare(video, labels, size, shot=None):
+    """prepare_shot of a whole video, or of a shot in it."""
+    numbered, mesh = enumerate(read_video(video)), read_mesh(labels)
+    return prepare_shot(video, shot or (0, len(mesh)), mesh, numbered, info(), size)
+
+
 def test_a_moving_head_is_held_still(footage):
-    clip, frames = prepare_video(*footage(), 64, info())
+    clip, frames = prepare(*footage(), 64)
     frames = np.stack(list(frames)).astype(int)
     assert frames.shape == (COUNT, 64, 64, 3) and clip.info.num_frames == COUNT
     assert len(clip.wave) == 2 * SAMPLE_RATE and clip.landmarks.shape == (COUNT, 68, 2)
@@ -61,7 +73,7 @@ def test_a_moving_head_is_held_still(footage):
 
 
 def test_the_mouth_of_the_square_is_the_mouth_of_the_mesh(footage, openings):
-    clip, frames = prepare_video(*footage(), 128, info())
+    clip, frames = prepare(*footage(), 128)
     opened = np.linalg.norm(clip.landmarks[:, 62] - clip.landmarks[:, 66], axis=1)
     assert np.corrcoef(opened, openings)[0, 1] > 0.99
     for frame, points in list(zip(frames, clip.landmarks, strict=True))[::10]:
@@ -71,22 +83,22 @@ def test_the_mouth_of_the_square_is_the_mouth_of_the_mesh(footage, openings):
 
 def test_another_rate_becomes_25_frames_per_second(footage, openings):
     at_50 = np.repeat(openings, 2)
-    clip, frames = prepare_video(*footage(openings=at_50, fps=50), 64, info())
+    clip, frames = prepare(*footage(openings=at_50, fps=50), 64)
     assert clip.info.num_frames == COUNT == len(list(frames))
     opened = np.linalg.norm(clip.landmarks[:, 62] - clip.landmarks[:, 66], axis=1)
     assert np.corrcoef(opened, openings)[0, 1] > 0.95
 
 
 def test_a_small_face_is_refused(footage):
-    with pytest.raises(InputError, match="head.mp4: the face is smaller than 90 pixels"):
-        prepare_video(*footage(scale=0.3), 64, info())
+    with pytest.raises(InputError, match="head: the face is smaller than 90 pixels"):
+        prepare(*footage(scale=0.3), 64)
 
 
 @pytest.mark.parametrize("kind", ["against the sound", "shut"])
 def test_a_mouth_that_does_not_follow_the_sound_is_refused(footage, openings, kind):
     other = 1 - openings if kind == "against the sound" else 0 * openings
-    with pytest.raises(InputError, match="head.mp4: the mouth does not follow the sound"):
-        prepare_video(*footage(openings=other), 64, info())
+    with pytest.raises(InputError, match="head: the mouth does not follow the sound"):
+        prepare(*footage(openings=other), 64)
 
 
 def test_short_gaps_of_the_mesh_are_filled_and_long_ones_refused(tmp_path):
@@ -99,6 +111,8 @@ def test_short_gaps_of_the_mesh_are_filled_and_long_ones_refused(tmp_path):
     save_file({"landmarks": gappy}, tmp_path / "b.safetensors")
     with pytest.raises(InputError, match="b: the face is out of sight"):
         load_mesh(tmp_path / "b.safetensors")
+    with pytest.raises(InputError, match="none.safetensors is missing"):
+        load_mesh(tmp_path / "none.safetensors")
     save_file({"landmarks": mesh * np.nan}, tmp_path / "c.safetensors")
     with pytest.raises(InputError, match="c: the face is out of sight"):
         load_mesh(tmp_path / "c.safetensors")
@@ -127,4 +141,70 @@ def test_what_does_not_change_is_not_in_step(wave, openings):
 
 
 def test_pick_takes_frames_by_number_with_repeats():
-    assert list(pick(iter("abcdef"), np.array([0, 2, 2, 5]))) == list("accf")
+    numbered = enumerate("abcdefgh")
+    assert list(pick(numbered, np.array([0, 2, 2, 5]))) == list("accf")
+    assert next(numbered) == (6, "g")  # none was taken beyond the last
+
+
+def test_a_shot_has_its_own_frames_and_sound(footage):
+    video, labels = footage()
+    whole, frames = prepare(video, labels, 64)
+    part, later = prepare(video, labels, 64, shot=(15, 45))
+    assert part.info.num_frames == 30 and np.array_equal(part.wave, whole.wave[15 * 640 : 45 * 640])
+    close = np.abs(part.landmarks[8:-8] - whole.landmarks[23:37]).max()
+    assert close < 0.01  # beside the smoothing at the ends
+    pairs = list(zip(list(later)[8:-8], list(frames)[23:37], strict=True))
+    assert max(np.abs(a.astype(int) - b).mean() for a, b in pairs) < 3
+    with pytest.raises(InputError, match="head: the shot is shorter than 1 s"):
+        prepare(video, labels, 64, shot=(0, 20))
+
+
+def test_each_shot_of_a_video_becomes_a_clip_and_what_is_left_out_is_written_down(footage, write_wav, tmp_path, capsys):
+    video, labels = footage()
+    meshes, landscape = load_mesh(labels), np.zeros((320, 400, 3), np.uint8)
+    film, sound = tmp_path / "film" / "two.mp4", read_audio(video, SAMPLE_RATE)
+    film.parent.mkdir()
+    seen = list(read_video(video))
+    frames = [*seen, *[landscape + 240] * 10, *seen]
+    write_wav(tmp_path / "two.wav", np.concatenate([sound, np.zeros(6400, np.float32), sound]))
+    with VideoWriter(film, 25, tmp_path / "two.wav") as writer:
+        for frame in frames:
+            writer.write(frame)
+    gap = np.full((10, 468, 3), np.nan, np.float32)
+    save_file({"landmarks": np.concatenate([meshes, gap, meshes])}, film.parent / "two.safetensors")
+    assert prepare_videos(film.parent, film.parent, tmp_path / "clips", 64, None, None) == 2
+    first, last = (load_clip(tmp_path / "clips" / f"two_{k}.json") for k in (0, 2))
+    assert first.info.num_frames == last.info.num_frames == COUNT
+    assert np.abs(first.landmarks - last.landmarks).max() < 0.01 and np.abs(first.wave - last.wave).max() < 0.05
+    dropped = list(csv.DictReader((tmp_path / "clips" / "dropped.csv").open()))
+    assert dropped == [{"name": "two_1", "reason": "two_1: the shot is shorter than 1 s"}]
+    assert "left out: two_1: the shot is shorter" in capsys.readouterr().out
+
+
+@pytest.fixture
+def stills(draw, mesh_of, tmp_path):
+    """A folder of two drawn faces with their labels in it, one too small to use."""
+    for name, size in (("one", 400), ("small", 100)):
+        Image.fromarray(draw(0, size)).save(tmp_path / f"{name}.png")
+        mesh = np.column_stack([mesh_of(0) * size, np.zeros(468)])[None]
+        save_file({"landmarks": np.float32(mesh)}, tmp_path / f"{name}.safetensors")
+    return tmp_path
+
+
+def test_a_still_talks_in_several_clips_some_in_another_style(stills, clips_folder, capsys):
+    def make(out: str, styled: float) -> list[np.ndarray]:
+        options = dict(hold_out=None, drivers=[clips_folder], num_frames=8, takes=2, styled=styled, reshaped=0.0)
+        assert prepare_stills(stills, stills, stills / out, 64, **options) == 2
+        return [np.stack(list(read_clip_frames(stills / out / f"one_{take}.json"))) for take in (0, 1)]
+
+    plain, styled = make("plain", 0.0), make("styled", 1.0)
+    assert "left out: small.png: the face is smaller" in capsys.readouterr().out
+    assert all(a.shape == b.shape and np.abs(a.astype(int) - b).mean() > 3 for a, b in zip(plain, styled, strict=True))
+    clips = [load_clip(stills / "plain" / f"one_{take}.json") for take in (0, 1)]
+    assert [clip.info.person for clip in clips] == ["one", "one"] and clips[0].info.source != clips[1].info.source
+    for clip in clips:
+        driver = load_clip(clips_folder / f"{clip.info.source.split()[-1]}.json")
+        pieces = np.lib.stride_tricks.sliding_window_view(driver.wave, len(clip.wave))
+        place = int(np.abs(pieces[::640] - clip.wave).sum(1).argmin())
+        moved, driving = opening(clip.landmarks), opening(driver.landmarks)[place : place + 8]
+        assert np.array_equal(pieces[640 * place], clip.wave) and np.corrcoef(moved, driving)[0, 1] > 0.95
