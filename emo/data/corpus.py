@@ -49,6 +49,7 @@ class Dropped:
 
     def __init__(self, folder: Path):
         self.path, self.rows = folder / "dropped.csv", []
+        self.path.unlink(missing_ok=True)  # of the run before: what is still wrong is found again
 
     def add(self, name: str, error: InputError) -> None:
         print(f"left out: {error}", flush=True)

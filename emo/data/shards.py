@@ -69,7 +69,7 @@ def write_tar(path: Path, files: list[Path]) -> None:
 
 
 def split_of(person: str, validation: float) -> str:
-    """ "validation" or "train", by the person's name alone: all clips of one person fall on one side, in every run."""
+    """The side, train or validation, by the person's name alone: all clips of one person are on it, in every run."""
     place = int.from_bytes(hashlib.sha256(person.encode()).digest()[:8]) / 2**64
     return "validation" if place < validation else "train"
 

@@ -1,7 +1,6 @@
 """emo-infer: a video as long as the sound, or one clear line, exit code 2 and no file."""
 
 import shutil
-import wave as riff
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +18,8 @@ from emo.pipeline import EMOPipeline
 RATE = 16000
 
 
-def write_wav(path: Path, samples: np.ndarray) -> Path:
-    with riff.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(RATE)
-        file.writeframes((samples * 32767).astype("<i2").tobytes())
-    return path
-
-
 @pytest.fixture
-def folder(tmp_path, monkeypatch, portrait_path, wave) -> Path:
+def folder(tmp_path, monkeypatch, portrait_path, write_wav, wave) -> Path:
     """The working directory: portrait.png and a sound.wav of 0.6 s."""
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
@@ -112,7 +102,7 @@ def test_overwrite_replaces_and_without_it_nothing_is_touched(folder, command, r
     assert len(list(read_video("out.mp4"))) == 5
 
 
-def test_silence_is_allowed_with_one_warning(folder, command):
+def test_silence_is_allowed_with_one_warning(folder, command, write_wav):
     write_wav(folder / "silence.wav", np.zeros(RATE // 4))
     code, out, err = command("portrait.png", "silence.wav", "--face", "full")
     assert code == 0 and Path("portrait_silence.mp4").exists()
@@ -201,8 +191,6 @@ PORTRAITS = {
 SOUNDS = {
     "text.wav": text,
     "empty.wav": no_bytes,
-    "nothing.wav": lambda path: write_wav(path, np.zeros(0)),
-    "short.wav": lambda path: write_wav(path, np.full(320, 0.1)),  # 0.02 s
     "picture.png": lambda path: Image.new("RGB", (99, 99)).save(path),
     "folder.wav": Path.mkdir,
     "missing.wav": lambda path: None,
@@ -219,6 +207,12 @@ def test_portraits_that_are_none(folder, refuses, name):
 def test_sounds_that_are_none(folder, refuses, name):
     SOUNDS[name](folder / name)
     assert name in refuses("portrait.png", name, "--face", "full")
+
+
+@pytest.mark.parametrize("samples_in_it", [0, 320])  # none, and 0.02 s
+def test_sounds_that_are_too_short(folder, refuses, write_wav, samples_in_it):
+    write_wav(folder / "short.wav", np.full(samples_in_it, 0.1))
+    assert "short.wav" in refuses("portrait.png", "short.wav", "--face", "full")
 
 
 def test_no_face(folder, refuses):
