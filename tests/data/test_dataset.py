@@ -54,6 +54,14 @@ def test_any_frames_are_different_ones_and_belong_together(clip):
     assert rows == first_numbers(audio) == first_numbers(lips) == first_numbers(speed)
 
 
+def test_a_sample_hears_one_variant_of_the_sound_each_in_its_turn(clip):
+    clip.audio = torch.cat([clip.audio, clip.audio + 100])
+    options = OPTIONS | {"audio_margin": 0}
+    heard = [draw_sample(clip, np.random.default_rng(seed), **options) for seed in range(20)]
+    shifts = [{a - b for a, b in zip(first_numbers(s[3]), first_numbers(s[0]), strict=True)} for s in heard]
+    assert all(len(shift) == 1 for shift in shifts) and set.union(*shifts) == {0, 100}
+
+
 def test_a_batch_is_drawn_by_chance_and_the_same_rng_draws_the_same(clip):
     other = EncodedClip(**{name: value + 100 for name, value in vars(clip).items()})
     batch, again = (
