@@ -6,6 +6,8 @@ Shapes: B clips, F frames, m margin, H x W latent pixels, K buckets, E width of 
 import torch
 from torch import Tensor, nn
 
+from emo.models.layers import silent
+
 
 class FaceLocator(nn.Module):
     """The region of the face -> what is added after the UNet's first convolution (EMO, section 3.2).
@@ -20,10 +22,8 @@ class FaceLocator(nn.Module):
             nn.SiLU(),
             nn.Conv2d(widths[0], widths[1], 3, padding=1),
             nn.SiLU(),
-            nn.Conv2d(widths[1], dim, 3, padding=1),
+            silent(nn.Conv2d(widths[1], dim, 3, padding=1)),
         )
-        nn.init.zeros_(self.net[-1].weight)
-        nn.init.zeros_(self.net[-1].bias)
 
     def forward(self, face_region: Tensor) -> Tensor:
         """(B 1 H W), 1 where the face may be, 0 elsewhere -> (B dim H W)."""

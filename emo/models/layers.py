@@ -13,6 +13,13 @@ from einops import rearrange
 from torch import Tensor, nn
 
 
+def silent(layer: nn.Module) -> nn.Module:
+    """The layer with zero weights: a branch that ends in it changes nothing until it has learnt something."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
 class Attention(nn.Module):
     """Multi-head attention of x (N L C) over a context (N S D)."""
 
@@ -63,14 +70,14 @@ class SpatialBlock(nn.Module):
 
 class SpatialTransformer(nn.Module):
     """SpatialBlock on the feature maps of frames. With `tokens_only` it ends at its tokens: a ReferenceNet's
-    last, behind which nothing is used."""
+    last, behind which nothing is used. A fresh one changes nothing (2105.05233's `zero_module`)."""
 
     def __init__(self, dim: int, heads: int, groups: int, audio_dim: int | None, tokens_only: bool = False):
         super().__init__()
         self.norm = nn.GroupNorm(groups, dim, eps=1e-6)
         self.proj_in = nn.Conv2d(dim, dim, 1)
         self.transformer_blocks = nn.ModuleList([SpatialBlock(dim, heads, audio_dim, tokens_only)])
-        self.proj_out = None if tokens_only else nn.Conv2d(dim, dim, 1)
+        self.proj_out = None if tokens_only else silent(nn.Conv2d(dim, dim, 1))
 
     def forward(self, x: Tensor, audio: Tensor | None, reference: Tensor | None) -> tuple[Tensor, Tensor]:
         """x (N C H W), audio (N A D), reference (B S C) -> (N C H W), and the tokens (N L C) that a reference
@@ -113,8 +120,7 @@ class TemporalBlock(nn.Module):
         self.norm3, self.ff = nn.LayerNorm(dim), FeedForward(dim)
         if speed_dim is not None:
             self.norm_speed, self.attn_speed = nn.LayerNorm(dim), Attention(dim, heads, speed_dim)
-            nn.init.zeros_(self.attn_speed.to_out[0].weight)
-            nn.init.zeros_(self.attn_speed.to_out[0].bias)
+            silent(self.attn_speed.to_out)
 
     def forward(self, x: Tensor, speed: Tensor | None) -> Tensor:
         """x (BL T C), speed (B F E) -> (BL T C)."""
@@ -141,9 +147,7 @@ class TemporalTransformer(nn.Module):
         self.norm = nn.GroupNorm(groups, dim, eps=1e-6)
         self.proj_in = nn.Linear(dim, dim)
         self.transformer_blocks = nn.ModuleList([TemporalBlock(dim, heads, max_frames, speed_dim)])
-        self.proj_out = nn.Linear(dim, dim)
-        nn.init.zeros_(self.proj_out.weight)
-        nn.init.zeros_(self.proj_out.bias)
+        self.proj_out = silent(nn.Linear(dim, dim))
 
     def forward(self, x: Tensor, motion: Tensor | None, speed: Tensor | None, num_frames: int) -> Tensor:
         """x (BF C H W), motion (B M C H W), or anything that expands to it, speed (B F E) -> (BF C H W)."""
