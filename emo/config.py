@@ -1,11 +1,14 @@
-"""The settings of a training run: dataclasses, a YAML file over their defaults, dotted overrides over both."""
+"""The settings of a training run: dataclasses, a YAML file over their defaults, dotted overrides over both.
+
+`extends: other.yaml` in a file, a path from its own folder, puts it over that one.
+"""
 
 import difflib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from emo.errors import InputError
@@ -21,6 +24,7 @@ class DataConfig:
     sound_variants: int = 1  # the sound of each clip, and changed ones: other voices, rooms and noise
     num_frames: int = 1  # frames of a sample
     contiguous: bool = False  # frames in a row, or any frames of the clip
+    closed_reference: float = 0.0  # share of samples whose portrait is a frame with the mouth closed
     size: int = 512  # pixels
 
 
@@ -98,11 +102,11 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
 
     Raises InputError for a missing file, an unknown key (with the nearest known one) or a wrong type.
     """
-    if not Path(path).is_file():
-        raise InputError(f"{path} is no file: name a YAML file such as configs/mini/stage1.yaml")
     try:
-        layers = [OmegaConf.structured(Config), OmegaConf.load(path), OmegaConf.from_dotlist(overrides or [])]
+        layers = [OmegaConf.structured(Config), *read_layers(Path(path)), OmegaConf.from_dotlist(overrides or [])]
         return OmegaConf.to_object(OmegaConf.merge(*layers))
+    except InputError:
+        raise
     except ConfigKeyError as error:
         near = difflib.get_close_matches(str(error.key), known_keys(), n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -111,6 +115,23 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
         raise InputError(f"{path}: {str(error).splitlines()[0]}") from error
     except Exception as error:  # YAML's own errors have no common base with OmegaConf's
         raise InputError(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
+
+
+def read_layers(path: Path) -> list[DictConfig]:
+    """The file, behind all that it extends. Raises InputError for a missing file or a circle."""
+    layers, seen = [], []
+    while path is not None:
+        if not path.is_file():
+            wanted = f", which {seen[-1]} extends," if seen else ""
+            raise InputError(f"{path}{wanted} is no file: name a YAML file such as configs/mini/stage1.yaml")
+        if path.resolve() in seen:
+            raise InputError(f"{path} extends itself: take one `extends` out")
+        seen.append(path.resolve())
+        settings = OmegaConf.load(path)
+        base = settings.pop("extends", None) if settings else None
+        layers.insert(0, settings)
+        path = path.parent / base if base else None
+    return layers
 
 
 def known_keys() -> list[str]:

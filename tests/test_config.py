@@ -32,6 +32,23 @@ def test_a_file_over_the_defaults_and_overrides_over_both(write):
     assert config.batch_size == Config().batch_size and config.scheduler == Config().scheduler
 
 
+def test_a_file_over_the_one_it_extends(write, tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "ground.yaml").write_text("steps: 3\nmodel: {a: 1, b: 2}\ndata: {size: 64}\n")
+    (tmp_path / "base.yaml").write_text("extends: deep/ground.yaml\nsteps: 4\nbatch_size: 9\n")
+    config = load_config(write("extends: base.yaml\nmodel: {b: 5}\n"), ["data.num_frames=2"])
+    assert (config.steps, config.batch_size, config.data.size, config.data.num_frames) == (4, 9, 64, 2)
+    assert config.model == {"a": 1, "b": 5}
+
+
+@pytest.mark.parametrize(
+    ("base", "says"), [("gone.yaml", "gone.yaml, which .*run.yaml extends, is no file"), ("run.yaml", "extends itself")]
+)
+def test_a_base_that_can_not_be_is_named(write, base, says):
+    with pytest.raises(InputError, match=says):
+        load_config(write(f"extends: {base}\n"))
+
+
 def test_an_empty_file_is_the_defaults(write):
     assert load_config(write("")) == Config()
 

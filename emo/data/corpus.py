@@ -21,6 +21,7 @@ from emo.data.clip import (
 )
 from emo.data.pictures import list_pictures, read_hold_out
 from emo.data.prepare import IBUG, into_square, load_mesh, prepare_shot, read_mesh
+from emo.data.screen import MOST_UNSTEADY, unsteadiness
 from emo.data.shots import find_shots
 from emo.data.styles import disturb
 from emo.errors import InputError
@@ -103,10 +104,15 @@ def load_still(picture: Path, mesh_path: Path, size: int) -> tuple[np.ndarray, n
 def save_talking_still(
     out: Path, info: ClipInfo, square: np.ndarray, mesh: np.ndarray, driving: Path, num_frames: int, first: int
 ) -> None:
-    """The clip of a still (its square and mesh) that talks like `num_frames` frames of a clip from `first` on."""
+    """The clip of a still (its square and mesh) that talks like `num_frames` frames of a clip from `first` on.
+
+    Raises InputError where the motion does not fit the face.
+    """
     driver, rows = load_clip(driving), slice(first, first + num_frames)
     motion = make_driver(driver.mesh[rows], list(read_clip_frames(driving))[rows])
     pictures, meshes = zip(*animate(square, mesh, motion), strict=True)
+    if unsteadiness(pictures) > MOST_UNSTEADY:
+        raise InputError(f"{info.name}: the motion of {driving.stem} tears the picture")
     info.num_frames, rate = len(pictures), SAMPLE_RATE / FPS
     wave = driver.wave[round(first * rate) : round((first + len(pictures)) * rate)]
     still, moved = np.zeros(len(pictures), np.float32), np.stack(meshes).astype(np.float32)
@@ -149,5 +155,8 @@ def prepare_stills(
             continue
         square = disturb(square, rng) if rng.random() < styled else square
         square, mesh = reshape(square, mesh, rng) if rng.random() < reshaped else (square, mesh)
-        save_talking_still(out, info, square, mesh, driving, num_frames, first)
+        try:
+            save_talking_still(out, info, square, mesh, driving, num_frames, first)
+        except InputError as error:
+            dropped.add(name, error)
     return len(list(out.glob("*.json")))

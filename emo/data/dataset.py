@@ -16,6 +16,7 @@ from torch import Tensor
 
 from emo.data.clip import FPS, LIPS, Clip, load_clip, read_clip_frames
 from emo.data.sound import vary
+from emo.face.mouth import opening
 from emo.face.region import Region, box_of_landmarks, locator_mask
 from emo.models.audio import AudioEncoder
 from emo.models.latents import encode_images, to_model
@@ -28,6 +29,7 @@ class EncodedClip:
     latents: Tensor  # (T C H W) float16
     audio: Tensor  # (V T W D) float16: of the clip's own sound, and of changed ones
     lips: Tensor  # (T 3) centre x, y and width, in the unit square
+    opening: Tensor  # (T,) of the mouth, over the face's height
     face_region: Tensor  # (1 H W) union of the clip's face boxes
     head_speed: Tensor  # (T,) rad/s, NaN where unknown
 
@@ -35,7 +37,7 @@ class EncodedClip:
 @dataclass
 class Batch:
     latents: Tensor  # (B F C H W)
-    reference: Tensor  # (B C H W) any other frame of the clip
+    reference: Tensor  # (B C H W) another frame of the clip
     motion: Tensor  # (B M C H W) the frames before; zeros before the clip's first
     audio: Tensor  # (B F+2m W D)
     lips: Tensor  # (B F 3)
@@ -107,6 +109,7 @@ def encoded(path: Path, cache: Cache) -> EncodedClip:
         latents=latents,
         audio=audio,
         lips=torch.from_numpy(np.concatenate([lips.mean(1), width[:, None]], 1)).float(),
+        opening=torch.from_numpy(opening(clip.landmarks)).float(),
         face_region=torch.from_numpy(mask)[None],
         head_speed=torch.from_numpy(clip.head_speed),
     )
@@ -120,6 +123,7 @@ def draw_sample(
     motion_frames: int,
     audio_margin: int,
     speed_margin: int,
+    closed_reference: float = 0.0,
 ) -> list[Tensor]:
     """The fields of a Batch, without B. Frames in a row, or any frames (then without motion frames and margins)."""
     total = len(clip.latents)
@@ -135,7 +139,7 @@ def draw_sample(
     audio = clip.audio[int(rng.integers(len(clip.audio)))][heard].float() * inside[:, None, None]
     turned, inside = widened(rows, speed_margin, total)
     head_speed = torch.where(inside, clip.head_speed[turned], torch.nan)
-    reference = clip.latents[int(rng.integers(total))].float()
+    reference = clip.latents[draw_reference(clip, rng, closed_reference)].float()
     return [
         clip.latents[rows].float(),
         reference,
@@ -145,6 +149,14 @@ def draw_sample(
         clip.face_region,
         head_speed,
     ]
+
+
+def draw_reference(clip: EncodedClip, rng: np.random.Generator, closed: float) -> int:
+    """The frame that stands for the portrait: any, but in a share `closed` of the samples one of the quarter in which
+    the mouth is most closed, as it is in most portraits."""
+    order = clip.opening.argsort()
+    choice = len(order) // 4 if rng.random() < closed else len(order)
+    return int(order[int(rng.integers(max(1, choice)))])
 
 
 def widened(rows: np.ndarray, margin: int, total: int) -> tuple[np.ndarray, Tensor]:
@@ -159,7 +171,7 @@ def draw_batch(
     chances: np.ndarray,
     rng: np.random.Generator,
     batch_size: int,
-    **sample: int | bool,
+    **sample: float,
 ) -> Batch:
     """batch_size samples of clips chosen with their chances; `sample`: the arguments of draw_sample."""
     chosen = rng.choice(len(clips), batch_size, p=chances)

@@ -53,6 +53,7 @@ class DiffusionTask:
             motion_frames=model.num_motion_frames if model.temporal else 0,
             audio_margin=model.audio_margin,
             speed_margin=model.speed_margin if model.temporal else 0,
+            closed_reference=data.closed_reference,
         )
         return Batch(*(value.to(device) for value in vars(batch).values()))
 

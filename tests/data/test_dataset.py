@@ -19,6 +19,7 @@ def clip() -> EncodedClip:
         latents=count.half()[:, None, None, None].expand(T, 4, 2, 2),
         audio=count.half()[:, None, None].expand(1, T, 13, 3),
         lips=count[:, None].expand(T, 3),
+        opening=count.flip(0),
         face_region=torch.full((1, 2, 2), 0.5),
         head_speed=count,
     )
@@ -60,6 +61,15 @@ def test_a_sample_hears_one_variant_of_the_sound_each_in_its_turn(clip):
     heard = [draw_sample(clip, np.random.default_rng(seed), **options) for seed in range(20)]
     shifts = [{a - b for a, b in zip(first_numbers(s[3]), first_numbers(s[0]), strict=True)} for s in heard]
     assert all(len(shift) == 1 for shift in shifts) and set.union(*shifts) == {0, 100}
+
+
+def test_a_share_of_the_portraits_has_the_mouth_closed(clip):
+    """The mouth of this clip closes: the last 3 of 12 frames are the most closed quarter."""
+    for share, expected in ((1.0, 1.0), (0.5, 0.625), (0.0, 0.25)):
+        options = OPTIONS | {"closed_reference": share}
+        drawn = [draw_sample(clip, np.random.default_rng(seed), **options)[1][0, 0, 0] for seed in range(400)]
+        assert np.mean([d > 9 for d in drawn]) == pytest.approx(expected, abs=0.08)
+        assert len({float(d) for d in drawn}) == (3 if share == 1 else 12)
 
 
 def test_a_batch_is_drawn_by_chance_and_the_same_rng_draws_the_same(clip):

@@ -208,3 +208,10 @@ def test_a_still_talks_in_several_clips_some_in_another_style(stills, clips_fold
         place = int(np.abs(pieces[::640] - clip.wave).sum(1).argmin())
         moved, driving = opening(clip.landmarks), opening(driver.landmarks)[place : place + 8]
         assert np.array_equal(pieces[640 * place], clip.wave) and np.corrcoef(moved, driving)[0, 1] > 0.95
+
+
+def test_a_still_that_its_motion_tears_is_left_out(stills, clips_folder, monkeypatch, capsys):
+    monkeypatch.setattr("emo.data.corpus.unsteadiness", lambda pictures: 3.01)
+    options = dict(hold_out=None, drivers=[clips_folder], num_frames=8, takes=1, styled=0.0, reshaped=0.0)
+    assert prepare_stills(stills, stills, stills / "out", 64, **options) == 0
+    assert "left out: one_0: the motion of" in capsys.readouterr().out
