@@ -20,12 +20,15 @@ CODE_NOISE = 0.1  # makes near codes mean near mouths
 
 
 class MouthReader(nn.Module):
-    """An encoder and the head that reads the lips' 20 points, relative to their mean, from its features."""
+    """An encoder and the head that reads the lips' 20 points, relative to their mean, from its features.
+
+    The head is linear, so that the code is graded as the mouth is: a deeper one leaves nearly all of it at -1 or 1.
+    """
 
     def __init__(self, encoder: MelEncoder):
         super().__init__()
         self.encoder = encoder
-        self.head = nn.Sequential(nn.Linear(encoder.feature_shape[1], 128), nn.SiLU(), nn.Linear(128, 40))
+        self.head = nn.Linear(encoder.feature_shape[1], 40)
 
     def forward(self, mel: Tensor) -> Tensor:
         """(N n_mels columns) -> (N 40)."""

@@ -125,13 +125,30 @@ def test_a_clip_in_a_batch_is_the_clip_alone():
 
 
 @torch.no_grad()
+def test_fresh_branches_change_nothing():
+    unet = UNet(**OURS, max_frames=None)
+    stages = [*unet.down_blocks, unet.mid_block, *unet.up_blocks]
+    x, emb, audio = torch.randn(2, 16, 4, 4), torch.randn(2, 32), torch.randn(2, 3, 12)
+    same = [
+        (stage, i) for stage in stages for i, r in enumerate(stage.resnets) if r.in_channels == r.out_channels == 16
+    ]
+    assert len(same) >= 4
+    for stage, i in same:
+        assert torch.equal(stage.layer(i, x, emb, audio, None, None, None, 2)[0], x)
+    assert unet(torch.randn(1, 2, 4, 8, 8), torch.tensor(9), audio[None])[0].abs().max() == 0
+
+
+@torch.no_grad()
 def test_fresh_speed_layers_change_nothing_and_trained_ones_tell_the_frames_apart():
-    unet = UNet(**OURS, max_frames=8, speed_dim=6).eval()
+    unet = fill(UNet(**OURS, max_frames=8, speed_dim=6).eval())
+    plain = UNet(**OURS, max_frames=8).eval()
+    plain.load_state_dict({k: v for k, v in unet.state_dict().items() if "speed" not in k})
+    fresh = UNet(**OURS, max_frames=8, speed_dim=6).eval()
+    fresh.load_state_dict(plain.state_dict(), strict=False)
     sample, timestep, audio = torch.randn(1, 4, 4, 8, 8), torch.tensor(9), torch.randn(1, 4, 5, 12)
     speed = torch.randn(1, 4, 6)
-    without, _ = unet(sample, timestep, audio)
-    assert torch.equal(unet(sample, timestep, audio, speed=speed)[0], without)
-    fill(unet)
+    without, _ = plain(sample, timestep, audio)
+    assert without.std() > 0 and torch.equal(fresh(sample, timestep, audio, speed=speed)[0], without)
     flipped = unet(sample, timestep, audio, speed=speed.flip(1))[0]
     assert not torch.allclose(unet(sample, timestep, audio, speed=speed)[0], flipped, atol=1e-6)
 
