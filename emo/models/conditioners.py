@@ -6,7 +6,7 @@ Shapes: B clips, F frames, m margin, H x W latent pixels, K buckets, E width of 
 import torch
 from torch import Tensor, nn
 
-from emo.models.layers import silent
+from emo.models.layers import zeroed
 
 
 class FaceLocator(nn.Module):
@@ -22,7 +22,7 @@ class FaceLocator(nn.Module):
             nn.SiLU(),
             nn.Conv2d(widths[0], widths[1], 3, padding=1),
             nn.SiLU(),
-            silent(nn.Conv2d(widths[1], dim, 3, padding=1)),
+            zeroed(nn.Conv2d(widths[1], dim, 3, padding=1)),
         )
 
     def forward(self, face_region: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 
-def silent(layer: nn.Module) -> nn.Module:
+def zeroed(layer: nn.Module) -> nn.Module:
     """The layer with zero weights: a branch that ends in it changes nothing until it has learnt something."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
@@ -77,7 +77,7 @@ class SpatialTransformer(nn.Module):
         self.norm = nn.GroupNorm(groups, dim, eps=1e-6)
         self.proj_in = nn.Conv2d(dim, dim, 1)
         self.transformer_blocks = nn.ModuleList([SpatialBlock(dim, heads, audio_dim, tokens_only)])
-        self.proj_out = None if tokens_only else silent(nn.Conv2d(dim, dim, 1))
+        self.proj_out = None if tokens_only else zeroed(nn.Conv2d(dim, dim, 1))
 
     def forward(self, x: Tensor, audio: Tensor | None, reference: Tensor | None) -> tuple[Tensor, Tensor]:
         """x (N C H W), audio (N A D), reference (B S C) -> (N C H W), and the tokens (N L C) that a reference
@@ -120,7 +120,7 @@ class TemporalBlock(nn.Module):
         self.norm3, self.ff = nn.LayerNorm(dim), FeedForward(dim)
         if speed_dim is not None:
             self.norm_speed, self.attn_speed = nn.LayerNorm(dim), Attention(dim, heads, speed_dim)
-            silent(self.attn_speed.to_out)
+            zeroed(self.attn_speed.to_out)
 
     def forward(self, x: Tensor, speed: Tensor | None) -> Tensor:
         """x (BL T C), speed (B F E) -> (BL T C)."""
@@ -147,7 +147,7 @@ class TemporalTransformer(nn.Module):
         self.norm = nn.GroupNorm(groups, dim, eps=1e-6)
         self.proj_in = nn.Linear(dim, dim)
         self.transformer_blocks = nn.ModuleList([TemporalBlock(dim, heads, max_frames, speed_dim)])
-        self.proj_out = silent(nn.Linear(dim, dim))
+        self.proj_out = zeroed(nn.Linear(dim, dim))
 
     def forward(self, x: Tensor, motion: Tensor | None, speed: Tensor | None, num_frames: int) -> Tensor:
         """x (BF C H W), motion (B M C H W), or anything that expands to it, speed (B F E) -> (BF C H W)."""

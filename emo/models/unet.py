@@ -17,7 +17,7 @@ from diffusers.models.upsampling import Upsample2D
 from einops import rearrange
 from torch import Tensor, nn
 
-from emo.models.layers import FrameEncoding, SpatialTransformer, TemporalTransformer, silent
+from emo.models.layers import FrameEncoding, SpatialTransformer, TemporalTransformer, zeroed
 
 # Names of SD 1.5 that a full-size ReferenceNet has no use for: text attention, the head, and what lies behind
 # the tokens of the last layer.
@@ -71,7 +71,7 @@ class Stage(nn.Module):
             for i, o in pairs
         )
         for resnet in self.resnets:
-            silent(resnet.conv2)  # as in 2105.05233: a network from scratch learns several times faster
+            zeroed(resnet.conv2)  # as in 2105.05233: a network from scratch learns several times faster
         self.attentions = nn.ModuleList(
             SpatialTransformer(dim, heads, groups, audio_dim, tokens_only and i == attends - 1)
             for i, dim in enumerate(dims[:attends])
@@ -134,7 +134,7 @@ class UNet(ModelMixin, ConfigMixin):
         self.time_proj = Timesteps(dims[0], flip_sin_to_cos=True, downscale_freq_shift=0)
         self.time_embedding = TimestepEmbedding(dims[0], emb_dim)
         if embedded_tokens is not None:  # a fresh one changes nothing
-            self.audio_embedding = silent(nn.Linear(embedded_tokens * audio_dim, emb_dim))
+            self.audio_embedding = zeroed(nn.Linear(embedded_tokens * audio_dim, emb_dim))
         self.conv_in = nn.Conv2d(in_channels, dims[0], 3, padding=1)
 
         width, skips, down, up = dims[0], [dims[0]], [], []
@@ -154,7 +154,7 @@ class UNet(ModelMixin, ConfigMixin):
 
         if out_channels is not None:
             self.conv_norm_out = nn.GroupNorm(norm_num_groups, dims[0], eps=1e-5)
-            self.conv_out = silent(nn.Conv2d(dims[0], out_channels, 3, padding=1))
+            self.conv_out = zeroed(nn.Conv2d(dims[0], out_channels, 3, padding=1))
         if max_frames is not None and speed_dim is not None:
             self.speed_pos = FrameEncoding(speed_dim, max_frames, persistent=False)
         self.gradient_checkpointing = False
