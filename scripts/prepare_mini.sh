@@ -2,6 +2,6 @@
 # The clips that `mini` learns from, out of data/train (see configs/mini/README.md). What is there already is kept.
 set -e
 hold_out="--hold-out datasets/hold_out.txt"
-emo-prepare videos data/train/grid data/labels/grid data/clips/grid $hold_out --per-person 580
-emo-prepare videos data/train/videos data/labels/videos data/clips/videos $hold_out
-emo-prepare stills data/train/faces data/labels/faces data/clips/stills $hold_out --drivers data/clips/grid --styled 0.35
+emo-prepare videos data/train/grid data/clips/grid $hold_out --labels data/labels/grid --per-person 580
+emo-prepare videos data/train/videos data/clips/videos $hold_out --labels data/labels/videos
+emo-prepare stills data/train/faces data/clips/stills $hold_out --labels data/labels/faces --drivers data/clips/grid --styled 0.35

@@ -9,16 +9,18 @@ from emo.cli.run import Parser, run
 def parser() -> Parser:
     out = Parser("emo-prepare", description="Makes the clips that emo-train reads.")
     kinds = out.add_subparsers(dest="kind", required=True)
-    videos = kinds.add_parser("videos", help="a folder of videos, each of one talking face")
+    videos = kinds.add_parser("videos", help="a folder of videos -> a clip of each talking face")
     stills = kinds.add_parser("stills", help="a folder of faces, made to talk like prepared clips")
     for kind in (videos, stills):
         kind.add_argument("folder", type=Path, help="the footage; a manifest.csv in it may name speaker and licence")
-        kind.add_argument("labels", type=Path, help="its face landmarks, from emo.data.label")
         kind.add_argument("out", type=Path, help="where the clips go; what is there already is kept")
         kind.add_argument("--size", type=int, default=256, help="pixels of the square crop (default 256)")
         kind.add_argument("--hold-out", help="text file of people to leave out, one a line")
+    videos.add_argument("--limits", nargs="+", default=[], help="of emo/data/screen.py, such as lowest_sync=0.3")
+    videos.add_argument("--labels", type=Path, help="landmarks from emo.data.label, to drive stills with the clips")
     videos.add_argument("--per-person", type=int, help="at most so many clips of one person")
-    stills.add_argument("--drivers", type=Path, nargs="+", required=True, help="folders of clips made by `videos`")
+    stills.add_argument("--labels", type=Path, required=True, help="the faces' landmarks, from emo.data.label")
+    stills.add_argument("--drivers", type=Path, nargs="+", required=True, help="folders of clips of videos --labels")
     stills.add_argument("--frames", type=int, default=50, help="length of a talking still (default 50)")
     stills.add_argument("--takes", type=int, default=1, help="talking stills of one face (default 1)")
     stills.add_argument("--styled", type=float, default=0.0, help="share of them painted, recoloured or worn")
@@ -35,8 +37,10 @@ def parser() -> Parser:
 
 def videos(args: argparse.Namespace) -> None:
     from emo.data.corpus import prepare_videos
+    from emo.data.screen import read_limits
 
-    kept = prepare_videos(args.folder, args.labels, args.out, args.size, args.hold_out, args.per_person)
+    given = args.folder, args.labels, args.out, args.size, args.hold_out, args.per_person
+    kept = prepare_videos(*given, read_limits(args.limits))
     print(f"{args.out}: {kept} clips")
 
 

@@ -39,7 +39,7 @@ class Clip:
     wave: np.ndarray  # (S,) float32 at SAMPLE_RATE, T / FPS seconds
     landmarks: np.ndarray  # (T 68 2) float32, iBUG points in the unit square of the crop
     head_speed: np.ndarray  # (T,) float32, radians per second
-    mesh: np.ndarray  # (T 468 2) float32, MediaPipe's points in the unit square of the crop
+    mesh: np.ndarray  # (T 468 2) float32, MediaPipe's points in the unit square of the crop; without labels (T 0 2)
 
 
 def save_clip(folder: Path, clip: Clip, frames: Iterator[np.ndarray]) -> None:

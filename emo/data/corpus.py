@@ -20,14 +20,16 @@ from emo.data.clip import (
     save_clip,
 )
 from emo.data.pictures import list_pictures, read_hold_out
-from emo.data.prepare import IBUG, into_square, load_mesh, prepare_shot, read_mesh
-from emo.data.screen import MOST_UNSTEADY, unsteadiness
+from emo.data.prepare import IBUG, at_clip_rate, into_square, load_mesh, pieces, prepare_track, read_mesh
+from emo.data.screen import MOST_UNSTEADY, Limits, unsteadiness
 from emo.data.shots import find_shots
 from emo.data.styles import disturb
 from emo.errors import InputError
+from emo.face.detector import FaceDetector
 from emo.face.region import crop, region_of_landmarks
+from emo.face.track import Track, follow_faces
 from emo.media.image import read_image
-from emo.media.video import read_video
+from emo.media.video import probe_video, read_video
 
 VIDEOS = {".mp4", ".mov", ".webm", ".mkv"}
 SMALLEST_STILL_PIXELS = 140  # side of a still's square
@@ -60,36 +62,79 @@ class Dropped:
 
 
 def prepare_videos(
-    folder: Path, labels: Path, out: Path, size: int, hold_out: str | None, per_person: int | None
+    folder: Path,
+    labels: Path | None,
+    out: Path,
+    size: int,
+    hold_out: str | None,
+    per_person: int | None,
+    limits: Limits,
 ) -> int:
-    """Each shot of each video becomes a clip; returns how many clips `out` holds."""
+    """Each face of each shot of each video becomes a clip; returns how many clips `out` holds."""
     out.mkdir(parents=True, exist_ok=True)
     manifest, people, count, dropped = read_manifest(folder), read_hold_out(hold_out), {}, Dropped(out)
-    for path in sorted(p for p in folder.iterdir() if p.suffix in VIDEOS):
+    detector = FaceDetector()
+    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in VIDEOS):
         info = origin(path, manifest)
         count[info.person] = count.get(info.person, 0) + 1
         if info.person in people or count[info.person] > (per_person or count[info.person]):
             continue
-        if (out / f"{info.name}.json").exists():  # of one shot, and done
+        if (out / f"{info.name}.json").exists():  # of one face, and done
             continue
         try:
-            prepare_video(path, labels / f"{path.stem}.safetensors", out, info, size, dropped)
+            mesh = None if labels is None else read_labels(labels, path)
+            tracks = [t for track in find_tracks(path, mesh, detector) for t in pieces(track, limits.longest_seconds)]
+            if not tracks:
+                raise InputError(f"{info.name}: no face is seen")
+            save_tracks(path, tracks, mesh, out, info, size, limits, dropped)
         except InputError as error:
             dropped.add(info.name, error)
     return len(list(out.glob("*.json")))
 
 
-def prepare_video(video: Path, mesh_path: Path, out: Path, info: ClipInfo, size: int, dropped: Dropped) -> None:
-    """NAME of a video of one shot, else NAME_0, NAME_1, ... Raises InputError for a video that can't be read."""
-    mesh, shots, numbered = read_mesh(mesh_path), find_shots(read_video(video)), enumerate(read_video(video))
-    for k, shot in enumerate(shots):
-        name = info.name if len(shots) == 1 else f"{info.name}_{k}"
-        if (out / f"{name}.json").exists():
-            continue
-        try:
-            save_clip(out, *prepare_shot(video, shot, mesh, numbered, replace(info, name=name), size))
-        except InputError as error:
-            dropped.add(name, error)
+def read_labels(labels: Path, video: Path) -> np.ndarray:
+    """(T 468 3) of the frames at FPS. Raises InputError for missing labels or a video that can't be read."""
+    return at_clip_rate(read_mesh(labels / f"{video.stem}.safetensors"), probe_video(video).fps)
+
+
+def find_tracks(video: Path, mesh: np.ndarray | None, detector: FaceDetector) -> list[Track]:
+    """The faces of all shots, each with its frames; with a mesh (T 468 3) that one's face in each shot."""
+    shots = find_shots(read_video(video, FPS))
+    if mesh is not None:
+        return [Track(first, mesh[first:end, IBUG, :2]) for first, end in shots if first < len(mesh)]
+    frames, tracks = read_video(video, FPS), []
+    for first, end in shots:
+        found = follow_faces(itertools.islice(frames, end - first), detector)
+        tracks += [replace(track, first=first + track.first) for track in found]
+    return tracks
+
+
+def save_tracks(
+    video: Path,
+    tracks: list[Track],
+    mesh: np.ndarray | None,
+    out: Path,
+    info: ClipInfo,
+    size: int,
+    limits: Limits,
+    dropped: Dropped,
+) -> None:
+    """Each track as a clip: NAME where there is one, else NAME_0, NAME_1, ..."""
+    names = [info.name] if len(tracks) == 1 else [f"{info.name}_{k}" for k in range(len(tracks))]
+    waiting = [(t, name) for t, name in zip(tracks, names, strict=True) if not (out / f"{name}.json").exists()]
+    while waiting:  # faces seen at the same time are cut in passes of their own
+        numbered, passed, later = enumerate(read_video(video, FPS)), 0, []
+        for track, name in waiting:
+            if track.first < passed:
+                later.append((track, name))
+                continue
+            try:
+                named = replace(info, name=name)
+                save_clip(out, *prepare_track(video, track, mesh, numbered, named, size, limits))
+                passed = track.end
+            except InputError as error:
+                dropped.add(name, error)
+        waiting = later
 
 
 def load_still(picture: Path, mesh_path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -109,6 +154,8 @@ def save_talking_still(
     Raises InputError where the motion does not fit the face.
     """
     driver, rows = load_clip(driving), slice(first, first + num_frames)
+    if driver.mesh.size == 0:
+        raise InputError(f"{driving} has no face mesh to drive with: prepare it with --labels")
     motion = make_driver(driver.mesh[rows], list(read_clip_frames(driving))[rows])
     pictures, meshes = zip(*animate(square, mesh, motion), strict=True)
     if unsteadiness(pictures) > MOST_UNSTEADY:

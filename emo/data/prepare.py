@@ -1,23 +1,23 @@
-"""A video and its face mesh -> a prepared clip: the head is held still, only the face moves.
+"""A face through a shot of a video -> a prepared clip: the head is held still, only the face moves.
 
-Every frame is brought to the square of its own face by a similarity over rigid points, smoothed in time, so
-that a small network need not spend itself on head motion. Runs on labels of `emo.data.label`.
+Every frame is brought to the square of its own face by a similarity over rigid points, smoothed in time, so that a
+small network need not spend itself on head motion. All frames are those of `read_video(video, FPS)`.
 """
 
 from collections.abc import Iterator
+from math import ceil
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file
 
 from emo.data.clip import FPS, SAMPLE_RATE, Clip, ClipInfo
+from emo.data.screen import Limits, check
 from emo.errors import InputError
-from emo.face.mouth import opening
 from emo.face.region import Region, crop, region_of_landmarks
 from emo.face.speed import head_speed
+from emo.face.track import Track
 from emo.media.audio import read_audio
-from emo.media.loudness import loudness
-from emo.media.video import probe_video
 
 # MediaPipe's mesh -> the 68 iBUG points: jaw, brows, nose, eyes, outer and inner lips
 IBUG = (
@@ -27,9 +27,7 @@ IBUG = (
     + [61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87]
 )
 SMOOTH_FRAMES = 2.0  # sigma of the head's path
-SMALLEST_SIDE_PIXELS = 90
-SHORTEST_SECONDS = 1.0
-LOWEST_SYNC = 0.2  # mouth opening against loudness; below it the sound is not this face's
+LONGEST_GAP = 5  # frames without the face that are filled
 
 
 def read_mesh(path: Path) -> np.ndarray:
@@ -39,20 +37,25 @@ def read_mesh(path: Path) -> np.ndarray:
     return load_file(path)["landmarks"]
 
 
-def without_gaps(mesh: np.ndarray, name: str) -> np.ndarray:
-    """mesh (T 468 3) with gaps of up to 5 frames filled. Raises InputError on longer ones."""
-    seen = np.flatnonzero(np.isfinite(mesh[:, 0, 0]))
-    if len(seen) == 0 or np.diff(seen, prepend=-1, append=len(mesh)).max() > 5:
+def without_gaps(points: np.ndarray, name: str) -> np.ndarray:
+    """points (T N D), NaN where unseen, with gaps of up to LONGEST_GAP frames filled. Raises InputError on others."""
+    seen = np.flatnonzero(np.isfinite(points[:, 0, 0]))
+    if len(seen) == 0 or np.diff(seen, prepend=-1, append=len(points)).max() > LONGEST_GAP:
         raise InputError(f"{name}: the face is out of sight; cut the video where it is seen")
-    flat = mesh.reshape(len(mesh), -1)
-    rows = np.arange(len(mesh))
+    flat, rows = points.reshape(len(points), -1), np.arange(len(points))
     filled = np.stack([np.interp(rows, seen, column[seen]) for column in flat.T], axis=-1)
-    return filled.reshape(mesh.shape).astype(np.float32)
+    return filled.reshape(points.shape).astype(np.float32)
 
 
 def load_mesh(path: Path) -> np.ndarray:
     """(T 468 3) landmarks in pixels without gaps. Raises InputError for a missing file or a face out of sight."""
     return without_gaps(read_mesh(path), path.stem)
+
+
+def at_clip_rate(mesh: np.ndarray, rate: float) -> np.ndarray:
+    """mesh (T ...) of a video of `rate` frames per second -> of its frames at FPS."""
+    index = (np.arange(round(len(mesh) / rate * FPS)) / FPS * rate + 1e-6).astype(int)
+    return mesh[index.clip(max=len(mesh) - 1)]
 
 
 def smooth(values: np.ndarray, sigma_frames: float) -> np.ndarray:
@@ -77,51 +80,43 @@ def into_square(points: np.ndarray, region: Region) -> np.ndarray:
     return (points - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
 
 
-def sync_score(gaps: np.ndarray, wave: np.ndarray, reach_frames: int = 3) -> float:
-    """The best correlation of an opening (T,) and the loudness over small shifts; 0 where one does not change."""
-    level = loudness(wave, SAMPLE_RATE, len(gaps), FPS)
-    if gaps.std() == 0 or level.std() == 0:
-        return 0.0
-    shifted = [np.roll(level, shift) for shift in range(-reach_frames, reach_frames + 1)]
-    return max(float(np.corrcoef(gaps, s)[0, 1]) for s in shifted)
+def pieces(track: Track, longest_seconds: float) -> list[Track]:
+    """The track cut into as few pieces of about one length as stay within `longest_seconds`."""
+    count = max(1, ceil(len(track.landmarks) / (longest_seconds * FPS)))
+    edges = np.linspace(0, len(track.landmarks), count + 1).round().astype(int)
+    return [Track(track.first + int(a), track.landmarks[a:b]) for a, b in zip(edges, edges[1:], strict=False) if b > a]
 
 
-def prepare_shot(
+def prepare_track(
     video: Path,
-    shot: tuple[int, int],
-    mesh: np.ndarray,
+    track: Track,
+    mesh: np.ndarray | None,
     numbered: Iterator[tuple[int, np.ndarray]],
     info: ClipInfo,
     size: int,
+    limits: Limits,
 ) -> tuple[Clip, Iterator[np.ndarray]]:
-    """A shot (first frame, end) of a video at any rate -> a clip at FPS and its frames (size size 3).
+    """A face of a video -> a clip and its frames (size size 3).
 
-    mesh: of the whole video, (T 468 3) pixels; numbered: its frames, enumerated, from the shot's first or before.
-    Raises InputError, with the reason, for a shot that must not be learnt from.
+    mesh: of the whole video, (T 468 3) pixels, where there is one; numbered: the video's frames, enumerated, from the
+    track's first or before. Raises InputError, with the reason, for what must not be learnt from.
     """
-    (first, end), rate = shot, probe_video(video).fps
-    if end - first < SHORTEST_SECONDS * rate:
-        raise InputError(f"{info.name}: the shot is shorter than {SHORTEST_SECONDS:g} s")
-    mesh = without_gaps(mesh[first:end], info.name)
-    info.num_frames = int(len(mesh) / rate * FPS)
-    index = np.minimum(((np.arange(info.num_frames) + 0.5) / FPS * rate).astype(int), len(mesh) - 1)
-    landmarks = mesh[index][:, IBUG, :2]
+    info.num_frames = len(track.landmarks)
+    landmarks = without_gaps(track.landmarks, info.name)
     regions = steady_regions(landmarks)
-    if min(r.side for r in regions) < SMALLEST_SIDE_PIXELS:
-        raise InputError(f"{info.name}: the face is smaller than {SMALLEST_SIDE_PIXELS} pixels")
-    wave = read_audio(video, SAMPLE_RATE, first / rate, info.num_frames / FPS)
-    points = [into_square(p, r) for p, r in zip(mesh[index][..., :2], regions, strict=True)]
-    square = np.stack(points).astype(np.float32)
-    clip = Clip(info, wave, square[:, IBUG], head_speed(landmarks, FPS), square)
-    if sync_score(opening(landmarks), wave) < LOWEST_SYNC:
-        raise InputError(f"{info.name}: the mouth does not follow the sound")
-    return clip, (crop(f, r, size) for f, r in zip(pick(numbered, first + index), regions, strict=True))
+    wave = read_audio(video, SAMPLE_RATE, track.first / FPS, info.num_frames / FPS)
+    check(info.name, landmarks, wave, min(region.side for region in regions), limits)
+    points = landmarks if mesh is None else without_gaps(mesh[track.first : track.end, :, :2], info.name)
+    square = np.stack([into_square(p, r) for p, r in zip(points, regions, strict=True)]).astype(np.float32)
+    marks, square = (square, square[:, :0]) if mesh is None else (square[:, IBUG], square)
+    clip = Clip(info, wave, marks, head_speed(landmarks, FPS), square)
+    return clip, (crop(f, r, size) for f, r in zip(pick(numbered, range(track.first, track.end)), regions, strict=True))
 
 
-def pick(numbered: Iterator[tuple[int, np.ndarray]], index: np.ndarray) -> Iterator[np.ndarray]:
-    """The frames whose numbers stand in `index` (T,), ascending, repeats allowed; takes none beyond the last."""
-    number, frame = -1, None
-    for want in index:
+def pick(numbered: Iterator[tuple[int, np.ndarray]], wanted: range) -> Iterator[np.ndarray]:
+    """The frames with these numbers; takes none beyond the last."""
+    for want in wanted:
+        number, frame = next(numbered)
         while number < want:
             number, frame = next(numbered)
         yield frame

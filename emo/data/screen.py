@@ -1,12 +1,71 @@
-"""Is a clip fit to be learnt from? One measure each, and its limit."""
+"""Is a face fit to be learnt from? One measure each, and the limits they are held to."""
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 import cv2
 import numpy as np
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from emo.data.clip import FPS, SAMPLE_RATE
+from emo.errors import InputError
+from emo.face.mouth import opening
+from emo.face.speed import head_rotations
+from emo.media.loudness import loudness
 
 MOST_UNSTEADY = 3.0  # grey levels, of a talking still: good ones reach 2.8, torn ones lie at 3 to 16
 MOUTH = np.s_[:, 36:60, 20:48]  # of a crop of 64 x 64
+
+
+@dataclass
+class Limits:
+    """What a clip must keep to."""
+
+    shortest_seconds: float = 1.0
+    longest_seconds: float = 50.0  # what is longer is cut; SoulX-FlashHead's longest scene
+    smallest_face_pixels: float = 90.0  # side of the square around it
+    most_turned_degrees: float = 50.0  # from the camera, in nine frames of ten
+    least_loud_db: float = -50.0  # the loudest frame, over full scale
+    lowest_sync: float = 0.2  # r of mouth opening and loudness; below it the sound is not this face's
+
+
+def read_limits(overrides: list[str]) -> Limits:
+    """`name=value` over the defaults. Raises InputError for an unknown name or a value that is no number."""
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Limits), OmegaConf.from_dotlist(overrides)))
+    except OmegaConfBaseException as error:
+        raise InputError(f"{' '.join(overrides)}: give name=number of {', '.join(asdict(Limits()))}") from error
+
+
+def turned_degrees(landmarks: np.ndarray) -> np.ndarray:
+    """landmarks (T 68 2) pixels -> (T,) how far the face looks away from the camera."""
+    return np.degrees(np.arccos(head_rotations(landmarks)[:, 2, 2].clip(-1, 1)))
+
+
+def sync_score(gaps: np.ndarray, level: np.ndarray, reach_frames: int = 3) -> float:
+    """The best correlation of an opening (T,) and a loudness (T,) over small shifts; 0 where one does not change."""
+    if gaps.std() == 0 or level.std() == 0:
+        return 0.0
+    shifted = [np.roll(level, shift) for shift in range(-reach_frames, reach_frames + 1)]
+    return max(float(np.corrcoef(gaps, s)[0, 1]) for s in shifted)
+
+
+def check(name: str, landmarks: np.ndarray, wave: np.ndarray, side_pixels: float, limits: Limits) -> None:
+    """Raises InputError with the first reason against a face: landmarks (T 68 2) pixels at FPS, the wave (S,) of
+    the same time, the least side of the square around it."""
+    level = loudness(wave, SAMPLE_RATE, len(landmarks), FPS)
+    turned = float(np.quantile(turned_degrees(landmarks), 0.9))
+    reasons = {
+        f"the shot is shorter than {limits.shortest_seconds:g} s": len(landmarks) < limits.shortest_seconds * FPS,
+        f"the face is smaller than {limits.smallest_face_pixels:g} pixels": side_pixels < limits.smallest_face_pixels,
+        f"the head is turned by more than {limits.most_turned_degrees:g} degrees": turned > limits.most_turned_degrees,
+        "there is no sound": level.max() < limits.least_loud_db,
+        "the mouth does not follow the sound": sync_score(opening(landmarks), level) < limits.lowest_sync,
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            raise InputError(f"{name}: {reason}")
 
 
 def unsteadiness(frames: Sequence[np.ndarray]) -> float:

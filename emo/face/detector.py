@@ -82,18 +82,24 @@ class FaceDetector:
 
     def _verify(self, image: np.ndarray, regions: list[Region], scale: np.ndarray) -> list[Face]:
         """The regions that hold a face after LOOKS looks, best first; landmarks times `scale`."""
-        if not regions:
-            return []
-        for _ in range(LOOKS):
-            squares = [Region(r.center, r.side * CROP_MARGIN, r.angle_radians) for r in regions]
-            points, scores, sure = self._look([crop(image, square, CROP_SIZE) for square in squares])
-            landmarks = [transform(square.matrix(1), p) for square, p in zip(squares, points, strict=True)]
-            regions = [region_of_landmarks(p) for p in landmarks]
+        landmarks, scores, sure = self.settle(image, regions, LOOKS)
         faces = [
             Face(box_of_landmarks(landmarks[i] * scale), np.float32(landmarks[i] * scale), float(scores[i]))
             for i in np.flatnonzero(sure)
         ]
         return sorted(faces, key=lambda face: -face.score)
+
+    @torch.no_grad()
+    def settle(self, image: np.ndarray, regions: list[Region], looks: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What lies in N regions of (H W 3) uint8, each look at the square that the last one gave: landmarks
+        (N 68 2) in pixels, scores (N,) in 0..1, and (N,) bool, whether it is a face."""
+        landmarks, scores, sure = np.zeros((0, 68, 2)), np.zeros(0), np.zeros(0, bool)
+        for _ in range(looks if regions else 0):
+            squares = [Region(r.center, r.side * CROP_MARGIN, r.angle_radians) for r in regions]
+            points, scores, sure = self._look([crop(image, square, CROP_SIZE) for square in squares])
+            landmarks = np.stack([transform(square.matrix(1), p) for square, p in zip(squares, points, strict=True)])
+            regions = [region_of_landmarks(p) for p in landmarks]
+        return landmarks, scores, sure
 
     def _look(self, crops: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Points (N 68 2) in the unit square, scores (N,), and (N,) bool, whether it is a face: of each crop and

@@ -8,14 +8,17 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from emo.data.clip import SAMPLE_RATE, ClipInfo, load_clip, read_clip_frames
+from emo.cli.prepare import main
+from emo.data.clip import SAMPLE_RATE, ClipInfo, load_clip, read_clip_frames, save_clip
 from emo.data.corpus import prepare_stills, prepare_videos
-from emo.data.prepare import IBUG, into_square, load_mesh, pick, prepare_shot, read_mesh, smooth, sync_score
+from emo.data.prepare import IBUG, at_clip_rate, into_square, load_mesh, pick, pieces, prepare_track, read_mesh, smooth
+from emo.data.screen import Limits
 from emo.errors import InputError
 from emo.face.mouth import opening
 from emo.face.region import Region, region_of_landmarks, transform
+from emo.face.track import Track
 from emo.media.audio import read_audio
-from emo.media.video import VideoWriter, read_video
+from emo.media.video import VideoWriter, probe_video, read_video
 
 COUNT = 50
 
@@ -52,9 +55,11 @@ def info() -> ClipInfo:
 
 
 def prepare(video, labels, size, shot=None):
-    """prepare_shot of a whole video, or of a shot in it."""
-    numbered, mesh = enumerate(read_video(video)), read_mesh(labels)
-    return prepare_shot(video, shot or (0, len(mesh)), mesh, numbered, info(), size)
+    """prepare_track of the labelled face of a whole video, or of a shot in it."""
+    mesh = at_clip_rate(read_mesh(labels), probe_video(video).fps)
+    first, end = shot or (0, len(mesh))
+    numbered = enumerate(read_video(video, 25))
+    return prepare_track(video, Track(first, mesh[first:end, IBUG, :2]), mesh, numbered, info(), size, Limits())
 
 
 def test_a_moving_head_is_held_still(footage):
@@ -131,19 +136,22 @@ def test_smoothing_keeps_lines_and_stills_noise():
     assert smooth(noise, 2.0).std() < 0.5 * noise.std() and smooth(noise, 2.0).shape == noise.shape
 
 
-def test_sync_is_found_within_a_few_frames_only(wave, openings):
-    assert sync_score(np.roll(openings, 2), wave) > 0.8
-    assert sync_score(np.roll(openings, 6), wave) < 0.5
-
-
-def test_what_does_not_change_is_not_in_step(wave, openings):
-    assert sync_score(0 * openings, wave) == sync_score(openings, 0 * wave) == 0
-
-
-def test_pick_takes_frames_by_number_with_repeats():
+def test_pick_takes_frames_by_number():
     numbered = enumerate("abcdefgh")
-    assert list(pick(numbered, np.array([0, 2, 2, 5]))) == list("accf")
+    assert list(pick(numbered, range(1, 3))) == list("bc") and list(pick(numbered, range(5, 6))) == ["f"]
     assert next(numbered) == (6, "g")  # none was taken beyond the last
+
+
+def test_a_long_track_is_cut_into_equal_pieces():
+    track = Track(7, np.zeros((250, 68, 2), np.float32))
+    assert [(piece.first, piece.end) for piece in pieces(track, 4.0)] == [(7, 90), (90, 174), (174, 257)]
+    assert [(piece.first, piece.end) for piece in pieces(track, 10.0)] == [(7, 257)]
+
+
+def test_labels_of_another_rate_are_those_of_the_frame_that_is_shown():
+    numbers = np.arange(60.0)[:, None]
+    assert at_clip_rate(numbers, 50)[:, 0].tolist() == list(range(0, 60, 2))
+    assert at_clip_rate(numbers, 30)[:7, 0].tolist() == [0, 1, 2, 3, 4, 6, 7] and len(at_clip_rate(numbers, 30)) == 50
 
 
 def test_a_shot_has_its_own_frames_and_sound(footage):
@@ -172,13 +180,46 @@ def test_each_shot_of_a_video_becomes_a_clip_and_what_is_left_out_is_written_dow
             writer.write(frame)
     gap = np.full((10, 468, 3), np.nan, np.float32)
     save_file({"landmarks": np.concatenate([meshes, gap, meshes])}, film.parent / "two.safetensors")
-    assert prepare_videos(film.parent, film.parent, tmp_path / "clips", 64, None, None) == 2
+    assert prepare_videos(film.parent, film.parent, tmp_path / "clips", 64, None, None, Limits()) == 2
     first, last = (load_clip(tmp_path / "clips" / f"two_{k}.json") for k in (0, 2))
     assert first.info.num_frames == last.info.num_frames == COUNT
     assert np.abs(first.landmarks - last.landmarks).max() < 0.01 and np.abs(first.wave - last.wave).max() < 0.05
     dropped = list(csv.DictReader((tmp_path / "clips" / "dropped.csv").open()))
-    assert dropped == [{"name": "two_1", "reason": "two_1: the shot is shorter than 1 s"}]
-    assert "left out: two_1: the shot is shorter" in capsys.readouterr().out
+    assert dropped == [{"name": "two_1", "reason": "two_1: the face is out of sight; cut the video where it is seen"}]
+    assert "left out: two_1: the face is out of sight" in capsys.readouterr().out
+
+
+@pytest.fixture
+def pair(samples, write_wav, wave, tmp_path):
+    """A folder with a video without labels, at 50 frames per second: the sample portrait twice, side by side."""
+    face = np.array(Image.open(samples / "portrait.png").convert("RGB").resize((256, 256)))
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    write_wav(tmp_path / "pair.wav", wave)
+    with VideoWriter(folder / "pair.mp4", 50, tmp_path / "pair.wav") as writer:
+        for _ in range(100):
+            writer.write(np.concatenate([face, face], axis=1))
+    return folder
+
+
+def test_without_labels_each_face_is_followed_and_becomes_a_clip(pair, tmp_path, run_main):
+    clips = tmp_path / "clips"
+    code, out, _ = run_main(main, "emo-prepare", "videos", pair, clips, "--size", 64, "--limits", "lowest_sync=-1")
+    assert code == 0 and out.endswith("clips: 2 clips\n")
+    left, right = (load_clip(clips / f"pair_{k}.json") for k in (0, 1))
+    assert left.landmarks.shape == (COUNT, 68, 2) and left.mesh.shape == (COUNT, 0, 2)
+    assert np.abs(left.landmarks - right.landmarks).max() < 0.02 and np.array_equal(left.wave, right.wave)
+    frames = [np.stack(list(read_clip_frames(clips / f"pair_{k}.json"))).astype(int) for k in (0, 1)]
+    assert frames[0].shape == (COUNT, 64, 64, 3) and np.abs(frames[0] - frames[1]).mean() < 5
+
+
+def test_a_still_mouth_under_speech_and_a_video_of_nobody_are_left_out(pair, tmp_path, run_main):
+    with VideoWriter(pair / "nobody.mp4", 25) as writer:
+        for _ in range(30):
+            writer.write(np.full((128, 128, 3), 90, np.uint8))
+    code, out, _ = run_main(main, "emo-prepare", "videos", pair, tmp_path / "clips")
+    assert code == 0 and out.endswith("clips: 0 clips\n")
+    assert "left out: nobody: no face is seen" in out and "left out: pair_1: the mouth does not follow" in out
 
 
 @pytest.fixture
@@ -208,6 +249,16 @@ def test_a_still_talks_in_several_clips_some_in_another_style(stills, clips_fold
         place = int(np.abs(pieces[::640] - clip.wave).sum(1).argmin())
         moved, driving = opening(clip.landmarks), opening(driver.landmarks)[place : place + 8]
         assert np.array_equal(pieces[640 * place], clip.wave) and np.corrcoef(moved, driving)[0, 1] > 0.95
+
+
+def test_a_driver_without_a_mesh_is_refused(stills, make_clip, openings, tmp_path, capsys):
+    clip, frames = make_clip("bare", "anna", openings[:16])
+    clip.mesh = clip.mesh[:, :0]
+    (tmp_path / "bare").mkdir()
+    save_clip(tmp_path / "bare", clip, iter(frames))
+    options = dict(hold_out=None, drivers=[tmp_path / "bare"], num_frames=8, takes=1, styled=0.0, reshaped=0.0)
+    assert prepare_stills(stills, stills, stills / "out", 64, **options) == 0
+    assert "bare.json has no face mesh to drive with: prepare it with --labels" in capsys.readouterr().out
 
 
 def test_a_still_that_its_motion_tears_is_left_out(stills, clips_folder, monkeypatch, capsys):

@@ -1,9 +1,12 @@
-"""What is no speech in a clip is found, and speech is not taken for it."""
+"""What must not be learnt from is found, and speech is not taken for it."""
 
 import numpy as np
 import pytest
 
-from emo.data.screen import unsteadiness
+from emo.data.screen import Limits, check, read_limits, sync_score, turned_degrees, unsteadiness
+from emo.errors import InputError
+from emo.face.speed import POINTS, SKULL
+from emo.media.loudness import loudness
 
 
 def test_a_moving_mouth_is_steady_and_what_moves_around_it_counts_in_grey_levels(draw):
@@ -11,3 +14,56 @@ def test_a_moving_mouth_is_steady_and_what_moves_around_it_counts_in_grey_levels
     assert unsteadiness(talking) < 0.3
     flicker = [np.full((256, 256, 3), 100 + 7 * (-1) ** i, np.uint8) for i in range(6)]
     assert unsteadiness(flicker) == pytest.approx(7, abs=0.01)
+
+
+def level(wave: np.ndarray) -> np.ndarray:
+    return loudness(wave, 16000, 50, 25)
+
+
+def test_sync_is_found_within_a_few_frames_only(wave, openings):
+    assert sync_score(np.roll(openings, 2), level(wave)) > 0.8
+    assert sync_score(np.roll(openings, 6), level(wave)) < 0.5
+
+
+def test_what_does_not_change_is_not_in_step(wave, openings):
+    assert sync_score(0 * openings, level(wave)) == sync_score(openings, level(0 * wave)) == 0
+
+
+def turned(degrees: float) -> np.ndarray:
+    """(1 68 2): the skull's points turned so far to one side; the others lie where the first does."""
+    angle = np.radians(degrees)
+    rotation = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
+    points = np.zeros((1, 68, 2))
+    points[0, POINTS] = 100 * (SKULL @ rotation.T)[:, :2]
+    return points
+
+
+@pytest.mark.parametrize("degrees", [0, 20, -45, 70])
+def test_how_far_a_head_is_turned_is_known(degrees):
+    assert turned_degrees(turned(degrees))[0] == pytest.approx(abs(degrees), abs=0.5)
+
+
+def test_each_limit_has_its_reason(mesh_of, wave, openings):
+    from emo.data.prepare import IBUG
+
+    talks = np.stack([mesh_of(opening)[IBUG] for opening in openings]) * 192
+
+    def reason(**limits: float) -> str:
+        given = Limits(most_turned_degrees=180.0)
+        with pytest.raises(InputError) as error:
+            check("a", talks, wave, 150.0, Limits(**{**vars(given), **limits}))
+        return str(error.value)
+
+    check("a", talks, wave, 150.0, Limits(most_turned_degrees=180.0))
+    assert reason(shortest_seconds=2.1) == "a: the shot is shorter than 2.1 s"
+    assert reason(smallest_face_pixels=151) == "a: the face is smaller than 151 pixels"
+    assert reason(most_turned_degrees=-1) == "a: the head is turned by more than -1 degrees"
+    assert reason(least_loud_db=0) == "a: there is no sound"
+    assert reason(lowest_sync=1.1) == "a: the mouth does not follow the sound"
+
+
+def test_limits_are_given_by_name():
+    assert read_limits(["lowest_sync=0.5", "shortest_seconds=3"]) == Limits(lowest_sync=0.5, shortest_seconds=3.0)
+    for wrong in ("lowest_synk=0.5", "lowest_sync=much"):
+        with pytest.raises(InputError, match=f"{wrong}: give name=number of shortest_seconds, "):
+            read_limits([wrong])

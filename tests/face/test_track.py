@@ -1,0 +1,57 @@
+"""Faces are followed where they move, told apart, and let go where they leave."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from emo.face.detector import FaceDetector
+from emo.face.track import EVERY_FRAMES, follow_faces
+from emo.media.image import read_image
+
+PORTRAIT = Path(__file__).parents[2] / "datasets" / "samples" / "portrait.png"
+NOSE = np.array([257, 300]) / 512  # about, in the portrait
+SIDE = 160
+
+
+@pytest.fixture(scope="module")
+def face() -> np.ndarray:
+    return cv2.resize(read_image(PORTRAIT), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+
+
+def scene(face: np.ndarray, *corners: tuple[int, int]) -> np.ndarray:
+    """The face, at each of these corners (x, y), in front of grey."""
+    picture = np.full((220, 420, 3), 128, np.uint8)
+    for x, y in corners:
+        picture[y : y + SIDE, x : x + SIDE] = face
+    return picture
+
+
+def test_a_moving_face_is_one_track_that_goes_with_it(face):
+    corners = [(20 + 5 * t, 20 + t) for t in range(30)]
+    (track,) = follow_faces((scene(face, corner) for corner in corners), FaceDetector())
+    assert (track.first, track.end) == (0, 30)
+    off = track.landmarks[:, 27:36].mean(1) - (np.array(corners) + SIDE * NOSE)
+    assert np.abs(off - off.mean(0)).max() < 2.5  # pixels, of a path of 145
+
+
+def test_two_faces_are_two_tracks_and_who_leaves_is_let_go(face):
+    both, one = scene(face, (10, 30), (240, 30)), scene(face, (240, 30))
+    frames = [one] * 5 + [both] * 20 + [one] * 10
+    stays, comes = follow_faces(frames, FaceDetector())
+    assert (stays.first, stays.end) == (0, 35) and np.isfinite(stays.landmarks).all()
+    assert (comes.first, comes.end) == (EVERY_FRAMES, 25)
+    assert stays.landmarks[..., 0].min() > 210 > comes.landmarks[..., 0].max()
+
+
+def test_a_face_hidden_for_a_moment_is_the_same_one(face):
+    hidden = face.copy()
+    hidden[40:] = 0
+    frames = [scene(face, (100, 20))] * 8 + [scene(hidden, (100, 20))] * 3 + [scene(face, (100, 20))] * 8
+    (track,) = follow_faces(frames, FaceDetector())
+    assert track.end == 19 and np.isnan(track.landmarks[8:11]).all() and np.isfinite(track.landmarks[11:]).all()
+
+
+def test_where_nobody_is_there_is_no_track():
+    assert follow_faces([np.full((220, 420, 3), 128, np.uint8)] * 15, FaceDetector()) == []
