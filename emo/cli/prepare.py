@@ -36,16 +36,16 @@ def parser() -> Parser:
 
 
 def videos(args: argparse.Namespace) -> None:
-    from emo.data.corpus import prepare_videos
+    from emo.data.footage import Job, prepare_videos
     from emo.data.screen import read_limits
 
-    given = args.folder, args.labels, args.out, args.size, args.hold_out, args.per_person
-    kept = prepare_videos(*given, read_limits(args.limits))
+    job = Job(args.out, args.labels, args.size, read_limits(args.limits))
+    kept = prepare_videos(args.folder, job, args.hold_out, args.per_person)
     print(f"{args.out}: {kept} clips")
 
 
 def stills(args: argparse.Namespace) -> None:
-    from emo.data.corpus import prepare_stills
+    from emo.data.stills import prepare_stills
 
     given = args.folder, args.labels, args.out, args.size, args.hold_out
     kept = prepare_stills(*given, args.drivers, args.frames, args.takes, args.styled, args.reshaped)

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from emo.data.pictures import read_hold_out
-from emo.errors import InputError
+from emo.errors import InputError, OutputError
 from emo.media.video import VideoWriter, read_video
 
 FPS = 25.0
@@ -43,14 +43,17 @@ class Clip:
 
 
 def save_clip(folder: Path, clip: Clip, frames: Iterator[np.ndarray]) -> None:
-    """Writes the three files; the JSON comes last, so a clip without it is unfinished."""
+    """Writes the three files; the JSON comes last, so a clip without it is unfinished. Raises OutputError."""
     base = folder / clip.info.name
-    with VideoWriter(base.with_suffix(".mp4"), FPS, overwrite=True) as video:
+    with VideoWriter(Path(f"{base}.mp4"), FPS, overwrite=True) as video:
         for frame in frames:
             video.write(frame)
     tensors = {k: np.ascontiguousarray(v, np.float32) for k, v in vars(clip).items() if k != "info"}
-    save_file(tensors, f"{base}.safetensors")
-    Path(f"{base}.json").write_text(json.dumps(asdict(clip.info), indent=1))
+    try:
+        save_file(tensors, f"{base}.safetensors")
+        Path(f"{base}.json").write_text(json.dumps(asdict(clip.info), indent=1))
+    except (OSError, SafetensorError) as error:
+        raise OutputError(f"{base} can't be written ({error}); free some space or choose another folder") from error
 
 
 def load_info(path: Path) -> ClipInfo:

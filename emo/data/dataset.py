@@ -5,6 +5,7 @@ frames, C H W latents, W D audio features.
 """
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,8 +91,9 @@ class Cache:
 def kept(file: Path, encode: Callable[[], Tensor]) -> Tensor:
     """What lies in the file; else what `encode` makes, then kept in it."""
     if not file.exists():
-        save_file({"value": encode().contiguous()}, f"{file}.part")
-        Path(f"{file}.part").replace(file)
+        part = Path(f"{file}.{os.getpid()}.part")  # processes may encode the same clip
+        save_file({"value": encode().contiguous()}, part)
+        part.replace(file)
     return load_file(file)["value"]
 
 

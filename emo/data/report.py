@@ -1,7 +1,6 @@
 """One self-contained page of a prepared set: what was kept, what was dropped and why, and what the clips are like."""
 
 import base64
-import csv
 import html
 from collections import Counter
 from pathlib import Path
@@ -10,6 +9,7 @@ import cv2
 import numpy as np
 
 from emo.data.clip import FPS, ClipInfo, list_clips, load_clip, read_clip_frames
+from emo.data.ledger import Piece, read_ledger
 from emo.face.mouth import opening
 
 SHOWN, THUMB_PIXELS = 60, 96
@@ -48,21 +48,58 @@ def histogram(title: str, values: list[float], unit: str) -> str:
     return f"<figure><figcaption>{html.escape(title)}</figcaption>{chart}</figure>"
 
 
+def image(picture: bytes, title: str) -> str:
+    """A JPEG inside the page."""
+    coded = base64.b64encode(picture).decode()
+    return f'<img src="data:image/jpeg;base64,{coded}" title="{html.escape(title)}" alt="">'
+
+
 def thumb(path: Path) -> str:
-    """The first frame of a clip as an image inside the page."""
+    """The first frame of a clip."""
     small = cv2.resize(next(read_clip_frames(path)), (THUMB_PIXELS, THUMB_PIXELS), interpolation=cv2.INTER_AREA)
     _, coded = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
-    picture = base64.b64encode(coded.tobytes()).decode()
-    return f'<img src="data:image/jpeg;base64,{picture}" title="{html.escape(path.stem)}" alt="">'
+    return image(coded.tobytes(), path.stem)
 
 
-def dropped_reasons(folders: list[Path]) -> Counter:
-    """Reason -> how many, from each folder's dropped.csv; a reason is what follows the name."""
-    reasons = Counter()
-    for path in (folder / "dropped.csv" for folder in folders):
-        if path.exists():
-            reasons.update(row["reason"].partition(": ")[2] for row in csv.DictReader(path.open(newline="")))
-    return reasons
+def spread(items: list, groups: list[str]) -> list:
+    """Up to SHOWN of the items: the first of each group, then the second of each, ..."""
+    seen, order = Counter(), []
+    for item, group in zip(items, groups, strict=True):
+        order.append((seen[group], len(order), item))
+        seen[group] += 1
+    return [item for _, _, item in sorted(order, key=lambda row: row[:2])[:SHOWN]]
+
+
+def waterfall(pieces: list[Piece]) -> str:
+    """From all hours that were found down to those kept, a bar for each reason."""
+    hours, count = Counter(), Counter()
+    for piece in pieces:
+        hours[piece.reason] += piece.seconds / 3600
+        count[piece.reason] += 1
+    total, left, rows = sum(hours.values()), sum(hours.values()), [("found", sum(hours.values()), 0.0, len(pieces))]
+    for reason, lost in [(reason, n) for reason, n in hours.most_common() if reason]:
+        left -= lost
+        rows.append((reason, lost, left, count[reason]))
+    rows.append(("kept", hours[""], 0.0, count[""]))
+    scale = 240 / total if total else 0.0
+    cells = "".join(
+        f"<tr><td>{html.escape(name)}</td><td>{pieces}</td><td>{length:.3f}</td><td>"
+        f'<svg width="240" height="12"><rect class="bar" x="{start * scale:.1f}" width="{length * scale:.1f}" '
+        f'height="12"/></svg></td></tr>'
+        for name, length, start, pieces in rows
+    )
+    return (
+        f"<h2>Found, left out, kept</h2><table><tr><th></th><th>pieces</th><th>hours</th><th></th></tr>{cells}</table>"
+    )
+
+
+def dropped_sheet(folders: list[Path], pieces: list[Piece]) -> str:
+    """Faces that were left out, from each reason some; the reason is the title."""
+    pictures = {path.stem: path for folder in folders for path in sorted((folder / "dropped").glob("*.jpg"))}
+    shown = [piece for piece in pieces if piece.reason and piece.name in pictures]
+    shown = sorted(spread(shown, [piece.reason for piece in shown]), key=lambda piece: piece.reason)
+    images = [image(pictures[piece.name].read_bytes(), f"{piece.name}: {piece.reason}") for piece in shown]
+    return f'<h2>Left out</h2><div class="sheet">{"".join(images)}</div>'
 
 
 def write_report(folders: list[Path], out: Path) -> None:
@@ -75,16 +112,17 @@ def write_report(folders: list[Path], out: Path) -> None:
         seconds.append(clip.info.num_frames / FPS)
         speeds.append(float(np.nanmean(clip.head_speed)) if np.isfinite(clip.head_speed).any() else np.nan)
         openings.append(float(np.ptp(opening(clip.landmarks))))
-    reasons = dropped_reasons(folders)
+    pieces = [piece for folder in folders for found in read_ledger(folder).values() for piece in found]
     parts = [
         f"<h1>{len(paths)} clips, {sum(seconds) / 3600:.3f} hours, {len({i.person for i in infos})} people</h1>",
-        table("Left out", [(r, str(n)) for r, n in reasons.most_common()], ("reason", "videos, shots or pictures")),
+        waterfall(pieces),
         histogram("length", seconds, "s"),
         histogram("mean head speed", speeds, "rad/s"),
         histogram("how far the mouth opens", openings, "of the face's height"),
         hours_by("licence", infos),
         hours_by("person", infos),
-        f'<h2>Kept</h2><div class="sheet">{"".join(map(thumb, paths[:: -(-len(paths) // SHOWN)]))}</div>',
+        f'<h2>Kept</h2><div class="sheet">{"".join(map(thumb, spread(paths, [i.person for i in infos])))}</div>',
+        dropped_sheet(folders, pieces),
     ]
     page = f'<!doctype html><meta charset="utf-8"><title>Prepared clips</title><style>{STYLE}</style>{"".join(parts)}'
     part = out.with_name(f"{out.name}.part")

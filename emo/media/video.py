@@ -17,7 +17,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from emo.errors import InputError
+from emo.errors import InputError, OutputError
 from emo.media.audio import check_trim
 from emo.media.colour import tag_bt709, to_upright_rgb, to_yuv
 from emo.media.decode import decoded_frames, first_sound_seconds, open_media
@@ -171,7 +171,7 @@ class VideoWriter:
             yield
         except OSError as error:
             mend = "free some space or choose another folder"
-            raise InputError(f"{self.path} can't be written ({error.strerror}); {mend}") from error
+            raise OutputError(f"{self.path} can't be written ({error.strerror}); {mend}") from error
 
 
 def frame_rate(fps: float) -> Fraction:

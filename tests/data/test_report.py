@@ -1,25 +1,40 @@
 """The page says how much was kept, of whom, and why the rest was not."""
 
 import re
+import shutil
+
+from PIL import Image
 
 from emo.cli.prepare import main
-from emo.data.report import histogram
+from emo.data.ledger import Ledger, Piece
+from emo.data.report import histogram, spread
 
 
 def test_the_page_counts_what_was_kept_and_dropped(clips_folder, run_main, tmp_path):
-    (clips_folder / "dropped.csv").write_text("name,reason\nx,x: the <face> is small\ny,y: the <face> is small\n")
+    ledger = Ledger(clips_folder)
+    ledger.add("x.mp4", [Piece("x_0", 36.0, "the <face> is small"), Piece("x_1", 18.0, "the <face> is small")])
+    ledger.add("a.mp4", [Piece("a0", 18.0)])
+    (clips_folder / "dropped").mkdir()
+    Image.new("RGB", (96, 96)).save(clips_folder / "dropped" / "x_1.jpg")
     code, out, _ = run_main(main, "emo-prepare", "report", clips_folder, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
-    (clips_folder / "dropped.csv").unlink()
+    (clips_folder / "ledger.jsonl").unlink()
+    shutil.rmtree(clips_folder / "dropped")
     assert code == 0 and out.strip().endswith("page.html")
-    assert "<h1>3 clips, 0.001 hours, 2 people</h1>" in page and page.count('<img src="data:image/jpeg') == 3
-    assert "<td>the &lt;face&gt; is small</td><td>2</td>" in page and "<td>anna</td><td>2</td>" in page
+    assert "<h1>3 clips, 0.001 hours, 2 people</h1>" in page and page.count('<img src="data:image/jpeg') == 4
+    assert "<td>found</td><td>3</td><td>0.020</td>" in page and "<td>kept</td><td>1</td><td>0.005</td>" in page
+    assert "<td>the &lt;face&gt; is small</td><td>2</td><td>0.015</td>" in page and "<td>anna</td><td>2</td>" in page
+    assert 'title="x_1: the &lt;face&gt; is small"' in page
     assert not re.search(r'(src|href)="(?!data:)', page)  # self-contained
 
 
 def test_a_histogram_counts_what_is_a_number():
     counts = re.findall(r"<title>(\d+)</title>", histogram("x", [0.0, 1.0, 1.0, float("nan")], "s"))
     assert counts == ["1", *["0"] * 18, "2"]
+
+
+def test_the_sheet_shows_one_of_each_before_the_second_of_any():
+    assert spread(list("abcde"), list("xxxyz")) == list("adebc")
 
 
 def test_the_page_of_a_folder_without_clips_is_refused(run_main, tmp_path):

@@ -1,0 +1,102 @@
+"""A folder of faces -> a folder of clips in which they talk like prepared clips."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+
+from emo.data.animate import animate, make_driver, reshape
+from emo.data.clip import (
+    FPS,
+    SAMPLE_RATE,
+    Clip,
+    ClipInfo,
+    list_clips,
+    load_clip,
+    load_info,
+    read_clip_frames,
+    save_clip,
+)
+from emo.data.ledger import Ledger, Piece
+from emo.data.pictures import list_pictures
+from emo.data.prepare import IBUG, into_square, load_mesh
+from emo.data.screen import MOST_UNSTEADY, unsteadiness
+from emo.data.sources import read_manifest
+from emo.data.styles import disturb
+from emo.errors import InputError, OutputError
+from emo.face.region import crop, region_of_landmarks
+from emo.media.image import read_image
+
+SMALLEST_STILL_PIXELS = 140  # side of a still's square
+
+
+def load_still(picture: Path, mesh_path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The square (size size 3) of a still's face and its mesh (468 2) in it. Raises InputError for a small face."""
+    mesh = load_mesh(mesh_path)[0]
+    region = region_of_landmarks(mesh[IBUG, :2])
+    if region.side < SMALLEST_STILL_PIXELS:
+        raise InputError(f"the face is smaller than {SMALLEST_STILL_PIXELS} pixels")
+    return crop(read_image(picture), region, size), into_square(mesh[:, :2], region)
+
+
+def save_talking_still(
+    out: Path, info: ClipInfo, square: np.ndarray, mesh: np.ndarray, driving: Path, num_frames: int, first: int
+) -> None:
+    """The clip of a still (its square and mesh) that talks like `num_frames` frames of a clip from `first` on.
+
+    Raises InputError where the motion does not fit the face.
+    """
+    driver, rows = load_clip(driving), slice(first, first + num_frames)
+    if driver.mesh.size == 0:
+        raise InputError(f"{driving} has no face mesh to drive with: prepare it with --labels")
+    motion = make_driver(driver.mesh[rows], list(read_clip_frames(driving))[rows])
+    pictures, meshes = zip(*animate(square, mesh, motion), strict=True)
+    if unsteadiness(pictures) > MOST_UNSTEADY:
+        raise InputError(f"{info.name}: the motion of {driving.stem} tears the picture")
+    info.num_frames, rate = len(pictures), SAMPLE_RATE / FPS
+    wave = driver.wave[round(first * rate) : round((first + len(pictures)) * rate)]
+    still, moved = np.zeros(len(pictures), np.float32), np.stack(meshes).astype(np.float32)
+    save_clip(out, Clip(info, wave, moved[:, IBUG], still, moved), iter(pictures))
+
+
+def prepare_stills(
+    folder: Path,
+    labels: Path,
+    out: Path,
+    size: int,
+    hold_out: str | None,
+    drivers: list[Path],
+    num_frames: int,
+    takes: int,
+    styled: float,
+    reshaped: float,
+) -> int:
+    """Returns how many clips `out` holds. Each still talks in `takes` clips, clip k of all like clip k * 7 of the
+    drivers, counted round. A share `styled` of the clips show it painted, drawn, recoloured or worn, a share
+    `reshaped` with other proportions."""
+    out.mkdir(parents=True, exist_ok=True)
+    manifest = read_manifest(folder)
+    drivers = [list_clips([str(d)], hold_out) for d in drivers]
+    pictures = list_pictures([str(folder)], hold_out)
+    ledger = Ledger(out)
+    for k, (take, picture) in enumerate(itertools.product(range(takes), pictures)):
+        name, rng = f"{picture.stem}_{take}", np.random.default_rng(k)
+        if name in ledger.done:
+            continue
+        group = drivers[k % len(drivers)]
+        driving = group[7 * (k // len(drivers)) % len(group)]
+        first = int(rng.integers(max(1, load_info(driving).num_frames - num_frames + 1)))
+        licence = manifest.get(picture.name, {}).get("licence", "")
+        info = ClipInfo(name, picture.stem, f"{picture.name} driven by {driving.stem}", licence, 0)
+        piece = Piece(name, num_frames / FPS)
+        try:
+            square, mesh = load_still(picture, labels / f"{picture.stem}.safetensors", size)
+            square = disturb(square, rng) if rng.random() < styled else square
+            square, mesh = reshape(square, mesh, rng) if rng.random() < reshaped else (square, mesh)
+            save_talking_still(out, info, square, mesh, driving, num_frames, first)
+        except OutputError:
+            raise
+        except InputError as error:
+            piece.reason = str(error).removeprefix(f"{name}: ")
+        ledger.add(name, [piece])
+    return len(list(out.glob("*.json")))

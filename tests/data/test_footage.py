@@ -1,0 +1,122 @@
+"""Every video is looked at once; what becomes of each face in it is written down, and nothing stops the run."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import save_file
+
+from emo.cli.prepare import main
+from emo.data.clip import SAMPLE_RATE, load_clip, read_clip_frames
+from emo.data.footage import Job, prepare_videos
+from emo.data.ledger import Piece, read_ledger
+from emo.data.prepare import load_mesh
+from emo.data.screen import Limits
+from emo.errors import OutputError
+from emo.media.audio import read_audio
+from emo.media.image import read_image
+from emo.media.video import VideoWriter, read_video
+
+COUNT = 50
+
+
+def job(out, labels=None, **limits) -> Job:
+    return Job(out, labels, 64, Limits(**limits))
+
+
+def test_each_shot_of_a_video_becomes_a_clip_and_what_is_left_out_is_written_down(footage, write_wav, tmp_path, capsys):
+    video, labels = footage()
+    meshes, landscape = load_mesh(labels), np.zeros((320, 400, 3), np.uint8)
+    film, sound = tmp_path / "film" / "two.mp4", read_audio(video, SAMPLE_RATE)
+    film.parent.mkdir()
+    seen = list(read_video(video))
+    frames = [*seen, *[landscape + 240] * 10, *seen]
+    write_wav(tmp_path / "two.wav", np.concatenate([sound, np.zeros(6400, np.float32), sound]))
+    with VideoWriter(film, 25, tmp_path / "two.wav") as writer:
+        for frame in frames:
+            writer.write(frame)
+    gap = np.full((10, 468, 3), np.nan, np.float32)
+    save_file({"landmarks": np.concatenate([meshes, gap, meshes])}, film.parent / "two.safetensors")
+    assert prepare_videos(film.parent, job(tmp_path / "clips", film.parent), None, None) == 2
+    first, last = (load_clip(tmp_path / "clips" / f"two_{k}.json") for k in (0, 2))
+    assert first.info.num_frames == last.info.num_frames == COUNT
+    assert np.abs(first.landmarks - last.landmarks).max() < 0.01 and np.abs(first.wave - last.wave).max() < 0.05
+    assert read_ledger(tmp_path / "clips")["two.mp4"] == [
+        Piece("two_0", 2.0),
+        Piece("two_1", 0.4, "the face is out of sight; cut the video where it is seen"),
+        Piece("two_2", 2.0),
+    ]
+    assert "left out: two_1: the face is out of sight" in capsys.readouterr().out
+
+
+@pytest.fixture
+def pair(samples, write_wav, wave, tmp_path):
+    """A folder with a video without labels, at 50 frames per second: the sample portrait twice, side by side."""
+    face = np.array(Image.open(samples / "portrait.png").convert("RGB").resize((256, 256)))
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    write_wav(tmp_path / "pair.wav", wave)
+    with VideoWriter(folder / "pair.mp4", 50, tmp_path / "pair.wav") as writer:
+        for _ in range(100):
+            writer.write(np.concatenate([face, face], axis=1))
+    return folder
+
+
+def test_without_labels_each_face_is_followed_and_becomes_a_clip(pair, tmp_path, run_main):
+    clips = tmp_path / "clips"
+    code, out, _ = run_main(main, "emo-prepare", "videos", pair, clips, "--size", 64, "--limits", "lowest_sync=-1")
+    assert code == 0 and out.endswith("clips: 2 clips\n")
+    left, right = (load_clip(clips / f"pair_{k}.json") for k in (0, 1))
+    assert left.landmarks.shape == (COUNT, 68, 2) and left.mesh.shape == (COUNT, 0, 2)
+    assert np.abs(left.landmarks - right.landmarks).max() < 0.02 and np.array_equal(left.wave, right.wave)
+    frames = [np.stack(list(read_clip_frames(clips / f"pair_{k}.json"))).astype(int) for k in (0, 1)]
+    assert frames[0].shape == (COUNT, 64, 64, 3) and np.abs(frames[0] - frames[1]).mean() < 5
+
+
+def test_a_still_mouth_under_speech_and_a_video_of_nobody_are_left_out(pair, tmp_path, run_main):
+    with VideoWriter(pair / "nobody.mp4", 25) as writer:
+        for _ in range(30):
+            writer.write(np.full((128, 128, 3), 90, np.uint8))
+    (pair / "torn.mp4").write_bytes((pair / "nobody.mp4").read_bytes()[:900])
+    (pair / "text.mp4").write_text("no video")
+    code, out, _ = run_main(main, "emo-prepare", "videos", pair, tmp_path / "clips")
+    assert code == 0 and out.endswith("clips: 0 clips\n")
+    assert "left out: nobody: no face is seen" in out and "left out: pair_1: the mouth does not follow" in out
+    assert "left out: torn: the file " in out and "left out: text: the file " in out
+    face = read_image(tmp_path / "clips" / "dropped" / "pair_1.jpg")
+    assert face.shape == (96, 96, 3) and face.std() > 30
+
+
+def test_what_is_done_is_not_done_again_and_what_was_cut_off_is(pair, tmp_path):
+    clips = tmp_path / "clips"
+    prepare_videos(pair, job(clips, lowest_sync=-1), None, None)
+    whole = {path.name: path.read_bytes() for path in clips.iterdir()}
+    (clips / "pair_0.json").write_text("{}")
+    prepare_videos(pair, job(clips, lowest_sync=-1), None, None)
+    assert (clips / "pair_0.json").read_text() == "{}"
+    (clips / "ledger.jsonl").write_text('{"source": "pair.mp')
+    assert prepare_videos(pair, job(clips, lowest_sync=-1), None, None) == 2
+    assert {path.name: path.read_bytes() for path in clips.iterdir()} == whole
+
+
+def test_an_unforeseen_error_is_a_reason_and_a_full_disk_is_the_end(pair, tmp_path, monkeypatch):
+    def fail(error: Exception):
+        def raise_it(*_):
+            raise error
+
+        monkeypatch.setattr("emo.data.footage.save_clip", raise_it)
+
+    fail(ZeroDivisionError("hm"))
+    assert prepare_videos(pair, job(tmp_path / "a", lowest_sync=-1), None, None) == 0
+    assert read_ledger(tmp_path / "a")["pair.mp4"] == [Piece("pair", 0.0, "ZeroDivisionError: hm")]
+    fail(OutputError("the disk is full"))
+    with pytest.raises(OutputError, match="the disk is full"):
+        prepare_videos(pair, job(tmp_path / "b", lowest_sync=-1), None, None)
+    assert read_ledger(tmp_path / "b") == {}
+
+
+def test_a_ledger_is_lines_of_json(pair, tmp_path):
+    prepare_videos(pair, job(tmp_path / "clips"), None, None)
+    (row,) = [json.loads(line) for line in (tmp_path / "clips" / "ledger.jsonl").open()]
+    assert row["source"] == "pair.mp4" and [piece["name"] for piece in row["pieces"]] == ["pair_0", "pair_1"]
