@@ -63,6 +63,7 @@ class SamplingConfig:
 
     num_inference_steps: int = 40
     guidance_scale: float = 3.5
+    guidance_threshold: float = 0.0
     overlap_frames: int = 0
 
 

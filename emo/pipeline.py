@@ -71,18 +71,25 @@ def count_frames(seconds: float, fps: float) -> int:
 
 
 def fade(held: Tensor, window: Tensor) -> Tensor:
-    """The first N frames of a window (1 F C h w) come smoothly out of those held of the window before, (1 N C h w)."""
+    """The first N frames of a window (1 F C h w) come evenly out of those held of the window before, (1 N C h w)."""
     count = held.shape[1]
-    place = torch.arange(1, count + 1, device=window.device) / (count + 1)
-    share = (place**2 * (3 - 2 * place)).to(window).view(1, -1, 1, 1, 1)
+    share = ((torch.arange(count, device=window.device) + 0.5) / max(1, count)).to(window).view(1, -1, 1, 1, 1)
     faded = torch.lerp(held, window[:, :count], share)
     return torch.cat([faded, window[:, count:]], dim=1)
+
+
+def limited(update: Tensor, threshold: float) -> Tensor:
+    """update (1 F C h w), each frame scaled down to an RMS of at most `threshold`; 0 is no limit."""
+    size = update.square().mean((2, 3, 4), keepdim=True).sqrt()
+    return update * (threshold / size).clamp(max=1) if threshold else update
 
 
 class EMOPipeline(DiffusionPipeline):
     """EMO (arXiv 2402.17485) from a trained EMOModel, an autoencoder, an audio encoder and a scheduler.
 
-    size, num_inference_steps and guidance_scale are what the model was made for; a call may ask otherwise. A window
+    size, num_inference_steps and guidance_scale are what the model was made for; a call may ask otherwise. What
+    guidance adds to a frame grows with what the sound changes in it up to `guidance_threshold` (RMS; 0: without end),
+    so that small movements are helped and large ones not overdone (the rescaling of APG, arXiv 2410.02416). A window
     begins `overlap_frames` before the end of the one before: frames that both have fade from one to the other.
     """
 
@@ -97,6 +104,7 @@ class EMOPipeline(DiffusionPipeline):
         size: int = 512,
         num_inference_steps: int = 40,
         guidance_scale: float = 3.5,
+        guidance_threshold: float = 0.0,
         overlap_frames: int = 0,
     ):
         """Raises ValueError when windows overlap by more than half."""
@@ -108,6 +116,7 @@ class EMOPipeline(DiffusionPipeline):
             size=size,
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
+            guidance_threshold=guidance_threshold,
             overlap_frames=overlap_frames,
         )
 
@@ -246,6 +255,7 @@ class EMOPipeline(DiffusionPipeline):
             predictions = [self.model(scaled, timestep, conditions, s) for s in seen]
             prediction = predictions[0]
             if guidance_scale != 1:
-                prediction = predictions[1] + guidance_scale * (predictions[0] - predictions[1])
+                update = limited(predictions[0] - predictions[1], self.config.guidance_threshold)
+                prediction = prediction + (guidance_scale - 1) * update
             sample = self.scheduler.step(prediction, timestep, sample, generator=generator).prev_sample
         return self.model.from_diffused(sample, reference)

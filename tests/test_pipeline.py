@@ -13,7 +13,7 @@ from PIL import Image
 from emo.errors import InputError
 from emo.face.locate import Located
 from emo.face.region import Region
-from emo.pipeline import EMOPipeline, Sound, fade
+from emo.pipeline import EMOPipeline, Sound, fade, limited
 
 RATE = 16000
 PLACE = Located(Region((96.0, 100.0), 80.0), (60.0, 60.0, 130.0, 150.0))  # without the detector
@@ -146,8 +146,22 @@ def test_the_motion_frames_come_just_before_an_overlapping_window(overlapping, p
 
 def test_one_window_fades_into_the_next():
     held, window = torch.zeros(1, 3, 1, 1, 1), torch.ones(1, 5, 1, 1, 1)
-    assert torch.allclose(fade(held, window).flatten(), torch.tensor([0.15625, 0.5, 0.84375, 1, 1]))
+    assert torch.allclose(fade(held, window).flatten(), torch.tensor([1 / 6, 0.5, 5 / 6, 1, 1]))
     assert torch.equal(fade(held[:, :0], window), window)
+
+
+def test_what_guidance_adds_to_a_frame_is_limited_in_size_and_keeps_its_direction():
+    update = torch.ones(1, 2, 3, 4, 4) * torch.tensor([0.05, -0.2]).view(1, 2, 1, 1, 1)
+    assert torch.equal(limited(update, 0.0), update)
+    assert torch.allclose(limited(update, 0.1)[0, :, 0, 0, 0], torch.tensor([0.05, -0.1]))
+    assert torch.equal(limited(0 * update, 0.1), 0 * update)
+
+
+def test_guidance_under_a_tight_threshold_is_no_guidance(tiny_pipeline, portrait, wave):
+    tight = EMOPipeline(**tiny_pipeline.components, size=64, num_inference_steps=2, guidance_threshold=1e-9)
+    plain = run(tiny_pipeline, portrait, wave[:3840], guidance_scale=1)
+    assert np.array_equal(plain, run(tight, portrait, wave[:3840], guidance_scale=5))
+    assert not np.array_equal(plain, run(tiny_pipeline, portrait, wave[:3840], guidance_scale=5))
 
 
 def test_windows_that_overlap_by_more_than_half_are_refused(tiny_pipeline):

@@ -31,6 +31,8 @@ class ClipInfo:
     source: str
     licence: str
     num_frames: int
+    sync_offset_frames: int | None = None  # of emo.models.sync; None: not measured
+    sync_confidence: float | None = None
 
 
 @dataclass

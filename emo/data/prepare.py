@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
-from emo.data.clip import FPS, SAMPLE_RATE, Clip, ClipInfo
+from emo.data.clip import FPS, LIPS, SAMPLE_RATE, Clip, ClipInfo
 from emo.data.screen import Limits, check
 from emo.errors import InputError
 from emo.face.region import Region, crop, region_of_landmarks
 from emo.face.speed import head_speed
 from emo.face.track import Track
 from emo.media.audio import read_audio
+from emo.models.sync import lip_sync, packaged_ear
 
 # MediaPipe's mesh -> the 68 iBUG points: jaw, brows, nose, eyes, outer and inner lips
 IBUG = (
@@ -109,6 +110,8 @@ def prepare_track(
     points = landmarks if mesh is None else without_gaps(mesh[track.first : track.end, :, :2], info.name)
     square = np.stack([into_square(p, r) for p, r in zip(points, regions, strict=True)]).astype(np.float32)
     marks, square = (square, square[:, :0]) if mesh is None else (square[:, IBUG], square)
+    sync = lip_sync(marks[:, LIPS], wave, packaged_ear(), FPS)
+    info.sync_offset_frames, info.sync_confidence = sync.offset_frames, sync.confidence
     clip = Clip(info, wave, marks, head_speed(landmarks, FPS), square)
     return clip, (crop(f, r, size) for f, r in zip(pick(numbered, range(track.first, track.end)), regions, strict=True))
 

@@ -105,11 +105,12 @@ def dropped_sheet(folders: list[Path], pieces: list[Piece]) -> str:
 def write_report(folders: list[Path], out: Path) -> None:
     """Folders of prepared clips -> an HTML file. Raises InputError for a folder without clips, or a broken one."""
     paths = list_clips([str(folder) for folder in folders])
-    infos, seconds, speeds, openings = [], [], [], []
+    infos, seconds, speeds, openings, offsets = [], [], [], [], []
     for path in paths:
         clip = load_clip(path)
         infos.append(clip.info)
         seconds.append(clip.info.num_frames / FPS)
+        offsets.append(clip.info.sync_offset_frames)
         speeds.append(float(np.nanmean(clip.head_speed)) if np.isfinite(clip.head_speed).any() else np.nan)
         openings.append(float(np.ptp(opening(clip.landmarks))))
     pieces = [piece for folder in folders for found in read_ledger(folder).values() for piece in found]
@@ -119,6 +120,7 @@ def write_report(folders: list[Path], out: Path) -> None:
         histogram("length", seconds, "s"),
         histogram("mean head speed", speeds, "rad/s"),
         histogram("how far the mouth opens", openings, "of the face's height"),
+        histogram("offset of the sound", [np.nan if o is None else o for o in offsets], "frames"),
         hours_by("licence", infos),
         hours_by("person", infos),
         f'<h2>Kept</h2><div class="sheet">{"".join(map(thumb, spread(paths, [i.person for i in infos])))}</div>',

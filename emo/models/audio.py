@@ -52,6 +52,7 @@ class AudioEncoder(ModelMixin, ConfigMixin):
 
 
 N_FFT, WINDOW, HOP = 512, 400, 160  # samples
+LIP_POINTS = 20  # of the 68 iBUG points, the last
 LEVEL_SECONDS = 4.0  # how far back the loudest moment is looked for
 LEAST_LEVEL = 10**-3.5  # mean square
 
@@ -81,7 +82,9 @@ class MelEncoder(AudioEncoder):
 
     The columns are cut for each frame anew, so the patch is exact at any frame rate. They are measured against the
     loudest moment of the last seconds: the same words said louder, or recorded further away, are the same code.
-    The code is narrow and lies in -1..1, so a voice unlike the training's still gives a code the picture knows.
+    The code is narrow and lies in -1..1, so a voice unlike the training's still gives a code the picture knows. It is
+    learnt by reading the lips' points from it, with a linear head, so that it is graded as the mouth is: a deeper head
+    leaves nearly all of it at -1 or 1.
     """
 
     @register_to_config
@@ -109,6 +112,7 @@ class MelEncoder(AudioEncoder):
         )
         self.norm = nn.LayerNorm(dim)
         self.code = nn.Linear(columns // 4 * dim, code_dim)
+        self.lips = nn.Linear(code_dim, 2 * LIP_POINTS)
 
     def level(self, wave: Tensor, centers: Tensor, start: int) -> Tensor:
         """(B T) the mean square of the loudest 25 ms from LEVEL_SECONDS before each centre to the patch's end;
@@ -146,6 +150,10 @@ class MelEncoder(AudioEncoder):
         """(N n_mels columns) -> (N 1 code_dim), in -1..1."""
         seen = self.norm(self.net(mel.to(self.dtype)).transpose(1, 2))
         return self.code(seen.flatten(1)).tanh()[:, None]
+
+    def read_lips(self, code: Tensor) -> Tensor:
+        """(N 1 code_dim) -> (N 20 2): the lips' points relative to their means, in fortieths of the crop's side."""
+        return self.lips(code.flatten(1)).unflatten(1, (LIP_POINTS, 2))
 
     def forward(
         self, wave: Tensor, first_frame: int, num_frames: int, fps: float, start_seconds: float = 0.0

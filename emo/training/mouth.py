@@ -1,6 +1,6 @@
 """The small ear's training: the sound around a frame in, the shape of the mouth in that frame out.
 
-Only the encoder is kept; its features are what the diffusion model's audio attention sees.
+Its code is what the diffusion model's audio attention sees; its reading of the lips measures sync.
 """
 
 from pathlib import Path
@@ -16,24 +16,20 @@ from emo.data.weights import choose_clips
 from emo.models.audio import MelEncoder
 
 SCALE = 40.0  # sides of the crop -> about unit deviation
-CODE_NOISE = 0.1  # makes near codes mean near mouths
+CODE_NOISE = 0.1
 
 
 class MouthReader(nn.Module):
-    """An encoder and the head that reads the lips' 20 points, relative to their mean, from its features.
-
-    The head is linear, so that the code is graded as the mouth is: a deeper one leaves nearly all of it at -1 or 1.
-    """
+    """The ear and what it is trained to do; a little noise on its code makes near codes mean near mouths."""
 
     def __init__(self, encoder: MelEncoder):
         super().__init__()
         self.encoder = encoder
-        self.head = nn.Linear(encoder.feature_shape[1], 40)
 
     def forward(self, mel: Tensor) -> Tensor:
-        """(N n_mels columns) -> (N 40)."""
-        code = self.encoder.embed(mel).flatten(1)
-        return self.head(code + CODE_NOISE * torch.randn_like(code) if self.training else code)
+        """(N n_mels columns) -> (N 20 2)."""
+        code = self.encoder.embed(mel)
+        return self.encoder.read_lips(code + CODE_NOISE * torch.randn_like(code) if self.training else code)
 
 
 class MouthTask:
@@ -47,9 +43,9 @@ class MouthTask:
         self.clips = [load_clip(path) for path in paths]
 
     def targets(self, clip: Clip, first: int) -> np.ndarray:
-        """(F 40) lips of the frames, relative to the clip's mean."""
+        """(F 20 2) lips of the frames, relative to the clip's mean."""
         lips = clip.landmarks[:, LIPS] - clip.landmarks[:, LIPS].mean(0)
-        return SCALE * lips[first : first + self.config.data.num_frames].reshape(-1, 40)
+        return SCALE * lips[first : first + self.config.data.num_frames]
 
     def mel(self, clip: Clip, first: int, rng: np.random.Generator | None) -> Tensor:
         """(F n_mels columns) of the frames' sound, changed when a rng is given."""
@@ -59,7 +55,7 @@ class MouthTask:
         return encoder.log_mel(torch.from_numpy(wave)[None], first, count, FPS * speed)[0]
 
     def draw(self, rng: np.random.Generator, change: bool) -> tuple[Tensor, Tensor]:
-        """mels (N n_mels columns) and lips (N 40), N = batch_size * num_frames."""
+        """mels (N n_mels columns) and lips (N 20 2), N = batch_size * num_frames."""
         mels, lips = [], []
         for i in rng.choice(len(self.clips), self.config.batch_size, p=self.chances):
             clip = self.clips[i]
@@ -79,7 +75,7 @@ class MouthTask:
     def sample(self, model: nn.Module, path: Path) -> None:
         """A CSV of the lower lip's height, read and true, on unchanged sound; prints their correlation."""
         mels, lips = self.draw(np.random.default_rng(0), change=False)
-        pair = torch.stack([model(mels)[:, 37], lips[:, 37]])  # point 66, the lower inner lip: y
+        pair = torch.stack([read[:, 18, 1] for read in (model(mels), lips)])  # point 66, the lower inner lip: y
         print(f"lower lip r {torch.corrcoef(pair)[0, 1]:.3f}")
         np.savetxt(path.with_suffix(".csv"), pair.T.numpy(), header="read,true", delimiter=",", comments="")
 

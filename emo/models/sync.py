@@ -1,0 +1,48 @@
+"""How far the sound lies from the lips it belongs to, and how surely: what SyncNet measures (Chung and Zisserman,
+"Out of time", 2016), by the small ear's own reading of the lips.
+
+Shapes: T frames, S samples.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from emo.models.audio import MelEncoder
+from emo.models.pretrained import load_part
+
+WEIGHTS = Path(__file__).parents[1] / "weights" / "mini" / "audio_encoder"
+REACH_FRAMES = 15  # SyncNet's own
+
+
+@cache
+def packaged_ear() -> MelEncoder:
+    return load_part(WEIGHTS)
+
+
+@dataclass
+class Sync:
+    offset_frames: int  # positive: the sound comes late
+    confidence: float  # r at that offset over the median r of all offsets, as SyncNet's over its distances
+    r: float  # of the lips as read from the sound at that offset, mean over their coordinates
+
+
+@torch.no_grad()
+def lip_sync(lips: np.ndarray, wave: np.ndarray, encoder: MelEncoder, fps: float = 25.0) -> Sync:
+    """lips (T 20 2) of a face that is held still, in any unit, and the wave (S,) of the same time."""
+    count, sound = len(lips), torch.from_numpy(wave)[None].to(encoder.device)
+    code = encoder(sound, -REACH_FRAMES, count + 2 * REACH_FRAMES, fps)[0]
+    read = encoder.read_lips(code).flatten(1).float().cpu().numpy()  # (T + 2 REACH_FRAMES 40)
+    offsets = np.arange(-REACH_FRAMES, REACH_FRAMES + 1)
+    r = np.array([agreement(read[REACH_FRAMES + k :][:count], lips.reshape(count, -1)) for k in offsets])
+    return Sync(int(offsets[r.argmax()]), float(r.max() - np.median(r)), float(r.max()))
+
+
+def agreement(read: np.ndarray, lips: np.ndarray) -> float:
+    """The mean over coordinates of Pearson's r of (T 40) and (T 40); a coordinate that rests counts as 0."""
+    read, lips = read - read.mean(0), lips - lips.mean(0)
+    scale = read.std(0) * lips.std(0)
+    return float(((read * lips).mean(0) / np.where(scale > 1e-9, scale, np.inf)).mean())
