@@ -9,6 +9,8 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from emo.errors import OutputError
+
 
 @dataclass
 class Piece:
@@ -38,13 +40,17 @@ class Ledger:
             os.truncate(self.path, whole.rfind(b"\n") + 1)
 
     def add(self, source: str, pieces: list[Piece]) -> None:
-        """Says what was left out, and writes the line."""
+        """Says what was left out, and writes the line. Raises OutputError."""
         for piece in pieces:
             if piece.reason:
                 print(f"left out: {piece.name}: {piece.reason}", flush=True)
         row = {"source": source, "pieces": [asdict(piece) for piece in pieces]}
-        with self.path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with self.path.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            mend = "free some space or choose another folder"
+            raise OutputError(f"{self.path} can't be written ({error.strerror}); {mend}") from error
         self.done.add(source)

@@ -1,7 +1,5 @@
 """Every video is looked at once; what becomes of each face in it is written down, and nothing stops the run."""
 
-import json
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,7 +8,7 @@ from safetensors.numpy import save_file
 from emo.cli.prepare import main
 from emo.data.clip import SAMPLE_RATE, load_clip, read_clip_frames
 from emo.data.footage import Job, prepare_videos
-from emo.data.ledger import Piece, read_ledger
+from emo.data.ledger import Ledger, Piece, read_ledger
 from emo.data.prepare import load_mesh
 from emo.data.screen import Limits
 from emo.errors import OutputError
@@ -117,7 +115,8 @@ def test_an_unforeseen_error_is_a_reason_and_a_full_disk_is_the_end(pair, tmp_pa
     assert read_ledger(tmp_path / "b") == {}
 
 
-def test_a_ledger_is_lines_of_json(pair, tmp_path):
-    prepare_videos(pair, job(tmp_path / "clips"), None, None)
-    (row,) = [json.loads(line) for line in (tmp_path / "clips" / "ledger.jsonl").open()]
-    assert row["source"] == "pair.mp4" and [piece["name"] for piece in row["pieces"]] == ["pair_0", "pair_1"]
+def test_a_ledger_that_can_not_be_written_says_so(tmp_path):
+    ledger = Ledger(tmp_path)
+    (tmp_path / "ledger.jsonl").mkdir()
+    with pytest.raises(OutputError, match=r"ledger.jsonl can't be written \(.*\); free some space"):
+        ledger.add("a.mp4", [Piece("a", 1.0)])
