@@ -2,14 +2,17 @@
 
     python benchmarks/mouth.py portraits MODEL OUT --portraits P [P ...] --sounds S [S ...]
     python benchmarks/mouth.py clips MODEL OUT --videos V [V ...]
+    python benchmarks/mouth.py borders MODEL OUT --portraits P [P ...] --sounds S [S ...]
     python -m emo.data.label OUT OUT/labels          # in MediaPipe's own environment
     python benchmarks/mouth.py report OUT [--true LABELS]
 
 `portraits` makes OUT/PORTRAIT__SOUND.mp4, `clips` makes OUT/VIDEO.mp4 from a video's first frame and its own sound,
-and OUT/VIDEO__shifted.mp4 from the same sound 12 frames late. Landmarks are MediaPipe's, not ours.
+and OUT/VIDEO__shifted.mp4 from the same sound 12 frames late. Landmarks are MediaPipe's, not ours. `borders` writes
+a line of OUT/borders.txt for each portrait and sound.
 """
 
 import argparse
+import itertools
 from dataclasses import astuple
 from pathlib import Path
 
@@ -17,7 +20,7 @@ import numpy as np
 import torch
 
 from emo.data.prepare import IBUG, load_mesh
-from emo.evaluation.border import border_ratio
+from emo.evaluation.border import border_ratio, frame_differences
 from emo.evaluation.mouth import agree, follow
 from emo.face.mouth import opening
 from emo.hub import load_pipeline
@@ -59,6 +62,22 @@ def make_clips(args: argparse.Namespace) -> None:
         write(args.out / f"{video.stem}__shifted.mp4", pipeline, picture, late, fps, None, args.steps)
 
 
+def measure_borders(args: argparse.Namespace) -> None:
+    pipeline = load_pipeline(args.model)
+    advance = pipeline.model.config.num_frames - pipeline.config.overlap_frames
+    for picture, sound in itertools.product(args.portraits, args.sounds):
+        image, wave = read_image(picture), read_audio(sound, SAMPLE_RATE, 0.0, LONGEST_SECONDS)
+        runs = []
+        for late in range(advance):
+            heard, generator = wave[late * SAMPLE_RATE // 25 :], torch.Generator().manual_seed(0)
+            frames = pipeline.stream(image, heard, crop_only=True, generator=generator, num_inference_steps=args.steps)
+            runs.append(frame_differences(frames))
+        line = f"{picture.stem:40} {sound.stem:40} {border_ratio(runs, advance):.2f}"
+        print(line, flush=True)
+        with (args.out / "borders.txt").open("a") as file:
+            file.write(f"{line}\n")
+
+
 def opening_of(labels: Path) -> np.ndarray:
     """(T,) from a file of emo.data.label."""
     return opening(load_mesh(labels)[:, IBUG, :2])
@@ -86,27 +105,30 @@ def report(args: argparse.Namespace) -> None:
     for video in videos:
         made = opening_of(args.out / "labels" / f"{video.stem}.safetensors")
         found = follow(made, loudness(np.load(video.with_suffix(".npy")), SAMPLE_RATE, len(made), 25.0))
-        rows.append((*astuple(found), border_ratio(read_video(video), args.window)))
-        print(f"{video.stem:64}", "r {:.2f}  lag {:+d}  silence {:.2f}  border {:.2f}".format(*rows[-1]))
-    mean = "mean: r {:.3f}  lag {:+.2f}  silence {:.2f}  border {:.2f}".format(*np.nanmean(rows, axis=0))
+        rows.append(astuple(found))
+        print(f"{video.stem:64}", "r {:.2f}  lag {:+d}  silence {:.2f}".format(*rows[-1]))
+    mean = "mean: r {:.3f}  lag {:+.2f}  silence {:.2f}".format(*np.nanmean(rows, axis=0))
     print(mean, f"({len(rows)} videos)")
+
+
+KINDS = {"portraits": make_portraits, "clips": make_clips, "borders": measure_borders, "report": report}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = parser.add_subparsers(required=True)
-    for name, function in (("portraits", make_portraits), ("clips", make_clips), ("report", report)):
+    for name, function in KINDS.items():
         kind = kinds.add_parser(name)
         kind.set_defaults(function=function)
         if function is not report:
             kind.add_argument("model")
             kind.add_argument("--steps", type=int)
         kind.add_argument("out", type=Path)
-    kinds.choices["portraits"].add_argument("--portraits", type=Path, nargs="+", required=True)
-    kinds.choices["portraits"].add_argument("--sounds", type=Path, nargs="+", required=True)
+    for name in ("portraits", "borders"):
+        kinds.choices[name].add_argument("--portraits", type=Path, nargs="+", required=True)
+        kinds.choices[name].add_argument("--sounds", type=Path, nargs="+", required=True)
     kinds.choices["clips"].add_argument("--videos", type=Path, nargs="+", required=True)
     kinds.choices["report"].add_argument("--true", type=Path, help="labels of the real clips")
-    kinds.choices["report"].add_argument("--window", type=int, default=6, help="frames from window to window")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     args.function(args)

@@ -4,4 +4,4 @@ set -e
 hold_out="--hold-out datasets/hold_out.txt"
 emo-prepare videos data/train/grid data/clips/grid $hold_out --labels data/labels/grid --per-person 580
 emo-prepare videos data/train/videos data/clips/videos $hold_out --labels data/labels/videos
-emo-prepare stills data/train/faces data/clips/stills $hold_out --labels data/labels/faces --drivers data/clips/grid --styled 0.35
+emo-prepare stills data/train/faces data/clips/stills $hold_out --labels data/labels/faces --drivers data/clips/grid --styled 0.35 --takes 2

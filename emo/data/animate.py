@@ -18,7 +18,9 @@ EYES = [33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 
 EYES += [263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466]
 OVAL = [10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377]
 OVAL += [152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109]
-HANDLES = sorted({*INNER_LIPS, *OUTER_LIPS, *EYES, *OVAL, *range(0, 468, 4)})  # what the warp is solved on
+BETWEEN_LIPS = {12, 16, 72, 76, 96, 180, 184, 268, 272, 292, 304, 316, 320, 404, 408}  # of the red, on no edge of it
+SPREAD = {*range(0, 468, 4)} - BETWEEN_LIPS  # the red goes where its edges go
+HANDLES = sorted({*INNER_LIPS, *OUTER_LIPS, *EYES, *OVAL, *SPREAD})  # what the warp is solved on
 RIM = np.array([(x, y) for x in (0, 0.25, 0.5, 0.75, 1) for y in (0, 0.25, 0.5, 0.75, 1) if {x, y} & {0, 1}])
 RIGID = [
     *OVAL[:6],
@@ -84,6 +86,18 @@ def close_mouth(mesh: np.ndarray) -> np.ndarray:
     return closed
 
 
+def uncrossed(mesh: np.ndarray, least: float) -> np.ndarray:
+    """The mesh (468 2) with each point of the upper inner lip at least `least` above its opposite: lips press, they
+    don't pass through each other."""
+    down = mesh[152] - mesh[10]
+    down = down / np.linalg.norm(down)
+    missing = np.clip(least - (mesh[LOWER] - mesh[UPPER]) @ down, 0, None)[:, None] / 2 * down
+    apart = mesh.copy()
+    apart[UPPER] -= missing
+    apart[LOWER] += missing
+    return apart
+
+
 def warp_map(target: np.ndarray, source: np.ndarray, size: int) -> np.ndarray:
     """Where each pixel of the warped image comes from, (size size 2) pixels: target (N 2) -> source (N 2).
 
@@ -145,7 +159,7 @@ def animate(image: np.ndarray, mesh: np.ndarray, driver: Driver) -> Iterator[tup
     still_eyes[EYES] = 1  # nothing in the sound tells when to blink
     for moved, frame in zip(driver.meshes, driver.frames, strict=True):
         shift = (without_pose(moved, driver.neutral) - driver.neutral) * [width, height]
-        target = closed + shift * (1 - still_eyes)
+        target = uncrossed(closed + shift * (1 - still_eyes), 0.5 / size)
         picture = sample(image, warp_map(target[HANDLES], mesh[HANDLES], size))
         if gap(target) > 1 / size:
             inside = sample(frame, warp_map(target[INNER_LIPS], moved[INNER_LIPS], size)) * tint

@@ -6,6 +6,7 @@ frames, C H W latents, W D audio features.
 
 import hashlib
 import os
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,11 +98,17 @@ def kept(file: Path, encode: Callable[[], Tensor]) -> Tensor:
     return load_file(file)["value"]
 
 
+def kept_name(path: Path, suffix: str) -> str:
+    """What is kept of a clip's file: a clip that was made anew has another name."""
+    content = zlib.crc32(path.with_suffix(suffix).read_bytes())
+    return f"{path.parent.name}_{path.stem}_{content:08x}.safetensors"
+
+
 def encoded(path: Path, cache: Cache) -> EncodedClip:
     """The clip whose JSON is `path`."""
-    clip, name = load_clip(path), f"{path.parent.name}_{path.stem}.safetensors"
-    latents = kept(cache.latents / name, lambda: cache.encode_latents(path))
-    audio = kept(cache.audio / name, lambda: cache.encode_audio(clip))
+    clip = load_clip(path)
+    latents = kept(cache.latents / kept_name(path, ".mp4"), lambda: cache.encode_latents(path))
+    audio = kept(cache.audio / kept_name(path, ".safetensors"), lambda: cache.encode_audio(clip))
     lips = clip.landmarks[:, LIPS]
     width = lips[..., 0].max(1) - lips[..., 0].min(1)
     boxes = np.array([box_of_landmarks(points) for points in clip.landmarks])

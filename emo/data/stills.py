@@ -20,7 +20,7 @@ from emo.data.clip import (
 from emo.data.ledger import Ledger, Piece
 from emo.data.pictures import list_pictures
 from emo.data.prepare import IBUG, into_square, load_mesh
-from emo.data.screen import MOST_UNSTEADY, unsteadiness
+from emo.data.screen import MOST_UNSTEADY, turned_degrees, unsteadiness
 from emo.data.sources import read_manifest
 from emo.data.styles import disturb
 from emo.errors import InputError, OutputError
@@ -28,15 +28,22 @@ from emo.face.region import crop, region_of_landmarks
 from emo.media.image import read_image
 
 SMALLEST_STILL_PIXELS = 140  # side of a still's square
+MOST_TURNED_DEGREES = 35.0  # a flat warp cannot move a profile's mouth
 
 
 def load_still(picture: Path, mesh_path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The square (size size 3) of a still's face and its mesh (468 2) in it. Raises InputError for a small face."""
-    mesh = load_mesh(mesh_path)[0]
-    region = region_of_landmarks(mesh[IBUG, :2])
+    """The square (size size 3) of a still's face and its mesh (468 2) in it. Raises InputError for a face that is
+    small, turned away or cut off."""
+    mesh, image = load_mesh(mesh_path)[0][:, :2], read_image(picture)
+    points = mesh[IBUG]
+    region = region_of_landmarks(points)
     if region.side < SMALLEST_STILL_PIXELS:
         raise InputError(f"the face is smaller than {SMALLEST_STILL_PIXELS} pixels")
-    return crop(read_image(picture), region, size), into_square(mesh[:, :2], region)
+    if turned_degrees(points[None])[0] > MOST_TURNED_DEGREES:
+        raise InputError(f"the head is turned by more than {MOST_TURNED_DEGREES:g} degrees")
+    if (points < 0).any() or (points > image.shape[1::-1]).any():
+        raise InputError("the picture's edge cuts the face off")
+    return crop(image, region, size), into_square(mesh, region)
 
 
 def save_talking_still(

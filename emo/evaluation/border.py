@@ -1,21 +1,33 @@
 """Does a video jump where one window ends and the next begins?"""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 
-def border_ratio(frames: Iterable[np.ndarray], window: int) -> float:
-    """Frames (H W 3) uint8 made in windows of `window` frames -> the median frame difference across borders over
-    the median one inside windows: 1 is no jump; NaN where nothing moves or there is one window only. `window` counts
-    the frames from one window's start to the next's."""
+def frame_differences(frames: Iterable[np.ndarray]) -> np.ndarray:
+    """Frames (H W 3) uint8 -> (T - 1,) mean absolute difference of each to the one before, in grey levels."""
     differences, before = [], None
     for frame in frames:
         frame = frame.astype(np.int16)
         if before is not None:
             differences.append(np.abs(frame - before).mean())
         before = frame
-    at_border = (np.arange(1, len(differences) + 1) % window) == 0
-    differences = np.array(differences)
-    inside = np.median(differences[~at_border]) if len(differences) else 0.0
-    return float(np.median(differences[at_border]) / inside) if at_border.any() and inside > 0 else np.nan
+    return np.array(differences)
+
+
+def border_ratio(runs: Sequence[np.ndarray], window: int) -> float:
+    """The median frame difference across borders over the median one inside windows, of the same moments.
+
+    runs: `frame_differences` of one portrait and one sound, run k with its sound begun k frames later, so that a
+    moment lies at a border in one of `window` runs and inside in the others: what the sound does just then cancels out.
+    One run alone is compared with other moments. window: frames from one window's start to the next's. 1 is no jump;
+    NaN where nothing moves or no border lies within.
+    """
+    end = min(late + len(run) for late, run in enumerate(runs))
+    moments = np.arange(len(runs) - 1, end)  # which all runs have
+    values = np.stack([run[moments - late] for late, run in enumerate(runs)])
+    at_border = np.stack([(moments - late + 1) % window == 0 for late in range(len(runs))])
+    if not at_border.any() or at_border.all() or np.median(values[~at_border]) == 0:
+        return np.nan
+    return float(np.median(values[at_border]) / np.median(values[~at_border]))

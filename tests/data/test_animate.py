@@ -3,7 +3,21 @@
 import numpy as np
 import pytest
 
-from emo.data.animate import INNER_LIPS, animate, close_mouth, gap, make_driver, reshape, sample, warp_map, without_pose
+from emo.data.animate import (
+    HANDLES,
+    INNER_LIPS,
+    LOWER,
+    UPPER,
+    animate,
+    close_mouth,
+    gap,
+    make_driver,
+    reshape,
+    sample,
+    uncrossed,
+    warp_map,
+    without_pose,
+)
 
 SIZE = 192
 
@@ -72,6 +86,30 @@ def test_a_closed_mouth_has_its_lips_together_and_the_rest_in_place(mesh_of):
     assert set(moved) <= {*INNER_LIPS, *OUTER_LIPS}
     height = np.ptp(closed[OUTER_LIPS][:, 1])
     assert height < 0.6 * np.ptp(mesh_of(1.0)[OUTER_LIPS][:, 1])
+
+
+def test_pressed_lips_do_not_pass_through_each_other(mesh_of):
+    pressed = close_mouth(mesh_of(1.0))
+    pressed[UPPER] += [0, 0.01]
+    apart = uncrossed(pressed, 0.5 / SIZE)
+    assert (apart[LOWER] - apart[UPPER])[:, 1].min() > 0.4 / SIZE
+    assert np.allclose(apart[UPPER] + apart[LOWER], pressed[UPPER] + pressed[LOWER])
+    assert np.allclose(np.delete(apart, INNER_LIPS, axis=0), np.delete(pressed, INNER_LIPS, axis=0))
+    assert np.array_equal(uncrossed(mesh_of(1.0), 0.5 / SIZE)[UPPER[2:-2]], mesh_of(1.0)[UPPER[2:-2]])
+
+
+def test_closing_an_open_mouth_folds_nothing(mesh_of):
+    still, between = mesh_of(1.0), [72, 12, 268, 180, 16, 404]
+    still[between[:3]] = (still[[37, 0, 267]] + still[[82, 13, 312]]) / 2  # on the red of the lips
+    still[between[3:]] = (still[[84, 17, 314]] + still[[87, 14, 317]]) / 2
+    target = uncrossed(close_mouth(still), 0.5 / SIZE)
+    x, y = np.int32(still[INNER_LIPS].mean(0) * SIZE)
+
+    def folds(handles) -> bool:
+        rows = warp_map(target[handles], still[handles], SIZE)[y - 30 : y + 30, x - 8 : x + 8, 1]
+        return np.diff(rows, axis=0).min() < 0
+
+    assert folds([*HANDLES, *between]) and not folds(HANDLES)
 
 
 def test_the_warp_takes_points_where_they_go():

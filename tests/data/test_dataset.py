@@ -1,5 +1,7 @@
 """Encoded clips: picture, sound, mouth and speed of a sample belong to the same frames."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -103,6 +105,16 @@ def test_a_clip_is_encoded_once_frame_by_frame(tiny_pipeline, clips_folder, tmp_
         monkeypatch.setattr(Cache, encode, lambda *_: pytest.fail("encoded twice"))
     again = encoded(path, cache)
     assert all(torch.equal(value, getattr(again, name)) for name, value in vars(clip).items())
+
+
+def test_a_clip_made_anew_is_encoded_anew(tiny_pipeline, clips_folder, tmp_path):
+    cache = Cache(tmp_path / "cache", tiny_pipeline.vae, tiny_pipeline.audio_encoder, 1, torch.device("cpu"))
+    for suffix in (".json", ".mp4", ".safetensors"):
+        shutil.copy(clips_folder / f"a0{suffix}", tmp_path / f"one{suffix}")
+    before = encoded(tmp_path / "one.json", cache)
+    shutil.copy(clips_folder / "b0.mp4", tmp_path / "one.mp4")
+    after = encoded(tmp_path / "one.json", cache)
+    assert not torch.equal(after.latents, before.latents) and torch.equal(after.audio, before.audio)
 
 
 def test_the_fingerprint_changes_with_any_weight():

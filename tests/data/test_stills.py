@@ -39,6 +39,19 @@ def test_a_still_talks_in_several_clips_some_in_another_style(stills, clips_fold
         assert np.array_equal(pieces[640 * place], clip.wave) and np.corrcoef(moved, driving)[0, 1] > 0.95
 
 
+def test_a_profile_and_a_face_at_the_edge_are_left_out(stills, clips_folder, mesh_of, monkeypatch, capsys):
+    def left_out(mesh) -> str:
+        save_file({"landmarks": np.float32(np.column_stack([mesh, np.zeros(468)])[None])}, stills / "one.safetensors")
+        out = stills / str(len(list(stills.iterdir())))
+        options = dict(hold_out=None, drivers=[clips_folder], num_frames=8, takes=1, styled=0.0, reshaped=0.0)
+        prepare_stills(stills, stills, out, 64, **options)
+        return capsys.readouterr().out
+
+    assert "one_0: the picture's edge cuts the face off" in left_out(mesh_of(0) * 400 + [0, 60])
+    monkeypatch.setattr("emo.data.stills.turned_degrees", lambda landmarks: np.full(len(landmarks), 36.0))
+    assert "one_0: the head is turned by more than 35 degrees" in left_out(mesh_of(0) * 400)
+
+
 def test_a_driver_without_a_mesh_is_refused(stills, make_clip, openings, tmp_path, capsys):
     clip, frames = make_clip("bare", "anna", openings[:16])
     clip.mesh = clip.mesh[:, :0]
