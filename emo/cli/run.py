@@ -20,9 +20,10 @@ def interrupt(*_) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def run(parser: Parser, command: Callable[[argparse.Namespace], None]) -> None:
-    """Parses the arguments and calls the command with them. A polite kill ends like Ctrl-C: nothing half is left."""
-    args = parser.parse_args()
+def run(parser: Parser, command: Callable[[argparse.Namespace], None], arguments: list[str] | None = None) -> None:
+    """Parses the arguments (None: the command line's) and calls the command with them. A polite kill ends like Ctrl-C:
+    nothing half is left."""
+    args = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, interrupt)
     try:
         command(args)

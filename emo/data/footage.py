@@ -1,8 +1,10 @@
 """A folder of videos -> a folder of clips; what can't be used is named with the reason and passed over."""
 
 import itertools
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -10,18 +12,17 @@ import numpy as np
 
 from emo.data.clip import FPS, ClipInfo, save_clip
 from emo.data.ledger import Ledger, Piece
-from emo.data.pictures import read_hold_out
+from emo.data.parallel import each
 from emo.data.prepare import IBUG, at_clip_rate, pick, pieces, prepare_track, read_mesh
-from emo.data.screen import Limits
+from emo.data.screen import Limits, check_video
 from emo.data.shots import find_shots
-from emo.data.sources import origin, read_manifest
+from emo.data.sources import Source, local_copy
 from emo.errors import InputError, OutputError
 from emo.face.detector import FaceDetector
 from emo.face.region import crop, region_of_landmarks
 from emo.face.track import Track, follow_faces
 from emo.media.video import probe_video, read_video
 
-VIDEOS = {".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv"}
 THUMB_PIXELS = 96
 
 
@@ -35,33 +36,60 @@ class Job:
     limits: Limits
 
 
-def prepare_videos(folder: Path, job: Job, hold_out: str | None, per_person: int | None) -> int:
-    """Each face of each shot of each video becomes a clip; returns how many clips the job's folder holds."""
+def prepare_videos(
+    sources: Sequence[Source], job: Job, people: set[str], per_person: int | None, workers: int, address: str | None
+) -> int:
+    """Each face of each shot of each video becomes a clip; returns how many clips the job's folder holds.
+
+    people: those held out. What met trouble that may pass is said at the end, and is done by the next run.
+    """
     job.out.mkdir(parents=True, exist_ok=True)
-    manifest, people, count, ledger = read_manifest(folder), read_hold_out(hold_out), {}, Ledger(job.out)
-    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in VIDEOS):
-        info = origin(path, manifest)
-        count[info.person] = count.get(info.person, 0) + 1
-        left = info.person in people or count[info.person] > (per_person or count[info.person])
-        if not left and path.name not in ledger.done:
-            ledger.add(path.name, prepare_video(path, info, job))
+    count, ledger, waiting, put_off = Counter(), Ledger(job.out), [], []
+    for source in sources:
+        count[source.info.person] += 1
+        left = source.info.person in people or count[source.info.person] > (per_person or len(sources))
+        if not left and source.key not in ledger.done:
+            waiting.append(source)
+    for source, found in each(partial(prepare_source, job=job), waiting, workers, address):
+        if isinstance(found, str):
+            put_off.append(f"{source.key}: {found}")
+        else:
+            ledger.add(source.key, found)
+    if put_off:
+        print(f"put off, run the same again for them: {len(put_off)}", *put_off, sep="\n  ", flush=True)
     return len(list(job.out.glob("*.json")))
 
 
-def prepare_video(path: Path, info: ClipInfo, job: Job) -> list[Piece]:
-    """What became of a video. Raises OutputError; whatever else is wrong with the video is its reason."""
+def prepare_source(source: Source, job: Job) -> list[Piece] | str:
+    """What became of a video, or the trouble that may pass. Raises OutputError; whatever else is wrong with the video
+    is its reason."""
+    info = replace(source.info)
     try:
+        with local_copy(source.url) as path:
+            return prepare_video(path, source.spans, info, job)
+    except OutputError:
+        raise
+    except InputError as error:
+        return [Piece(info.name, 0.0, str(error).removeprefix(f"{info.name}: "))]
+    except (OSError, MemoryError) as error:
+        return f"{type(error).__name__}: {error}"
+    except Exception as error:  # one video in ten thousand must not end the run
+        return [Piece(info.name, 0.0, f"{type(error).__name__}: {error}")]
+
+
+def prepare_video(path: Path, spans: Sequence[tuple[float, float]], info: ClipInfo, job: Job) -> list[Piece]:
+    """What became of the spans (seconds) of a video. Raises InputError for one of which nothing can be used."""
+    try:
+        check_video(info.name, probe_video(path), job.limits)
         mesh = None if job.labels is None else read_labels(job.labels, path)
-        tracks = [t for track in find_tracks(path, mesh) for t in pieces(track, job.limits.longest_seconds)]
+        tracks = [t for track in find_tracks(path, spans, mesh) for t in pieces(track, job.limits.longest_seconds)]
         if not tracks:
             raise InputError(f"{info.name}: no face is seen")
         return save_tracks(path, tracks, mesh, info, job)
     except OutputError:
         raise
     except InputError as error:
-        return [Piece(info.name, 0.0, str(error).removeprefix(f"{info.name}: ").replace(str(path), "the file"))]
-    except Exception as error:  # one video in ten thousand must not end the run
-        return [Piece(info.name, 0.0, f"{type(error).__name__}: {error}")]
+        raise InputError(str(error).replace(str(path), "the file")) from error
 
 
 def read_labels(labels: Path, video: Path) -> np.ndarray:
@@ -69,21 +97,35 @@ def read_labels(labels: Path, video: Path) -> np.ndarray:
     return at_clip_rate(read_mesh(labels / f"{video.stem}.safetensors"), probe_video(video).fps)
 
 
-def find_tracks(video: Path, mesh: np.ndarray | None) -> list[Track]:
-    """The faces of all shots, each with its frames; with a mesh (T 468 3) that one's face in each shot."""
-    shots = find_shots(read_video(video, FPS))
+def find_tracks(video: Path, spans: Sequence[tuple[float, float]], mesh: np.ndarray | None) -> list[Track]:
+    """The faces of all shots within the spans (seconds), each with its frames; with a mesh (T 468 3) that one's face
+    in each."""
+    shots = within(find_shots(read_video(video, FPS)), spans)
     if mesh is not None:
         return [Track(first, mesh[first:end, IBUG, :2]) for first, end in shots if first < len(mesh)]
-    frames, detector, tracks = read_video(video, FPS), FaceDetector(), []
+    frames, detector, tracks, passed = read_video(video, FPS), FaceDetector(), [], 0
     for first, end in shots:
-        found = follow_faces(itertools.islice(frames, end - first), detector)
+        found = follow_faces(itertools.islice(frames, first - passed, end - passed), detector)
         tracks += [replace(track, first=first + track.first) for track in found]
+        passed = end
     return tracks
 
 
+def within(shots: list[tuple[int, int]], spans: Sequence[tuple[float, float]]) -> list[tuple[int, int]]:
+    """The parts of the shots (frames) that lie in a span (seconds), in order; where spans overlap the first has it."""
+    parts, passed = [], 0
+    for start, end in sorted(spans):
+        for first, last in shots:
+            part = max(first, passed, round(start * FPS)), int(min(last, end * FPS))
+            if part[1] > part[0]:
+                parts.append(part)
+        passed = max([passed, *(last for _, last in parts)])
+    return sorted(parts)
+
+
 def save_tracks(video: Path, tracks: list[Track], mesh: np.ndarray | None, info: ClipInfo, job: Job) -> list[Piece]:
-    """Each track as a clip: NAME where there is one, else NAME_0, NAME_1, ..."""
-    names = [info.name] if len(tracks) == 1 else [f"{info.name}_{k}" for k in range(len(tracks))]
+    """Each track as a clip: NAME where there is one, else NAME__0, NAME__1, ..."""
+    names = [info.name] if len(tracks) == 1 else [f"{info.name}__{k}" for k in range(len(tracks))]
     waiting, done = list(zip(tracks, names, strict=True)), []
     while waiting:  # faces seen at the same time are cut in passes of their own
         numbered, passed, later = enumerate(read_video(video, FPS)), 0, []

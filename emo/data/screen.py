@@ -13,6 +13,7 @@ from emo.errors import InputError
 from emo.face.mouth import opening
 from emo.face.speed import head_rotations
 from emo.media.loudness import loudness
+from emo.media.video import VideoInfo
 
 MOST_UNSTEADY = 3.0  # grey levels, of a talking still: good ones reach 2.8, torn ones lie at 3 to 16
 MOUTH = np.s_[:, 36:60, 20:48]  # of a crop of 64 x 64
@@ -24,18 +25,30 @@ class Limits:
 
     shortest_seconds: float = 1.0
     longest_seconds: float = 50.0  # what is longer is cut; SoulX-FlashHead's longest scene
+    longest_video_hours: float = 6.0  # of a file
+    most_megapixels: float = 34.0  # of a frame: 8K
     smallest_face_pixels: float = 90.0  # side of the square around it
     most_turned_degrees: float = 50.0  # from the camera, in nine frames of ten
     least_loud_db: float = -50.0  # the loudest frame, over full scale
     lowest_sync: float = 0.2  # r of mouth opening and loudness; below it the sound is not this face's
 
 
-def read_limits(overrides: list[str]) -> Limits:
-    """`name=value` over the defaults. Raises InputError for an unknown name or a value that is no number."""
+def read_limits(given: dict[str, float], overrides: list[str]) -> Limits:
+    """`given` over the defaults, and `name=value` over both. Raises InputError for an unknown name or a value that is
+    no number."""
+    layers = OmegaConf.structured(Limits), OmegaConf.create(given), OmegaConf.from_dotlist(overrides)
     try:
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Limits), OmegaConf.from_dotlist(overrides)))
+        return OmegaConf.to_object(OmegaConf.merge(*layers))
     except OmegaConfBaseException as error:
         raise InputError(f"{' '.join(overrides)}: give name=number of {', '.join(asdict(Limits()))}") from error
+
+
+def check_video(name: str, video: VideoInfo, limits: Limits) -> None:
+    """Raises InputError with the first reason against a file, before it is decoded."""
+    if video.width * video.height > limits.most_megapixels * 1e6:
+        raise InputError(f"{name}: the frames are larger than {limits.most_megapixels:g} megapixels")
+    if video.seconds > limits.longest_video_hours * 3600:
+        raise InputError(f"{name}: the file is longer than {limits.longest_video_hours:g} hours; cut it")
 
 
 def turned_degrees(landmarks: np.ndarray) -> np.ndarray:

@@ -93,7 +93,7 @@ def prepare_stills(
         group = drivers[k % len(drivers)]
         driving = group[7 * (k // len(drivers)) % len(group)]
         first = int(rng.integers(max(1, load_info(driving).num_frames - num_frames + 1)))
-        licence = manifest.get(picture.name, {}).get("licence", "")
+        licence = manifest.get(picture.name, [{}])[0].get("licence", "")
         info = ClipInfo(name, picture.stem, f"{picture.name} driven by {driving.stem}", licence, 0)
         piece = Piece(name, num_frames / FPS)
         try:

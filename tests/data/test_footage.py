@@ -10,7 +10,9 @@ from emo.data.clip import SAMPLE_RATE, load_clip, read_clip_frames
 from emo.data.footage import Job, prepare_videos
 from emo.data.ledger import Ledger, Piece, read_ledger
 from emo.data.prepare import load_mesh
+from emo.data.recipe import Recipe
 from emo.data.screen import Limits
+from emo.data.sources import list_sources
 from emo.errors import OutputError
 from emo.media.audio import read_audio
 from emo.media.image import read_image
@@ -19,8 +21,9 @@ from emo.media.video import VideoWriter, read_video
 COUNT = 50
 
 
-def job(out, labels=None, **limits) -> Job:
-    return Job(out, labels, 64, Limits(**limits))
+def prepare(raw, out, labels=None, **limits) -> int:
+    """How many clips `out` holds afterwards."""
+    return prepare_videos(list_sources(raw, Recipe()), Job(out, labels, 64, Limits(**limits)), set(), None, 1, None)
 
 
 def test_each_shot_of_a_video_becomes_a_clip_and_what_is_left_out_is_written_down(footage, write_wav, tmp_path, capsys):
@@ -36,16 +39,16 @@ def test_each_shot_of_a_video_becomes_a_clip_and_what_is_left_out_is_written_dow
             writer.write(frame)
     gap = np.full((10, 468, 3), np.nan, np.float32)
     save_file({"landmarks": np.concatenate([meshes, gap, meshes])}, film.parent / "two.safetensors")
-    assert prepare_videos(film.parent, job(tmp_path / "clips", film.parent), None, None) == 2
-    first, last = (load_clip(tmp_path / "clips" / f"two_{k}.json") for k in (0, 2))
+    assert prepare(film.parent, tmp_path / "clips", film.parent) == 2
+    first, last = (load_clip(tmp_path / "clips" / f"two__{k}.json") for k in (0, 2))
     assert first.info.num_frames == last.info.num_frames == COUNT
     assert np.abs(first.landmarks - last.landmarks).max() < 0.01 and np.abs(first.wave - last.wave).max() < 0.05
     assert read_ledger(tmp_path / "clips")["two.mp4"] == [
-        Piece("two_0", 2.0),
-        Piece("two_1", 0.4, "the face is out of sight; cut the video where it is seen"),
-        Piece("two_2", 2.0),
+        Piece("two__0", 2.0),
+        Piece("two__1", 0.4, "the face is out of sight; cut the video where it is seen"),
+        Piece("two__2", 2.0),
     ]
-    assert "left out: two_1: the face is out of sight" in capsys.readouterr().out
+    assert "left out: two__1: the face is out of sight" in capsys.readouterr().out
 
 
 @pytest.fixture
@@ -65,11 +68,11 @@ def test_without_labels_each_face_is_followed_and_becomes_a_clip(pair, tmp_path,
     clips = tmp_path / "clips"
     code, out, _ = run_main(main, "emo-prepare", "videos", pair, clips, "--size", 64, "--limits", "lowest_sync=-1")
     assert code == 0 and out.endswith("clips: 2 clips\n")
-    left, right = (load_clip(clips / f"pair_{k}.json") for k in (0, 1))
+    left, right = (load_clip(clips / f"pair__{k}.json") for k in (0, 1))
     assert left.landmarks.shape == (COUNT, 68, 2) and left.mesh.shape == (COUNT, 0, 2)
     assert np.abs(left.landmarks - right.landmarks).max() < 0.02 and np.array_equal(left.wave, right.wave)
     assert abs(left.info.sync_offset_frames) <= 15 and 0 <= left.info.sync_confidence < 1
-    frames = [np.stack(list(read_clip_frames(clips / f"pair_{k}.json"))).astype(int) for k in (0, 1)]
+    frames = [np.stack(list(read_clip_frames(clips / f"pair__{k}.json"))).astype(int) for k in (0, 1)]
     assert frames[0].shape == (COUNT, 64, 64, 3) and np.abs(frames[0] - frames[1]).mean() < 5
 
 
@@ -81,21 +84,21 @@ def test_a_still_mouth_under_speech_and_a_video_of_nobody_are_left_out(pair, tmp
     (pair / "text.mp4").write_text("no video")
     code, out, _ = run_main(main, "emo-prepare", "videos", pair, tmp_path / "clips")
     assert code == 0 and out.endswith("clips: 0 clips\n")
-    assert "left out: nobody: no face is seen" in out and "left out: pair_1: the mouth does not follow" in out
+    assert "left out: nobody: no face is seen" in out and "left out: pair__1: the mouth does not follow" in out
     assert "left out: torn: the file " in out and "left out: text: the file " in out
-    face = read_image(tmp_path / "clips" / "dropped" / "pair_1.jpg")
+    face = read_image(tmp_path / "clips" / "dropped" / "pair__1.jpg")
     assert face.shape == (96, 96, 3) and face.std() > 30
 
 
 def test_what_is_done_is_not_done_again_and_what_was_cut_off_is(pair, tmp_path):
     clips = tmp_path / "clips"
-    prepare_videos(pair, job(clips, lowest_sync=-1), None, None)
+    prepare(pair, clips, lowest_sync=-1)
     whole = {path.name: path.read_bytes() for path in clips.iterdir()}
-    (clips / "pair_0.json").write_text("{}")
-    prepare_videos(pair, job(clips, lowest_sync=-1), None, None)
-    assert (clips / "pair_0.json").read_text() == "{}"
+    (clips / "pair__0.json").write_text("{}")
+    prepare(pair, clips, lowest_sync=-1)
+    assert (clips / "pair__0.json").read_text() == "{}"
     (clips / "ledger.jsonl").write_text('{"source": "pair.mp')
-    assert prepare_videos(pair, job(clips, lowest_sync=-1), None, None) == 2
+    assert prepare(pair, clips, lowest_sync=-1) == 2
     assert {path.name: path.read_bytes() for path in clips.iterdir()} == whole
 
 
@@ -107,11 +110,11 @@ def test_an_unforeseen_error_is_a_reason_and_a_full_disk_is_the_end(pair, tmp_pa
         monkeypatch.setattr("emo.data.footage.save_clip", raise_it)
 
     fail(ZeroDivisionError("hm"))
-    assert prepare_videos(pair, job(tmp_path / "a", lowest_sync=-1), None, None) == 0
+    assert prepare(pair, tmp_path / "a", lowest_sync=-1) == 0
     assert read_ledger(tmp_path / "a")["pair.mp4"] == [Piece("pair", 0.0, "ZeroDivisionError: hm")]
     fail(OutputError("the disk is full"))
     with pytest.raises(OutputError, match="the disk is full"):
-        prepare_videos(pair, job(tmp_path / "b", lowest_sync=-1), None, None)
+        prepare(pair, tmp_path / "b", lowest_sync=-1)
     assert read_ledger(tmp_path / "b") == {}
 
 

@@ -63,7 +63,9 @@ def test_each_limit_has_its_reason(mesh_of, wave, openings):
 
 
 def test_limits_are_given_by_name():
-    assert read_limits(["lowest_sync=0.5", "shortest_seconds=3"]) == Limits(lowest_sync=0.5, shortest_seconds=3.0)
+    assert read_limits({"shortest_seconds": 2.0}, ["lowest_sync=0.5", "shortest_seconds=3"]) == Limits(
+        lowest_sync=0.5, shortest_seconds=3.0
+    )
     for wrong in ("lowest_synk=0.5", "lowest_sync=much"):
         with pytest.raises(InputError, match=f"{wrong}: give name=number of shortest_seconds, "):
-            read_limits([wrong])
+            read_limits({}, [wrong])

@@ -1,0 +1,69 @@
+"""The same work on many items: one after another, on all cores of this machine, or on a Ray cluster."""
+
+import logging
+import os
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from emo.errors import InputError
+
+Item, Result = TypeVar("Item"), TypeVar("Result")
+
+
+def each(
+    work: Callable[[Item], Result], items: Sequence[Item], workers: int, address: str | None = None
+) -> Iterator[tuple[Item, Result]]:
+    """Every item with what `work` made of it, as they get done. What `work` raises is raised here.
+
+    workers: processes at a time, each with one core; one alone is this process. address: of a running Ray cluster
+    ("auto", "ray://HOST:10001"), whose machines see the same folders; it decides how many work at a time.
+    Raises InputError without Ray, or where no cluster answers.
+    """
+    if address is None and min(workers, len(items)) <= 1:
+        yield from ((item, work(item)) for item in items)
+        return
+    ray = started_ray(workers, address)
+    try:
+        numbers = ray.data.from_items(list(range(len(items))), override_num_blocks=len(items))
+        for row in numbers.map(Numbered(work, items), num_cpus=1).iter_rows():
+            result, error = pickle.loads(row["done"])
+            if error is not None:
+                raise error
+            yield items[row["number"]], result
+    finally:
+        ray.shutdown()
+
+
+class Numbered:
+    """An item's number -> what became of it, or what was raised, in a form that Ray Data carries."""
+
+    def __init__(self, work: Callable, items: Sequence):
+        self.work, self.items = work, items
+
+    def __call__(self, row: dict) -> dict:
+        try:
+            done = self.work(self.items[row["item"]]), None
+        except Exception as error:  # travels, and is raised where the results are read
+            done = None, error
+        return {"number": row["item"], "done": pickle.dumps(done)}
+
+
+def started_ray(workers: int, address: str | None):
+    """The module, connected and quiet."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told what is prepared here
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        mend = "pip install 'emo-portrait[prepare]', or give --workers 1"
+        raise InputError(f"several workers need Ray: {mend}") from error
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    options = {"num_cpus": workers, "include_dashboard": False} if address is None else {"address": address}
+    try:
+        ray.init(log_to_driver=False, logging_level="ERROR", **options)
+    except ConnectionError as error:
+        raise InputError(f"{address}: no Ray cluster answers there ({error}); start one with `ray start`") from error
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars, context.print_on_execution_start = False, False
+    return ray

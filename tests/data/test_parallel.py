@@ -1,0 +1,34 @@
+"""Work that is spread over processes ends as if one had done it."""
+
+import os
+
+import pytest
+
+from emo.data.parallel import each
+from emo.errors import InputError, OutputError
+
+
+def squared(number: int) -> tuple[int, int]:
+    if number < 0:
+        raise OutputError(f"{number} is below nothing")
+    return number**2, os.getpid()
+
+
+def test_one_worker_is_this_process():
+    assert list(each(squared, [1, 2, 3], 1)) == [(n, (n * n, os.getpid())) for n in (1, 2, 3)]
+
+
+def test_several_workers_do_each_item_once_and_errors_come_through():
+    found = sorted(each(squared, list(range(6)), 2))
+    assert [(n, result[0]) for n, result in found] == [(n, n * n) for n in range(6)]
+    assert os.getpid() not in {result[1] for _, result in found}
+    with pytest.raises(OutputError, match="-3 is below nothing"):
+        list(each(squared, [1, -3], 2))
+
+
+def test_no_cluster_and_no_ray_are_said_in_one_line(monkeypatch):
+    with pytest.raises(InputError, match="auto: no Ray cluster answers there"):
+        list(each(squared, [1], 1, "auto"))
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(InputError, match="several workers need Ray: pip install"):
+        list(each(squared, [1, 2], 2))
