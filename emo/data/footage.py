@@ -140,7 +140,8 @@ def save_tracks(video: Path, tracks: list[Track], mesh: np.ndarray | None, info:
             except OutputError:
                 raise
             except InputError as error:
-                piece.reason, passed = str(error).removeprefix(f"{name}: "), track.first + 1
+                piece.reason = str(error).removeprefix(f"{name}: ").replace(str(video), "the file")
+                passed = track.first + 1
                 save_thumb(job.out / "dropped" / f"{name}.jpg", track, numbered)
             done.append(piece)
         waiting = later

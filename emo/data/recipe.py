@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from emo.data.screen import Limits
 from emo.errors import InputError
@@ -54,7 +55,7 @@ def read_recipe(path: Path) -> Recipe:
         groups = re.compile(recipe.line).groupindex if recipe.line else {"file": 1}
         if recipe.person and not re.compile(recipe.person).groups:
             raise InputError(f"{path}: person: the regex needs a group")
-    except (OSError, OmegaConfBaseException, re.error, ValueError) as error:
+    except (OSError, OmegaConfBaseException, YAMLError, re.error, TypeError, ValueError) as error:
         names = ", ".join(f.name for f in fields(Recipe))
         raise InputError(f"{path} is no recipe ({str(error).splitlines()[0]}): a YAML of {names}") from error
     if "file" not in groups or not set(groups) <= LINE_NAMES:
@@ -79,5 +80,13 @@ def read_list(path: Path, recipe: Recipe) -> Iterator[Listed]:
     if not found:
         raise InputError(f"{path}: no line is like one of {recipe.name}'s list ({recipe.line})")
     for row in found:
-        start, end = row.get("start_seconds") or 0.0, row.get("end_seconds") or "inf"
-        yield Listed(row["file"], row.get("person"), float(start), float(end))
+        start, end = row.get("start_seconds") or "0", row.get("end_seconds") or "inf"
+        yield Listed(row["file"], row.get("person"), in_seconds(start), in_seconds(end))
+
+
+def in_seconds(time: str) -> float:
+    """Seconds, min:sec or h:min:sec. Raises InputError for none of them."""
+    try:
+        return sum(float(part) * 60**place for place, part in enumerate(reversed(time.split(":"))))
+    except ValueError as error:
+        raise InputError(f"{time} is no time: give seconds, min:sec or h:min:sec") from error

@@ -26,7 +26,6 @@ class Limits:
     shortest_seconds: float = 1.0
     longest_seconds: float = 50.0  # what is longer is cut; SoulX-FlashHead's longest scene
     longest_video_hours: float = 6.0  # of a file
-    most_megapixels: float = 34.0  # of a frame: 8K
     smallest_face_pixels: float = 90.0  # side of the square around it
     most_turned_degrees: float = 50.0  # from the camera, in nine frames of ten
     least_loud_db: float = -50.0  # the loudest frame, over full scale
@@ -45,8 +44,8 @@ def read_limits(given: dict[str, float], overrides: list[str]) -> Limits:
 
 def check_video(name: str, video: VideoInfo, limits: Limits) -> None:
     """Raises InputError with the first reason against a file, before it is decoded."""
-    if video.width * video.height > limits.most_megapixels * 1e6:
-        raise InputError(f"{name}: the frames are larger than {limits.most_megapixels:g} megapixels")
+    if video.hdr:
+        raise InputError(f"{name}: the picture is HDR; convert it to BT.709 first")
     if video.seconds > limits.longest_video_hours * 3600:
         raise InputError(f"{name}: the file is longer than {limits.longest_video_hours:g} hours; cut it")
 

@@ -39,10 +39,12 @@ def to_yuv(frame: np.ndarray) -> av.VideoFrame:
     )
 
 
-def to_upright_rgb(frame: av.VideoFrame) -> np.ndarray:
-    """A decoded frame -> (H W 3) uint8 RGB, rotated as the file says."""
+def to_upright_rgb(frame: av.VideoFrame, pixel_aspect: float = 1.0) -> np.ndarray:
+    """A decoded frame -> (H W 3) uint8 RGB with square pixels, rotated as the file says; pixel_aspect: width over
+    height of a stored pixel."""
     untagged = Colorspace.ITU709 if frame.height >= HD_LINES else Colorspace.ITU601
     rgb = frame.reformat(
+        width=round(frame.width * pixel_aspect),
         format="rgb24",
         src_colorspace=untagged if frame.colorspace == UNTAGGED else None,
         dst_color_range=ColorRange.JPEG,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain
 from pathlib import Path
 
@@ -24,6 +24,8 @@ from emo.media.decode import decoded_frames, first_sound_seconds, open_media
 from emo.media.soundtrack import add_soundtrack
 
 CLOCK_SECONDS = 0.001  # time stamps may be rounded that much
+MOST_PIXELS = 67_000_000  # of a frame that is read: twice 8K; beyond lie files made to fill the memory
+HDR = (16, 18)  # PQ and HLG, as ITU-T H.273 numbers transfer characteristics
 LARGE_PIXELS = 4_000_000  # from here on the encoder looks at one frame at a time, to hold few in memory
 
 
@@ -34,6 +36,7 @@ class VideoInfo:
     fps: float  # frames per second, the mean
     frames: int | None  # None: the file doesn't say
     seconds: float
+    hdr: bool  # its light is that of HDR video, which is not tone-mapped here
 
 
 def probe_video(path: str | Path) -> VideoInfo:
@@ -42,10 +45,11 @@ def probe_video(path: str | Path) -> VideoInfo:
     with open_media(path) as container:
         stream, frames = _pictures(path, container)
         first = next(frames)
-        sides = (first.height, first.width) if first.rotation % 180 else (first.width, first.height)
+        width = round(first.width * _pixel_aspect(stream))
+        sides = (first.height, width) if first.rotation % 180 else (width, first.height)
         fps = _mean_rate(stream)
         seconds = _stated_seconds(container, stream) or _counted_seconds(_timed(chain([first], frames), fps))
-        return VideoInfo(*sides, fps, stream.frames or None, seconds)
+        return VideoInfo(*sides, fps, stream.frames or None, seconds, stream.codec_context.color_trc in HDR)
 
 
 def read_video(path: str | Path, fps: float | None = None) -> Iterator[np.ndarray]:
@@ -59,12 +63,13 @@ def read_video(path: str | Path, fps: float | None = None) -> Iterator[np.ndarra
     path = Path(path)
     with open_media(path) as container:
         stream, frames = _pictures(path, container)
+        aspect = _pixel_aspect(stream)
         if fps is None:
-            yield from map(to_upright_rgb, frames)
+            yield from (to_upright_rgb(frame, aspect) for frame in frames)
         else:
             sound = first_sound_seconds(path)
             origin = math.inf if sound is None else sound
-            yield from _at_constant_rate(_timed(frames, _mean_rate(stream)), fps, origin)
+            yield from _at_constant_rate(_timed(frames, _mean_rate(stream)), fps, origin, aspect)
 
 
 class VideoWriter:
@@ -219,12 +224,19 @@ def _pictures(path: Path, container: av.container.InputContainer) -> tuple[av.Vi
     stream = container.streams.best("video")
     if stream is None:
         raise InputError(f"{path} has no picture; give a video file")
+    if stream.width * stream.height > MOST_PIXELS:
+        raise InputError(f"{path}: frames of {stream.width} x {stream.height} are too large; make the video smaller")
     stream.thread_type = "AUTO"
     frames = decoded_frames(container, stream)
     first = next(frames, None)
     if first is None:
         raise InputError(f"{path} holds no picture that can be decoded; give another file")
     return stream, chain([first], frames)
+
+
+def _pixel_aspect(stream: av.VideoStream) -> float:
+    """Width over height of a stored pixel: not 1 in anamorphic video."""
+    return float(stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or 1)
 
 
 def _mean_rate(stream: av.VideoStream) -> float:
@@ -240,9 +252,11 @@ def _timed(frames: Iterable[av.VideoFrame], rate: float) -> Iterator[tuple[av.Vi
         yield frame, start, end
 
 
-def _at_constant_rate(timed_frames: Iterable[tuple], fps: float, origin: float) -> Iterator[np.ndarray]:
+def _at_constant_rate(
+    timed_frames: Iterable[tuple], fps: float, origin: float, pixel_aspect: float
+) -> Iterator[np.ndarray]:
     """What is shown at origin + k / fps, until the last frame's time is over."""
-    rgb = lru_cache(maxsize=1)(to_upright_rgb)
+    rgb = lru_cache(maxsize=1)(partial(to_upright_rgb, pixel_aspect=pixel_aspect))
     index, shown, end = 0, None, 0.0
     for frame, start, over in timed_frames:
         if shown is None:
