@@ -1,0 +1,122 @@
+"""How fast footage is prepared: by step, with more cores, and how its memory grows with a file's length.
+
+    python benchmarks/prepare.py RAW [--size 512] [--workers 1 2] [--minutes 1 10]
+
+Hours of video per core-hour by step, over all videos of RAW; hours that 250 h would take on one machine of 16 cores and
+on ten; the wall time of `emo-prepare videos` with each number of workers, as a ratio to the first; the peak memory for
+one video repeated to each length.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import torch
+
+from emo.data.clip import FPS, ClipInfo
+from emo.data.footage import Job, find_tracks, save_tracks
+from emo.data.recipe import Recipe
+from emo.data.screen import Limits
+from emo.data.shots import find_shots
+from emo.data.sources import list_sources, local_copy
+from emo.errors import InputError
+from emo.media.video import read_video
+
+LIMITS = Limits(shortest_seconds=1.0, lowest_sync=-1.0, most_turned_degrees=90.0)
+EVERYTHING = ((0.0, float("inf")),)
+
+
+@contextmanager
+def timed(spent: dict[str, float], step: str) -> Iterator[None]:
+    began = time.process_time()
+    yield
+    spent[step] = spent.get(step, 0.0) + time.process_time() - began
+
+
+def by_step(raw: Path, size: int) -> None:
+    """Prints hours of video per core-hour; following includes reading again, as in a run."""
+    torch.set_num_threads(1)
+    spent, frames = {}, 0
+    with tempfile.TemporaryDirectory() as folder:
+        job = Job(Path(folder), None, size, LIMITS)
+        for source in list_sources(raw, Recipe()):
+            with local_copy(source.url) as path:
+                try:
+                    with timed(spent, "reading"):
+                        frames += sum(1 for _ in read_video(path, FPS))
+                    with timed(spent, "reading and finding shots"):
+                        find_shots(read_video(path, FPS))
+                    with timed(spent, "shots, then following faces"):
+                        tracks = find_tracks(path, EVERYTHING, None)
+                    with timed(spent, "checking, cropping and encoding"):
+                        save_tracks(path, tracks, None, ClipInfo(source.info.name, "", "", "", 0), job)
+                except InputError as error:
+                    print(f"left out: {error}")
+    hours = frames / FPS / 3600
+    for step, seconds in spent.items():
+        print(f"{step}: {hours / (seconds / 3600):.1f} hours of video per core-hour")
+    core_hours = (spent["shots, then following faces"] + spent["checking, cropping and encoding"]) / 3600
+    per_hour = core_hours / hours
+    wall = 250 * per_hour / 16
+    print(f"all: {1 / per_hour:.2f}; 250 h on 16 cores: {wall:.1f} h, on ten such machines: {wall / 10:.1f} h")
+
+
+def run(raw: Path, out: Path, size: int, workers: int) -> tuple[float, float]:
+    """Wall seconds and peak GB of emo-prepare."""
+    command = [sys.executable, "-m", "emo.cli.prepare", "videos", raw, out, "--size", size, "--workers", workers]
+    limits = ["--limits", "shortest_seconds=1", "lowest_sync=-1", "most_turned_degrees=90"]
+    began = time.perf_counter()
+    process = subprocess.Popen([*map(str, command), *limits], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit("emo-prepare failed")
+    return time.perf_counter() - began, usage.ru_maxrss / 1e6
+
+
+def repeat(video: Path, out: Path, minutes: float) -> None:
+    """The video again and again, its packets copied."""
+    with av.open(str(out), "w") as to:
+        streams, shift = None, 0.0
+        while shift < minutes * 60:
+            with av.open(str(video)) as source:
+                if streams is None:
+                    streams = {s.index: to.add_stream_from_template(s) for s in source.streams}
+                for packet in source.demux():
+                    if packet.dts is not None:
+                        ticks = round(shift / packet.time_base)
+                        packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
+                        packet.stream = streams[packet.stream.index]
+                        to.mux(packet)
+                shift += source.duration / av.time_base
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("raw", type=Path)
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--workers", type=int, nargs="*", default=[1, 2])
+    parser.add_argument("--minutes", type=float, nargs="*", default=[1, 10])
+    args = parser.parse_args()
+    by_step(args.raw, args.size)
+    with tempfile.TemporaryDirectory() as folder:
+        walls = [run(args.raw, Path(folder) / str(workers), args.size, workers)[0] for workers in args.workers]
+        for workers, wall in zip(args.workers, walls, strict=True):
+            print(f"{workers} workers: {wall:.0f} s, {walls[0] / wall:.2f} times as fast as the first")
+        for minutes in args.minutes:
+            raw = Path(folder) / f"raw{minutes:g}"
+            raw.mkdir()
+            with local_copy(list_sources(args.raw, Recipe())[0].url) as video:
+                repeat(video, raw / "long.mp4", minutes)
+            wall, peak = run(raw, Path(folder) / f"clips{minutes:g}", args.size, 1)
+            print(f"{minutes:g} min: {peak:.3f} GB, {wall:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
