@@ -82,7 +82,7 @@ def test_a_still_mouth_under_speech_and_a_video_of_nobody_are_left_out(pair, tmp
             writer.write(np.full((128, 128, 3), 90, np.uint8))
     (pair / "torn.mp4").write_bytes((pair / "nobody.mp4").read_bytes()[:900])
     (pair / "text.mp4").write_text("no video")
-    code, out, _ = run_main(main, "emo-prepare", "videos", pair, tmp_path / "clips")
+    code, out, _ = run_main(main, "emo-prepare", "videos", pair, tmp_path / "clips", "--workers", 1)
     assert code == 0 and out.endswith("clips: 0 clips\n")
     assert "left out: nobody: no face is seen" in out and "left out: pair__1: the mouth does not follow" in out
     assert "left out: torn: the file " in out and "left out: text: the file " in out
