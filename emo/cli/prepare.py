@@ -19,6 +19,7 @@ def parser() -> Parser:
     stills = kinds.add_parser("stills", help="a folder of faces, made to talk like prepared clips")
     shards = kinds.add_parser("shards", help="folders of clips -> WebDataset shards and index.parquet")
     report = kinds.add_parser("report", help="folders of clips -> a page that shows what was kept and dropped")
+    synth = kinds.add_parser("synth", help="drawn talking heads, each with a file of what is exactly known of it")
     for kind in (footage, videos):
         kind.add_argument("raw", help="the footage; a manifest.csv in it may name file,speaker,licence,source")
         kind.add_argument("--recipe", type=Path, help="what is known of the footage, such as datasets/grid.yaml")
@@ -46,6 +47,14 @@ def parser() -> Parser:
     stills.add_argument("--takes", type=int, default=1, help="talking stills of one face (default 1)")
     stills.add_argument("--styled", type=float, default=0.0, help="share of them painted, recoloured or worn")
     stills.add_argument("--reshaped", type=float, default=0.0, help="share of them with other proportions")
+    synth.add_argument("out", type=Path, help="where the videos go; what is there already is kept")
+    said = synth.add_mutually_exclusive_group(required=True)
+    said.add_argument("--text", type=Path, help="a text file, a sentence a line, spoken by eSpeak NG")
+    said.add_argument("--sounds", type=Path, nargs="+", help="recordings; the mouth follows their loudness")
+    synth.add_argument("--count", type=int, help="so many videos (default one of each sentence or recording)")
+    synth.add_argument("--size", type=int, default=512, help="pixels of a side (default 512)")
+    synth.add_argument("--seconds", type=float, help="longest video (default 60)")
+    synth.add_argument("--seed", type=int, default=0, help="another seed, other faces and voices")
     for kind in (shards, report):
         kind.add_argument("clips", nargs="+", help="folders of clips")
         kind.add_argument("out", type=Path, help="folder of the shards" if kind is shards else "the HTML file")
@@ -105,6 +114,13 @@ def stills(args: argparse.Namespace) -> None:
     print(f"{args.out}: {kept} clips")
 
 
+def synth(args: argparse.Namespace) -> None:
+    from emo.data.synth import list_takes, make_synth, read_sentences
+
+    takes = list_takes(read_sentences(args.text) if args.text else [], args.sounds or [], args.count, args.seed)
+    print(f"{args.out}: {make_synth(args.out, takes, args.size, args.seconds)} videos")
+
+
 def shards(args: argparse.Namespace) -> None:
     from emo.data.shards import write_shards
 
@@ -119,7 +135,7 @@ def report(args: argparse.Namespace) -> None:
     print(args.out)
 
 
-COMMANDS = {"footage": footage, "videos": videos, "stills": stills, "shards": shards, "report": report}
+COMMANDS = {"footage": footage, "videos": videos, "stills": stills, "synth": synth, "shards": shards, "report": report}
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ and NAME.json (where it comes from). T frames, S samples.
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,13 @@ class ClipInfo:
     num_frames: int
     sync_offset_frames: int | None = None  # of emo.models.sync; None: not measured
     sync_confidence: float | None = None
+    face_pixels: float | None = None  # these are held to emo.data.screen.Limits; None: not measured
+    turned_degrees: float | None = None
+    sharpness: float | None = None
+    change: float | None = None
+    bars: float | None = None
+    letters: float | None = None
+    voice_share: float | None = None
 
 
 @dataclass
@@ -42,6 +49,10 @@ class Clip:
     landmarks: np.ndarray  # (T 68 2) float32, iBUG points in the unit square of the crop
     head_speed: np.ndarray  # (T,) float32, radians per second
     mesh: np.ndarray  # (T 468 2) float32, MediaPipe's points in the unit square of the crop; without labels (T 0 2)
+    squares: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))  # (T 4) of the crops in the footage's frames:
+    # x and y of the centre and side in pixels, angle in radians; (0 4): not known, as of a still
+    head_angles: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))  # (T 3) yaw, pitch, roll, radians
+    eye_opening: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (T,) of emo.face.eyes: low in a blink
 
 
 def save_clip(folder: Path, clip: Clip, frames: Iterator[np.ndarray]) -> None:

@@ -16,7 +16,9 @@ from emo.data.parallel import each
 from emo.data.prepare import IBUG, at_clip_rate, pick, pieces, prepare_track, read_mesh
 from emo.data.screen import Limits, check_video
 from emo.data.shots import find_shots
+from emo.data.sight import look
 from emo.data.sources import Source, local_copy
+from emo.data.voice import packaged_voice
 from emo.errors import InputError, OutputError
 from emo.face.detector import FaceDetector
 from emo.face.region import crop, region_of_landmarks
@@ -41,8 +43,10 @@ def prepare_videos(
 ) -> int:
     """Each face of each shot of each video becomes a clip; returns how many clips the job's folder holds.
 
-    people: those held out. What met trouble that may pass is said at the end, and is done by the next run.
+    people: those held out. What met trouble that may pass is said at the end, and is done by the next run. Raises
+    OutputError, and InputError where a package is missing.
     """
+    packaged_voice()
     job.out.mkdir(parents=True, exist_ok=True)
     count, ledger, waiting, put_off = Counter(), Ledger(job.out), [], []
     for source in sources:
@@ -126,17 +130,17 @@ def within(shots: list[tuple[int, int]], spans: Sequence[tuple[float, float]]) -
 def save_tracks(video: Path, tracks: list[Track], mesh: np.ndarray | None, info: ClipInfo, job: Job) -> list[Piece]:
     """Each track as a clip: NAME where there is one, else NAME__0, NAME__1, ..."""
     names = [info.name] if len(tracks) == 1 else [f"{info.name}__{k}" for k in range(len(tracks))]
-    waiting, done = list(zip(tracks, names, strict=True)), []
+    waiting, done = list(zip(tracks, names, look(read_video(video, FPS), tracks), strict=True)), []
     while waiting:  # faces seen at the same time are cut in passes of their own
         numbered, passed, later = enumerate(read_video(video, FPS)), 0, []
-        for track, name in waiting:
+        for track, name, sight in waiting:
             if track.first < passed:
-                later.append((track, name))
+                later.append((track, name, sight))
                 continue
             piece, passed = Piece(name, len(track.landmarks) / FPS), track.end
             try:
                 named = replace(info, name=name)
-                save_clip(job.out, *prepare_track(video, track, mesh, numbered, named, job.size, job.limits))
+                save_clip(job.out, *prepare_track(video, track, sight, mesh, numbered, named, job.size, job.limits))
             except OutputError:
                 raise
             except InputError as error:

@@ -12,10 +12,13 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from emo.data.clip import FPS, LIPS, SAMPLE_RATE, Clip, ClipInfo
-from emo.data.screen import Limits, check
+from emo.data.screen import Limits, check, turned_degrees
+from emo.data.sight import Sight
+from emo.data.voice import voice_share
 from emo.errors import InputError
+from emo.face.eyes import eye_opening
 from emo.face.region import Region, crop, region_of_landmarks
-from emo.face.speed import head_speed
+from emo.face.speed import head_angles, head_rotations, head_speed
 from emo.face.track import Track
 from emo.media.audio import read_audio
 from emo.models.sync import lip_sync, packaged_ear
@@ -91,6 +94,7 @@ def pieces(track: Track, longest_seconds: float) -> list[Track]:
 def prepare_track(
     video: Path,
     track: Track,
+    sight: Sight,
     mesh: np.ndarray | None,
     numbered: Iterator[tuple[int, np.ndarray]],
     info: ClipInfo,
@@ -99,20 +103,27 @@ def prepare_track(
 ) -> tuple[Clip, Iterator[np.ndarray]]:
     """A face of a video -> a clip and its frames (size size 3).
 
-    mesh: of the whole video, (T 468 3) pixels, where there is one; numbered: the video's frames, enumerated, from the
-    track's first or before. Raises InputError, with the reason, for what must not be learnt from.
+    sight: what `look` saw of the track; mesh: of the whole video, (T 468 3) pixels, where there is one; numbered: the
+    video's frames, enumerated, from the track's first or before. What is measured stands in `info`. Raises InputError,
+    with the reason, for what must not be learnt from.
     """
     info.num_frames = len(track.landmarks)
     landmarks = without_gaps(track.landmarks, info.name)
     regions = steady_regions(landmarks)
     wave = read_audio(video, SAMPLE_RATE, track.first / FPS, info.num_frames / FPS)
-    check(info.name, landmarks, wave, min(region.side for region in regions), limits)
     points = landmarks if mesh is None else without_gaps(mesh[track.first : track.end, :, :2], info.name)
     square = np.stack([into_square(p, r) for p, r in zip(points, regions, strict=True)]).astype(np.float32)
     marks, square = (square, square[:, :0]) if mesh is None else (square[:, IBUG], square)
     sync = lip_sync(marks[:, LIPS], wave, packaged_ear(), FPS)
     info.sync_offset_frames, info.sync_confidence = sync.offset_frames, sync.confidence
-    clip = Clip(info, wave, marks, head_speed(landmarks, FPS), square)
+    info.face_pixels = min(region.side for region in regions)
+    info.turned_degrees = float(np.quantile(turned_degrees(landmarks), 0.9))
+    info.sharpness, info.change, info.bars, info.letters = sight.sharpness, sight.change, sight.bars, sight.letters
+    info.voice_share = voice_share(wave)
+    check(info, landmarks, wave, limits)
+    squares = np.array([(*region.center, region.side, region.angle_radians) for region in regions])
+    angles = head_angles(head_rotations(landmarks))
+    clip = Clip(info, wave, marks, head_speed(landmarks, FPS), square, squares, angles, eye_opening(landmarks))
     return clip, (crop(f, r, size) for f, r in zip(pick(numbered, range(track.first, track.end)), regions, strict=True))
 
 

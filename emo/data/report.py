@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from emo.data.clip import FPS, ClipInfo, list_clips, load_clip, read_clip_frames
+from emo.data.duplicates import near_duplicates, picture_hash, sound_hash
 from emo.data.ledger import Piece, read_ledger
 from emo.face.mouth import opening
 
@@ -46,6 +47,12 @@ def histogram(title: str, values: list[float], unit: str) -> str:
     axis = f'<text x="0" y="95">{low}</text><text x="240" y="95" text-anchor="end">{html.escape(high)}</text>'
     chart = f'<svg width="240" height="100">{bars}{axis}</svg>'
     return f"<figure><figcaption>{html.escape(title)}</figcaption>{chart}</figure>"
+
+
+def measured(what: str, infos: list[ClipInfo]) -> list[float]:
+    """A field of ClipInfo that is a number, NaN where it was not measured."""
+    values = [getattr(info, what) for info in infos]
+    return [np.nan if value is None else value for value in values]
 
 
 def image(picture: bytes, title: str) -> str:
@@ -102,17 +109,24 @@ def dropped_sheet(folders: list[Path], pieces: list[Piece]) -> str:
     return f'<h2>Left out</h2><div class="sheet">{"".join(images)}</div>'
 
 
+def same_moments(paths: list[Path], hashes: list[tuple[int, int]]) -> str:
+    """Clips that show the same, by their hashes of picture and sound."""
+    groups = near_duplicates(hashes)
+    rows = [(", ".join(paths[place].stem for place in group),) for group in groups[:SHOWN]]
+    return table(f"Duplicates and near-duplicates ({len(groups)} groups)", rows, ("show the same",))
+
+
 def write_report(folders: list[Path], out: Path) -> None:
     """Folders of prepared clips -> an HTML file. Raises InputError for a folder without clips, or a broken one."""
     paths = list_clips([str(folder) for folder in folders])
-    infos, seconds, speeds, openings, offsets = [], [], [], [], []
+    infos, seconds, speeds, openings, hashes = [], [], [], [], []
     for path in paths:
         clip = load_clip(path)
         infos.append(clip.info)
         seconds.append(clip.info.num_frames / FPS)
-        offsets.append(clip.info.sync_offset_frames)
         speeds.append(float(np.nanmean(clip.head_speed)) if np.isfinite(clip.head_speed).any() else np.nan)
         openings.append(float(np.ptp(opening(clip.landmarks))))
+        hashes.append((picture_hash(next(read_clip_frames(path))), sound_hash(clip.wave)))
     pieces = [piece for folder in folders for found in read_ledger(folder).values() for piece in found]
     parts = [
         f"<h1>{len(paths)} clips, {sum(seconds) / 3600:.3f} hours, {len({i.person for i in infos})} people</h1>",
@@ -120,9 +134,13 @@ def write_report(folders: list[Path], out: Path) -> None:
         histogram("length", seconds, "s"),
         histogram("mean head speed", speeds, "rad/s"),
         histogram("how far the mouth opens", openings, "of the face's height"),
-        histogram("offset of the sound", [np.nan if o is None else o for o in offsets], "frames"),
+        histogram("offset of the sound", measured("sync_offset_frames", infos), "frames"),
+        histogram("size of the face", measured("face_pixels", infos), "pixels"),
+        histogram("how far the head is turned", measured("turned_degrees", infos), "degrees"),
+        histogram("sharpness", measured("sharpness", infos), "1/pixel²"),
         hours_by("licence", infos),
         hours_by("person", infos),
+        same_moments(paths, hashes),
         f'<h2>Kept</h2><div class="sheet">{"".join(map(thumb, spread(paths, [i.person for i in infos])))}</div>',
         dropped_sheet(folders, pieces),
     ]

@@ -6,17 +6,17 @@ Lengths and fields are those of `emo.data.sample_light`.
 """
 
 import sys
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from emo.data.sample_hair import brows, draw, hair, lashes, shine
+from emo.data.sample_hair import WAYS, brows, draw, hair, lashes, places, shine
 from emo.data.sample_light import (
-    EYES_PIXELS,
     KEY,
+    SCALE,
     SIZE_PIXELS,
-    UNIT_PIXELS,
     Canvas,
     blur,
     bump,
@@ -25,10 +25,31 @@ from emo.data.sample_light import (
     light_up,
     mix,
     step,
+    unit_pixels,
 )
 
 SEED = 11
-SKIN, LIP, HAIR, SHIRT = (0.66, 0.375, 0.255), (0.47, 0.145, 0.13), (0.085, 0.045, 0.027), (0.055, 0.16, 0.19)
+LASH = (0.012, 0.008, 0.007)
+EYEBALL = 0.33  # its radius
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What makes one drawn head unlike another: colours in linear RGB, the lamp's place, the strands of hair."""
+
+    skin: tuple[float, ...] = (0.66, 0.375, 0.255)
+    lip: tuple[float, ...] = (0.47, 0.145, 0.13)
+    hair: tuple[float, ...] = (0.085, 0.045, 0.027)
+    brow: tuple[float, ...] = (0.13, 0.068, 0.042)
+    iris: tuple[float, ...] = (0.085, 0.058, 0.024)
+    shirt: tuple[float, ...] = (0.055, 0.16, 0.19)
+    wall: tuple[float, ...] = (0.16, 0.19, 0.21)
+    lamp: tuple[float, ...] = tuple(KEY)
+    strands: int = 5200
+    hair_length: float = 1.0  # share of the way from the parting to where the longest hair ends
+
+
+SAMPLE = Looks()
 
 # Profiles: rows of places and values
 OUTLINE = np.array(  # y, half width of the head
@@ -86,14 +107,16 @@ def mouth_lines(c: Canvas) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarr
     return upper, middle, lower, taper
 
 
-def eye_lines(c: Canvas) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """y of the upper and of the lower lid, and the place between the inner (0) and the outer (1) corner."""
+def eye_lines(c: Canvas, closed: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """y of the upper and of the lower lid, and the place between the inner (0) and the outer (1) corner.
+
+    closed: 1 brings the lids together, below 0 opens them wide."""
     t = (np.abs(c.x) - 0.285) / 0.425
     inside = np.clip(t, 0, 1)
     axis = 0.022 - 0.035 * t
     upper = axis - 0.115 * (4 * inside**0.85 * (1 - inside**0.85)) ** 0.75
     lower = axis + 0.070 * (4 * inside**1.3 * (1 - inside**1.3)) ** 0.8
-    return upper, lower, t
+    return upper + closed * (lower - upper), lower, t
 
 
 def sculpt(c: Canvas) -> tuple[np.ndarray, np.ndarray]:
@@ -120,21 +143,21 @@ def sculpt(c: Canvas) -> tuple[np.ndarray, np.ndarray]:
     return blur(height, 0.006) + pores, mask
 
 
-def paint_skin(c: Canvas) -> tuple[np.ndarray, np.ndarray]:
+def paint_skin(c: Canvas, looks: Looks = SAMPLE) -> tuple[np.ndarray, np.ndarray]:
     """(H W 3) albedo of the face, (H W) gloss."""
-    albedo = np.broadcast_to(np.float32(SKIN), (*c.x.shape, 3))
+    albedo = np.broadcast_to(np.float32(looks.skin), (*c.x.shape, 3))
     albedo = albedo * (1 + 0.025 * c.noise(0.08) + 0.02 * c.noise(0.012))[..., None]
     blush = 0.8 * bump(c, 0.62, 0.55, 0.22, 0.17) + 0.5 * bump(c, 0, 0.58, 0.14, 0.10)
     albedo = albedo * (1 - blush[..., None] * np.array([0.02, 0.17, 0.15]))
     albedo = albedo * (1 - 0.14 * bump(c, 0.47, 0.13, 0.17, 0.05)[..., None] * np.array([0.8, 1, 0.7]))
     albedo = albedo * (1 - 0.25 * bump(c, 0.5, -0.12, 0.2, 0.05)[..., None] * np.array([0.7, 1, 1]))
     freckles = step(c.noise(0.014) - 2.1, 0.7) * bump(c, 0.4, 0.45, 0.3, 0.16)
-    albedo = mix(albedo, np.array(SKIN) * (0.75, 0.6, 0.5), 0.5 * freckles)
+    albedo = mix(albedo, np.array(looks.skin) * (0.75, 0.6, 0.5), 0.5 * freckles)
     nostril = step(bump(c, 0.105, 0.700, 0.05, 0.023) - 0.45, 0.5)
     albedo = mix(albedo, (0.10, 0.03, 0.022), 0.9 * nostril)
     upper, middle, lower, taper = mouth_lines(c)
     lips = step(np.minimum(c.y - upper, lower - c.y), 0.03) * (taper > 0)
-    tone = np.array(LIP) * (1 + 0.06 * blur(c.noise(0.008), 0.004) - 0.12 * (c.y < middle))[..., None]
+    tone = np.array(looks.lip) * (1 + 0.06 * blur(c.noise(0.008), 0.004) - 0.12 * (c.y < middle))[..., None]
     albedo = mix(albedo, tone, 0.85 * lips)
     seam = np.exp(-(((c.y - middle) / 0.011) ** 2)) * np.clip(taper * 3 + 0.25, 0, 1) * (np.abs(c.x) < 0.42)
     albedo = mix(albedo, (0.10, 0.022, 0.02), 0.85 * seam)
@@ -143,18 +166,20 @@ def paint_skin(c: Canvas) -> tuple[np.ndarray, np.ndarray]:
     return albedo, gloss * (1 + 0.2 * c.noise(0.01))
 
 
-def paint_eyes(c: Canvas, face: np.ndarray) -> np.ndarray:
-    """The face with eyes between its lids."""
-    upper, lower, t = eye_lines(c)
-    ball = np.sqrt(np.clip(1 - ((np.abs(c.x) - 0.5) / 0.33) ** 2 - (c.y / 0.33) ** 2, 0, 1))
+def paint_eyes(
+    c: Canvas, face: np.ndarray, looks: Looks = SAMPLE, gaze: tuple[float, float] = (0, 0), closed: float = 0.0
+) -> np.ndarray:
+    """The face with eyes between its lids. gaze: radians to the picture's right and down; closed: as `eye_lines`."""
+    upper, lower, t = eye_lines(c, closed)
+    ball = np.sqrt(np.clip(1 - ((np.abs(c.x) - 0.5) / EYEBALL) ** 2 - (c.y / EYEBALL) ** 2, 0, 1))
     white = np.array([0.66, 0.60, 0.56]) * (0.35 + 0.65 * ball)[..., None]
     white = mix(white, (0.50, 0.20, 0.17), 0.8 * step(0.10 - t, 0.10))
     side = np.sign(c.x) * 0.5
-    dx, dy = c.x - side, c.y + 0.018
+    dx, dy = c.x - side - EYEBALL * np.sin(gaze[0]), c.y + 0.018 - EYEBALL * np.sin(gaze[1])
     radius, angle = np.hypot(dx, dy), np.arctan2(dy, dx)
     fibres = 0.5 + 0.25 * np.sin(angle * 23 + 2 * np.sin(angle * 5)) + 0.25 * np.sin(angle * 41 + radius * 60)
     lit = 0.7 + 0.9 * np.clip((0.5 * dx + 0.6 * dy) / 0.1, -0.5, 1)
-    iris = np.array([0.075, 0.042, 0.02]) + fibres[..., None] * np.array([0.085, 0.058, 0.024])
+    iris = np.array(looks.iris) * (0.075 / 0.085, 0.042 / 0.058, 0.02 / 0.024) + fibres[..., None] * looks.iris
     iris = iris * lit[..., None]
     iris = mix(iris, (0.02, 0.014, 0.01), step(radius - 0.092, 0.03))
     eye = mix(white, iris, step(0.106 - radius, 0.018))
@@ -170,7 +195,7 @@ def paint_eyes(c: Canvas, face: np.ndarray) -> np.ndarray:
     return mix(mix(face, eye, opening), (0.03, 0.016, 0.013), 0.85 * liner)
 
 
-def body(c: Canvas, shade: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def body(c: Canvas, shade: np.ndarray, looks: Looks = SAMPLE) -> tuple[np.ndarray, np.ndarray]:
     """(H W 3) neck, shoulders and shirt; their mask."""
     across = np.abs(c.x)
     width = curve(NECK, c.y)
@@ -184,8 +209,8 @@ def body(c: Canvas, shade: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     wool = 0.006 * np.sin(c.x * 150 + 6 * c.y) * np.sin(c.y * 95) + 0.005 * c.noise(0.10)
     cloth = chest + 0.03 + wool + 0.03 * np.exp(-(((collar - 0.05) / 0.035) ** 2))
     height = blur(np.where(collar > 0, cloth, np.maximum(neck, chest) + 0.0005 * c.noise(0.01)), 0.01)
-    albedo = mix(np.broadcast_to(np.float32(SKIN), (*c.x.shape, 3)) * 0.96, np.array(SHIRT), shirt)
-    lit = light_up(height - 1.3, albedo, 0.10 * (1 - shirt), shade)
+    albedo = mix(np.broadcast_to(np.float32(looks.skin), (*c.x.shape, 3)) * 0.96, np.array(looks.shirt), shirt)
+    lit = light_up(height - 1.3, albedo, 0.10 * (1 - shirt), shade, np.array(looks.lamp))
     return lit, np.maximum(step(width - across, 0.015) * (width > 0), step(c.y - top, 0.015))
 
 
@@ -201,39 +226,66 @@ def lid_points(c: Canvas, line: np.ndarray) -> np.ndarray:
     return np.stack([c.x[0, columns], line[0, columns]], axis=-1)
 
 
+def draw_strands(picture: np.ndarray, strands: np.ndarray, tone: np.ndarray, looks: Looks = SAMPLE) -> None:
+    """The hair of the head into the picture, in place."""
+    light = shine(strands, np.array(looks.lamp)) * tone[:, None]
+    widths = np.linspace(2.2, 1.2, strands.shape[1]) * len(picture) / (SIZE_PIXELS * SCALE)
+    draw(picture, strands, stroke_colours(looks.hair, 1.6 * light), widths)
+
+
 def draw_hairs(c: Canvas, picture: np.ndarray, strands: np.ndarray, tone: np.ndarray) -> None:
-    """Lashes, brows and hair into the picture, in place."""
+    """Lashes, brows and hair of the sample into the picture, in place."""
     upper, lower, _ = eye_lines(c)
     thin = np.linspace(2.4, 0.6, 8)
     for strokes, widths, colour in [
         (lashes(lid_points(c, lower), -0.024, 90, c.random), thin * 0.4, (0.10, 0.05, 0.035)),
-        (lashes(lid_points(c, upper), 0.050, 170, c.random), thin * 0.7, (0.012, 0.008, 0.007)),
-        (brows(520, c.random), thin * 0.6, (0.13, 0.068, 0.042)),
+        (lashes(lid_points(c, upper), 0.050, 170, c.random), thin * 0.7, LASH),
+        (brows(520, c.random), thin * 0.6, SAMPLE.brow),
     ]:
         light = c.random.uniform(0.7, 1.3, strokes.shape[:2])
         draw(picture, strokes, stroke_colours(colour, light), widths)
-    light = shine(strands, KEY) * tone[:, None]
-    draw(picture, strands, stroke_colours(HAIR, 1.6 * light), np.linspace(2.2, 1.2, 40))
+    draw_strands(picture, strands, tone)
+
+
+@dataclass(frozen=True)
+class Layers:
+    """A head before its eyes and hairs are drawn; fields as in `emo.data.sample_light`."""
+
+    behind: np.ndarray  # (H W 3) wall, neck and shoulders
+    skin: np.ndarray  # (H W 3) the face
+    head: np.ndarray  # (H W) where the face is
+    height: np.ndarray  # (H W)
+    strands: np.ndarray  # (N P 2) hair
+    tone: np.ndarray  # (N) its lightness around 1
+
+
+def paint_layers(c: Canvas, looks: Looks = SAMPLE, nape: float = -0.8) -> Layers:
+    """nape: y from which the hair at the back is seen beside the neck."""
+    strands, tone = hair(looks.strands, c.random)
+    strands = strands[:, : round(looks.hair_length * strands.shape[1])]
+    cover, unit = np.zeros(c.x.shape, np.uint8), unit_pixels(c.x)
+    for strand in np.ascontiguousarray(np.round(places(strands, cover)), np.int32):
+        cv2.polylines(cover, [strand], False, 255, round(0.0145 * unit))
+    fallen = np.roll(cover, (round(0.0385 * unit), round(0.0288 * unit)), (0, 1))
+    under_hair = 1 - 0.75 * blur(fallen.astype(np.float32) / 255, 0.06)
+    glow = np.exp(-((c.x + 0.5) ** 2 + (c.y + 0.2) ** 2) / 7)[..., None]
+    behind = np.array(looks.wall) + glow * np.array([0.20, 0.21, 0.20])
+    hair_end = np.interp(looks.hair_length, np.linspace(0, 1, WAYS.shape[1]), WAYS[2, :, 1])
+    hanging = step(1.1 - np.abs(c.x), 0.2) * step(c.y - nape, 0.4) * step(hair_end - 0.25 - c.y, 0.4)
+    behind = mix(behind, np.array(looks.hair) * 0.2, hanging)
+    height, head = sculpt(c)
+    chin = blur(np.roll(head, (int(0.34 * unit), int(0.16 * unit)), (0, 1)), 0.10)
+    behind = mix(behind, *body(c, under_hair * (1 - 0.93 * chin), looks))
+    skin = light_up(height, *paint_skin(c, looks), under_hair, np.array(looks.lamp))
+    return Layers(behind, skin, head, height, strands, tone)
 
 
 def paint() -> np.ndarray:
     """The sample portrait: (512 512 3) uint8, the same at every call."""
     c = Canvas.new(SEED)
-    strands, tone = hair(5200, c.random)
-    cover = np.zeros(c.x.shape, np.uint8)
-    for strand in np.ascontiguousarray(np.round(strands * UNIT_PIXELS + EYES_PIXELS), np.int32):
-        cv2.polylines(cover, [strand], False, 255, 3)
-    under_hair = 1 - 0.75 * blur(np.roll(cover, (8, 6), (0, 1)).astype(np.float32) / 255, 0.06)
-    glow = np.exp(-((c.x + 0.5) ** 2 + (c.y + 0.2) ** 2) / 7)[..., None]
-    picture = np.array([0.16, 0.19, 0.21]) + glow * np.array([0.20, 0.21, 0.20])
-    behind = step(1.1 - np.abs(c.x), 0.2) * step(c.y + 0.8, 0.4) * step(2.2 - c.y, 0.4)
-    picture = mix(picture, np.array(HAIR) * 0.2, behind)
-    height, head = sculpt(c)
-    chin = blur(np.roll(head, (int(0.34 * UNIT_PIXELS), int(0.16 * UNIT_PIXELS)), (0, 1)), 0.10)
-    picture = mix(picture, *body(c, under_hair * (1 - 0.93 * chin)))
-    face = paint_eyes(c, light_up(height, *paint_skin(c), under_hair))
-    drawn = develop(mix(picture, face, head))
-    draw_hairs(c, drawn, strands, tone)
+    layers = paint_layers(c)
+    drawn = develop(mix(layers.behind, paint_eyes(c, layers.skin), layers.head))
+    draw_hairs(c, drawn, layers.strands, layers.tone)
     small = cv2.resize(drawn, (SIZE_PIXELS, SIZE_PIXELS), interpolation=cv2.INTER_AREA).astype(np.float32)
     grain = c.random.standard_normal(small.shape[:2])[..., None]
     return np.round(np.clip(small + 1.2 * grain, 0, 255)).astype(np.uint8)

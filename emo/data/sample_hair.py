@@ -7,7 +7,7 @@ most where the strand lies across the half-way direction between lamp and viewer
 import cv2
 import numpy as np
 
-from emo.data.sample_light import EYES_PIXELS, UNIT_PIXELS
+from emo.data.sample_light import EYES, unit_pixels
 
 PARTING = 0.16
 # Ways of a strand from the parting to its tip (columns), from the back of the crown to the hairline (rows)
@@ -102,9 +102,14 @@ def shine(strands: np.ndarray, light: np.ndarray) -> np.ndarray:
     return facing * (0.45 + 1.7 * across**16)
 
 
+def places(points: np.ndarray, picture: np.ndarray) -> np.ndarray:
+    """Points (... 2) in pixels of the picture."""
+    return points * unit_pixels(picture) + np.array(EYES, np.float32) * len(picture)
+
+
 def draw(picture: np.ndarray, strokes: np.ndarray, colours: np.ndarray, widths_pixels: np.ndarray) -> None:
     """Draws (N P 2) strokes with (N P 3) uint8 colours and (P) widths into a uint8 picture, in place."""
-    points = np.round((strokes * UNIT_PIXELS + EYES_PIXELS) * 16).astype(int)
+    points = np.round(places(strokes, picture) * 16).astype(int)
     widths = np.maximum(np.round(widths_pixels), 1).astype(int).tolist()
     for stroke, colour in zip(points.tolist(), colours.tolist(), strict=True):
         for start, end, tone, width in zip(stroke, stroke[1:], colour, widths, strict=False):

@@ -1,6 +1,6 @@
 """A height field under two lamps and a sky: the grid, smooth shapes on it, skin that light bleeds into.
 
-Lengths are in distances between the pupils (UNIT_PIXELS), origin between the eyes, x right, y down, z to the
+Lengths are in distances between the pupils (`unit_pixels`), origin between the eyes, x right, y down, z to the
 viewer. Fields are (H W) float32 on a grid of SCALE times the picture's size; colours are linear RGB (H W 3).
 """
 
@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 
 SIZE_PIXELS, SCALE = 512, 2
-UNIT_PIXELS = 104 * SCALE
-EYES_PIXELS = (256 * SCALE, 226 * SCALE)
+UNIT, EYES = 104 / 512, (256 / 512, 226 / 512)  # a unit, and the place between the eyes, in sides of the picture
 
 KEY = np.array([-0.50, -0.55, 0.67])  # towards the lamp
 FILL = np.array([0.75, -0.05, 0.66])
@@ -27,9 +26,10 @@ class Canvas:
     random: np.random.Generator
 
     @classmethod
-    def new(cls, seed: int) -> "Canvas":
-        rows = np.arange(SIZE_PIXELS * SCALE, dtype=np.float32)
-        x, y = np.meshgrid((rows - EYES_PIXELS[0]) / UNIT_PIXELS, (rows - EYES_PIXELS[1]) / UNIT_PIXELS)
+    def new(cls, seed: int, side: int = SIZE_PIXELS * SCALE) -> "Canvas":
+        """side: pixels of the grid."""
+        rows = np.arange(side, dtype=np.float32)
+        x, y = np.meshgrid((rows - EYES[0] * side) / (UNIT * side), (rows - EYES[1] * side) / (UNIT * side))
         return cls(x, y, np.random.default_rng(seed))
 
     def noise(self, size: float) -> np.ndarray:
@@ -38,8 +38,13 @@ class Canvas:
         return noise / noise.std()
 
 
+def unit_pixels(field: np.ndarray) -> float:
+    """How many pixels of a field of the whole picture (H W ...) a unit is long."""
+    return UNIT * len(field)
+
+
 def blur(field: np.ndarray, size: float) -> np.ndarray:
-    return cv2.GaussianBlur(field, (0, 0), max(size * UNIT_PIXELS, 0.3), borderType=cv2.BORDER_REPLICATE)
+    return cv2.GaussianBlur(field, (0, 0), max(size * unit_pixels(field), 0.3), borderType=cv2.BORDER_REPLICATE)
 
 
 def curve(profile: np.ndarray, at: np.ndarray, power: float = 1.0) -> np.ndarray:
@@ -69,7 +74,7 @@ def mix(low: np.ndarray, high: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 def normals(height: np.ndarray) -> np.ndarray:
     """(H W 3) unit normals of a height field."""
-    down, right = np.gradient(height, 1 / UNIT_PIXELS)
+    down, right = np.gradient(height, 1 / unit_pixels(height))
     steep = np.maximum(np.hypot(down, right) / 2.5, 1)  # the rim of a silhouette has no end
     down, right = down / steep, right / steep
     normal = np.stack([-right, -down, np.ones_like(height)], axis=-1)
@@ -80,27 +85,29 @@ def cast_shadow(height: np.ndarray, light: np.ndarray) -> np.ndarray:
     """1 where the lamp is seen, soft to 0 behind what stands in its way."""
     clearance = np.full_like(height, 1.0)
     for distance in np.linspace(0.03, 0.8, 36):
-        shift = -light[:2] * distance * UNIT_PIXELS
+        shift = -light[:2] * distance * unit_pixels(height)
         move = np.float32([[1, 0, shift[0]], [0, 1, shift[1]]])
         there = cv2.warpAffine(height, move, height.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
         clearance = np.minimum(clearance, (height + light[2] * distance - there) / (0.18 * distance) + 0.6)
     return np.clip(clearance, 0, 1)
 
 
-def light_up(height: np.ndarray, albedo: np.ndarray, gloss: np.ndarray, shade: np.ndarray) -> np.ndarray:
-    """(H W 3) skin under two lamps and a sky: light bleeds under the skin, red the farthest."""
+def light_up(
+    height: np.ndarray, albedo: np.ndarray, gloss: np.ndarray, shade: np.ndarray, lamp: np.ndarray = KEY
+) -> np.ndarray:
+    """(H W 3) skin under two lamps and a sky: light bleeds under the skin, red the farthest. lamp: where it lies."""
     normal = normals(height)
     bent = np.stack([normals(blur(height, size)) for size in (0.028, 0.018, 0.010)], axis=-2)  # (H W rgb 3)
     occlusion = np.clip(1 - 1.6 * np.maximum(blur(height, 0.07) - height, 0) / 0.07, 0.25, 1)
     occlusion *= np.clip(1 - 0.8 * np.maximum(blur(height, 0.2) - height, 0) / 0.2, 0.4, 1) * shade
-    seen = cast_shadow(blur(height, 0.01), KEY) * shade**1.5
+    seen = cast_shadow(blur(height, 0.01), lamp) * shade**1.5
     wrap = np.array([0.38, 0.26, 0.20])
-    key = np.clip((bent @ KEY / np.linalg.norm(KEY) + wrap) / (1 + wrap), 0, 1)
+    key = np.clip((bent @ lamp / np.linalg.norm(lamp) + wrap) / (1 + wrap), 0, 1)
     key *= np.stack([blur(seen, size) for size in (0.035, 0.016, 0.008)], axis=-1)
     fill = np.clip((bent @ FILL / np.linalg.norm(FILL) + wrap) / (1 + wrap), 0, 1) * occlusion[..., None]
     sky = (0.65 - 0.35 * bent[..., 1]) * occlusion[..., None] ** np.array([0.7, 1.0, 1.1])
     light = key * KEY_COLOUR + fill * FILL_COLOUR + sky * SKY_COLOUR
-    half = KEY / np.linalg.norm(KEY) + (0, 0, 1)
+    half = lamp / np.linalg.norm(lamp) + (0, 0, 1)
     shine = np.clip(normal @ (half / np.linalg.norm(half)), 0, 1)
     glow = gloss * seen * (0.22 * shine**14 + 0.20 * shine**60)
     return albedo * light + glow[..., None]

@@ -8,7 +8,7 @@ import numpy as np
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from emo.data.clip import FPS, SAMPLE_RATE
+from emo.data.clip import FPS, SAMPLE_RATE, ClipInfo
 from emo.errors import InputError
 from emo.face.mouth import opening
 from emo.face.speed import head_rotations
@@ -21,14 +21,20 @@ MOUTH = np.s_[:, 36:60, 20:48]  # of a crop of 64 x 64
 
 @dataclass
 class Limits:
-    """What a clip must keep to."""
+    """What a clip must keep to. Figures without a source were measured on GRID and published talking clips."""
 
-    shortest_seconds: float = 1.0
+    shortest_seconds: float = 1.0  # the field's least is 5 (LatentSync, SoulX-FlashHead); a sentence of GRID has 3
     longest_seconds: float = 50.0  # what is longer is cut; SoulX-FlashHead's longest scene
     longest_video_hours: float = 6.0  # of a file
     smallest_face_pixels: float = 90.0  # side of the square around it
     most_turned_degrees: float = 50.0  # from the camera, in nine frames of ten
+    least_sharpness: float = 0.2  # sharp faces have 0.28 to 0.6; blurred by a fiftieth of their square, 0.16 at most
+    least_change: float = 2.0  # grey levels; talkers have 3 to 50, photos 0 to 1.9 under noise, shaking and zooming
+    most_bars: float = 0.02  # share of the face's square
+    most_letters: float = 8.0  # strokes in a line; faces have up to 5, subtitles over the mouth 11 and more
     least_loud_db: float = -50.0  # the loudest frame, over full scale
+    # Of songs Silero hears one in two, the others are 0.0 like music: footage of singers wants 0
+    least_voice: float = 0.05  # share of the time; speech has 0.33 and more, one syllable in 3 s 0.06, music 0.0
     lowest_sync: float = 0.2  # r of mouth opening and loudness; below it the sound is not this face's
 
 
@@ -63,21 +69,37 @@ def sync_score(gaps: np.ndarray, level: np.ndarray, reach_frames: int = 3) -> fl
     return max(float(np.corrcoef(gaps, s)[0, 1]) for s in shifted)
 
 
-def check(name: str, landmarks: np.ndarray, wave: np.ndarray, side_pixels: float, limits: Limits) -> None:
-    """Raises InputError with the first reason against a face: landmarks (T 68 2) pixels at FPS, the wave (S,) of
-    the same time, the least side of the square around it."""
+def check(info: ClipInfo, landmarks: np.ndarray, wave: np.ndarray, limits: Limits) -> None:
+    """Raises InputError with the first reason against a face: what was measured of it, its landmarks (T 68 2) in any
+    unit at FPS and the wave (S,) of the same time. What was not measured is no reason."""
     level = loudness(wave, SAMPLE_RATE, len(landmarks), FPS)
-    turned = float(np.quantile(turned_degrees(landmarks), 0.9))
     reasons = {
         f"the shot is shorter than {limits.shortest_seconds:g} s": len(landmarks) < limits.shortest_seconds * FPS,
-        f"the face is smaller than {limits.smallest_face_pixels:g} pixels": side_pixels < limits.smallest_face_pixels,
-        f"the head is turned by more than {limits.most_turned_degrees:g} degrees": turned > limits.most_turned_degrees,
+        f"the face is smaller than {limits.smallest_face_pixels:g} pixels": below(
+            info.face_pixels, limits.smallest_face_pixels
+        ),
+        f"the head is turned by more than {limits.most_turned_degrees:g} degrees": beyond(
+            info.turned_degrees, limits.most_turned_degrees
+        ),
+        "the picture has black bars": beyond(info.bars, limits.most_bars),
+        "the picture is blurred": below(info.sharpness, limits.least_sharpness),
+        "the picture stands still": below(info.change, limits.least_change),
+        "there is writing over the mouth": beyond(info.letters, limits.most_letters),
         "there is no sound": level.max() < limits.least_loud_db,
+        "there is no voice": below(info.voice_share, limits.least_voice),
         "the mouth does not follow the sound": sync_score(opening(landmarks), level) < limits.lowest_sync,
     }
     for reason, holds in reasons.items():
         if holds:
-            raise InputError(f"{name}: {reason}")
+            raise InputError(f"{info.name}: {reason}")
+
+
+def below(value: float | None, limit: float) -> bool:
+    return value is not None and value < limit
+
+
+def beyond(value: float | None, limit: float) -> bool:
+    return value is not None and value > limit
 
 
 def unsteadiness(frames: Sequence[np.ndarray]) -> float:

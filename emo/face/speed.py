@@ -45,6 +45,15 @@ def head_rotations(landmarks: np.ndarray) -> np.ndarray:
     return rotations
 
 
+def head_angles(rotations: np.ndarray) -> np.ndarray:
+    """Rotations (T 3 3) of `head_rotations` -> (T 3) radians: yaw to the picture's left, pitch up, roll clockwise; the
+    head turns about its own y, then x, then z axis."""
+    yaw = np.arctan2(-rotations[:, 2, 0], rotations[:, 2, 2])
+    pitch = np.arcsin(rotations[:, 2, 1].clip(-1, 1))
+    roll = np.arctan2(-rotations[:, 0, 1], rotations[:, 1, 1])
+    return np.stack([yaw, pitch, roll], axis=-1)
+
+
 def head_speed(landmarks: np.ndarray, fps: float) -> np.ndarray:
     """(T,) float32 radians per second: how fast the head turns in each frame, (T 68 2) landmarks given.
 

@@ -3,11 +3,13 @@
 import re
 import shutil
 
+import numpy as np
 from PIL import Image
 
 from emo.cli.prepare import main
+from emo.data.clip import ClipInfo
 from emo.data.ledger import Ledger, Piece
-from emo.data.report import histogram, spread
+from emo.data.report import histogram, measured, spread, write_report
 
 
 def test_the_page_counts_what_was_kept_and_dropped(clips_folder, run_main, tmp_path):
@@ -25,7 +27,22 @@ def test_the_page_counts_what_was_kept_and_dropped(clips_folder, run_main, tmp_p
     assert "<td>found</td><td>3</td><td>0.020</td>" in page and "<td>kept</td><td>1</td><td>0.005</td>" in page
     assert "<td>the &lt;face&gt; is small</td><td>2</td><td>0.015</td>" in page and "<td>anna</td><td>2</td>" in page
     assert 'title="x_1: the &lt;face&gt; is small"' in page
+    for name in ("size of the face", "how far the head is turned", "sharpness"):
+        assert f"<figcaption>{name}</figcaption>" in page
     assert not re.search(r'(src|href)="(?!data:)', page)  # self-contained
+
+
+def test_clips_of_the_same_moment_are_named(clips_folder, tmp_path):
+    for suffix in (".json", ".mp4", ".safetensors"):
+        for name in ("a0", "again"):
+            shutil.copy(clips_folder / f"a0{suffix}", tmp_path / f"{name}{suffix}")
+    write_report([tmp_path], tmp_path / "page.html")
+    assert "<td>a0, again</td>" in (tmp_path / "page.html").read_text()
+
+
+def test_what_was_not_measured_is_in_no_histogram():
+    infos = [ClipInfo(name, "anna", "drawn", "", 50, sharpness=value) for name, value in [("a", 0.4), ("b", None)]]
+    assert np.isfinite(measured("sharpness", infos)).tolist() == [True, False]
 
 
 def test_a_histogram_counts_what_is_a_number():

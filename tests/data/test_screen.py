@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from emo.data.clip import ClipInfo
 from emo.data.screen import Limits, check, read_limits, sync_score, turned_degrees, unsteadiness
 from emo.errors import InputError
 from emo.face.speed import POINTS, SKULL
@@ -46,20 +47,26 @@ def test_how_far_a_head_is_turned_is_known(degrees):
 def test_each_limit_has_its_reason(mesh_of, wave, openings):
     from emo.data.prepare import IBUG
 
+    info = ClipInfo("a", "anna", "drawn", "", 50, 0, 0.2, 150.0, 20.0, 0.4, 9.0, 0.01, 2.0, 0.6)
     talks = np.stack([mesh_of(opening)[IBUG] for opening in openings]) * 192
 
-    def reason(**limits: float) -> str:
-        given = Limits(most_turned_degrees=180.0)
+    def reason(info=info, **limits: float) -> str:
         with pytest.raises(InputError) as error:
-            check("a", talks, wave, 150.0, Limits(**{**vars(given), **limits}))
+            check(info, talks, wave, Limits(**limits))
         return str(error.value)
 
-    check("a", talks, wave, 150.0, Limits(most_turned_degrees=180.0))
+    check(info, talks, wave, Limits())
     assert reason(shortest_seconds=2.1) == "a: the shot is shorter than 2.1 s"
     assert reason(smallest_face_pixels=151) == "a: the face is smaller than 151 pixels"
-    assert reason(most_turned_degrees=-1) == "a: the head is turned by more than -1 degrees"
+    assert reason(most_turned_degrees=19) == "a: the head is turned by more than 19 degrees"
+    assert reason(most_bars=0.009) == "a: the picture has black bars"
+    assert reason(least_sharpness=0.41) == "a: the picture is blurred"
+    assert reason(least_change=9.1) == "a: the picture stands still"
+    assert reason(most_letters=1.9) == "a: there is writing over the mouth"
     assert reason(least_loud_db=0) == "a: there is no sound"
+    assert reason(least_voice=0.7) == "a: there is no voice"
     assert reason(lowest_sync=1.1) == "a: the mouth does not follow the sound"
+    assert reason(ClipInfo("b", "anna", "drawn", "", 50), lowest_sync=1.1) == "b: the mouth does not follow the sound"
 
 
 def test_limits_are_given_by_name():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from emo.face.speed import POINTS, SKULL, head_rotations, head_speed
+from emo.face.speed import POINTS, SKULL, head_angles, head_rotations, head_speed
 
 FPS = 25.0
 
@@ -34,6 +34,15 @@ def test_a_known_speed_is_measured(axis, speed):
     measured = head_speed(turning_head(axis, angles), FPS)
     assert measured.shape == (12,) and measured.dtype == np.float32
     assert measured == pytest.approx(np.full(12, speed), rel=0.1)
+
+
+def test_angles_come_back_from_the_rotations_they_made():
+    yaw, pitch, roll = angles = np.array([0.5, -0.3, 0.2])
+    turned = rotation("roll", roll) @ rotation("pitch", pitch) @ rotation("yaw", yaw)
+    assert head_angles(turned[None])[0] == pytest.approx(angles)
+    seen = turning_head("yaw", np.array([-0.4, 0.0, 0.4]), distance=50.0)
+    found = head_angles(head_rotations(seen))
+    assert found[:, 0] == pytest.approx([-0.4, 0.0, 0.4], abs=0.03) and np.abs(found[:, 1:]).max() < 0.03
 
 
 def test_speed_is_per_second_not_per_frame():

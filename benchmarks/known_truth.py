@@ -1,0 +1,125 @@
+"""Our measures against known truth, on drawn talking heads.
+
+    python benchmarks/known_truth.py OUT [--clips 40] [--seen 4] [--size 512]
+
+Four figures: head speed and the shift of a sound from the truth's landmarks of --clips clips of eSpeak speech; cuts and
+mouth opening from the pixels of --seen of them, which are drawn into OUT (what is there already is kept).
+"""
+
+import argparse
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from emo.data.clip import FPS, LIPS, SAMPLE_RATE
+from emo.data.prepare import IBUG, into_square, steady_regions
+from emo.data.shots import find_shots
+from emo.data.synth import Take, draw_head, list_takes, make_synth, perform
+from emo.data.synth_face import rotation_matrix
+from emo.face.detector import FaceDetector
+from emo.face.mouth import opening
+from emo.face.speed import REACH, head_speed
+from emo.face.track import follow_faces
+from emo.media.audio import read_audio
+from emo.media.video import read_video
+from emo.models.sync import lip_sync, packaged_ear
+
+TEXTS = [
+    "My mother baked big apple pies, and Bob washed the boots. Then we saw the boats move away from the shore.",
+    "Please bring the blue paper bag to the market before the shop closes. My father will wait for you at the door.",
+    "We were away a year ago, and now the weather has become warmer. Most people open their windows in the morning.",
+    "The old piano by the wall was never in tune. Who would have thought that somebody might want to buy it?",
+    "A quick brown fox jumps over the lazy dog while people watch. Both of them have done it many times before.",
+]
+FARTHEST = 10  # frames by which a sound is shifted
+
+
+def known_speed(rotations: np.ndarray) -> np.ndarray:
+    """(T,) radians per second of the truth's yaw, pitch, roll (T 3), over the time that emo.face.speed takes."""
+    turns = np.stack([rotation_matrix(*angles) for angles in rotations.astype(float)])
+    frames = np.arange(len(turns))
+    before, after = np.maximum(frames - REACH, 0), np.minimum(frames + REACH, len(turns) - 1)
+    chord = np.linalg.norm(turns[after] - turns[before], axis=(1, 2)) / np.sqrt(8)  # sine of half the angle
+    return 2 * np.arcsin(chord) * FPS / (after - before)
+
+
+def shift_error(landmarks: np.ndarray, wave: np.ndarray, late_frames: int) -> int:
+    """Frames by which the ear errs over a sound that comes `late_frames` late; landmarks (T 68 2) pixels."""
+    held = np.stack([into_square(p, r) for p, r in zip(landmarks, steady_regions(landmarks), strict=True)])
+    late = round(late_frames / FPS * SAMPLE_RATE)
+    heard = np.pad(wave, (max(late, 0), max(-late, 0)))[max(-late, 0) :][: len(wave)]
+    return lip_sync(held[:, LIPS], heard, packaged_ear(), FPS).offset_frames - late_frames
+
+
+def measure_truth(take: Take, late_frames: int) -> tuple[float, float, int, int]:
+    """Mean known head speed, that of emo.face.speed, and the error in frames of the shift that the ear finds: of the
+    head as it turns, and of one that looks straight ahead."""
+    with tempfile.TemporaryDirectory() as folder:
+        motion = perform(take, None, Path(folder) / "sound.wav")
+        wave = read_audio(Path(folder) / "sound.wav", SAMPLE_RATE)
+    head, poses = draw_head(take.seed, 64), [motion.pose(k) for k in range(len(motion))]
+    straight = [replace(pose, rotation=(0.0, 0.0, 0.0)) for pose in poses]
+    turned, ahead = (np.stack([head.landmarks(pose)[IBUG, :2] for pose in those]) for those in (poses, straight))
+    errors = [shift_error(landmarks, wave, late_frames) for landmarks in (turned, ahead)]
+    return known_speed(motion.head_rotation).mean(), head_speed(turned, FPS).mean(), *errors
+
+
+def measure_pixels(video: Path, detector: FaceDetector) -> tuple[float, float]:
+    """r of the mouth opening that the packaged landmarks see and of the true one, and its amplitude over the true."""
+    true = load_file(video.with_suffix(".safetensors"))["mouth_opening"]
+    tracks = follow_faces(read_video(video), detector)
+    if not tracks:
+        return 0.0, 0.0
+    seen = np.isfinite(tracks[0].landmarks[:, 0, 0])
+    found = opening(tracks[0].landmarks[seen])
+    true = true[tracks[0].first : tracks[0].end][seen]
+    return float(np.corrcoef(found, true)[0, 1]), float(found.std() / true.std())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--clips", type=int, default=40)
+    parser.add_argument("--seen", type=int, default=4)
+    parser.add_argument("--size", type=int, default=512)
+    args = parser.parse_args()
+
+    # landmarks of the truth
+    random, rows = np.random.default_rng(0), []
+    for take in list_takes(TEXTS, [], args.clips, 0):
+        late = int(random.integers(-FARTHEST, FARTHEST + 1))
+        known, found, error = measure_truth(take, late)
+        rows.append((found / known, error))
+        print(
+            f"{take.name}  head speed {known:.3f} rad/s, ratio {found / known:.3f}  shift {late:+d}, error {error:+d}"
+        )
+    ratio, errors = np.array(rows).T
+    print(
+        f"head speed: ratio {ratio.min():.3f} .. {ratio.max():.3f}, within 10 %: {(abs(ratio - 1) <= 0.1).mean():.0%}"
+    )
+    turned, ahead = np.mean(np.abs(errors) <= 1, axis=1)
+    print(f"shift within 1 frame: {turned:.0%} of {len(rows)} clips, {ahead:.0%} where the head looks straight ahead")
+
+    # pixels
+    takes, detector = list_takes(TEXTS, [], args.seen, 0), FaceDetector()
+    make_synth(args.out, takes, args.size, 4.0)
+    videos = [args.out / take.row["file"] for take in takes]
+    seen = [measure_pixels(video, detector) for video in videos]
+    for video, (r, amplitude) in zip(videos, seen, strict=True):
+        print(f"{video.stem}  mouth opening r {r:.2f}, amplitude {amplitude:.2f}")
+    print("mouth opening: mean r {:.3f}, amplitude {:.2f}".format(*np.mean(seen, axis=0)))
+    misses = []
+    for one, other in zip(videos, videos[1:], strict=False):
+        first, second = list(read_video(one)), list(read_video(other))
+        cuts = [start for start, _ in find_shots(first + second)[1:]]
+        misses.append(
+            min((abs(cut - len(first)) for cut in cuts), default=len(first)) if len(cuts) == 1 else len(first)
+        )
+    print(f"cuts: found within 1 frame, and no other, {(np.array(misses) <= 1).mean():.0%} of {len(misses)}")
+
+
+if __name__ == "__main__":
+    main()
