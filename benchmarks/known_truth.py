@@ -91,15 +91,13 @@ def main() -> None:
     random, rows = np.random.default_rng(0), []
     for take in list_takes(TEXTS, [], args.clips, 0):
         late = int(random.integers(-FARTHEST, FARTHEST + 1))
-        known, found, error = measure_truth(take, late)
-        rows.append((found / known, error))
-        print(
-            f"{take.name}  head speed {known:.3f} rad/s, ratio {found / known:.3f}  shift {late:+d}, error {error:+d}"
-        )
-    ratio, errors = np.array(rows).T
-    print(
-        f"head speed: ratio {ratio.min():.3f} .. {ratio.max():.3f}, within 10 %: {(abs(ratio - 1) <= 0.1).mean():.0%}"
-    )
+        known, found, turned, ahead = measure_truth(take, late)
+        rows.append((found / known, turned, ahead))
+        print(f"{take.name}  head speed {known:.3f} rad/s, ratio {found / known:.3f}  shift {late:+d}", end="")
+        print(f", error {turned:+d}, looking ahead {ahead:+d}", flush=True)
+    ratio, *errors = np.array(rows).T
+    right = (abs(ratio - 1) <= 0.1).mean()
+    print(f"head speed: ratio {ratio.min():.3f} .. {ratio.max():.3f}, within 10 %: {right:.0%}")
     turned, ahead = np.mean(np.abs(errors) <= 1, axis=1)
     print(f"shift within 1 frame: {turned:.0%} of {len(rows)} clips, {ahead:.0%} where the head looks straight ahead")
 
@@ -115,9 +113,7 @@ def main() -> None:
     for one, other in zip(videos, videos[1:], strict=False):
         first, second = list(read_video(one)), list(read_video(other))
         cuts = [start for start, _ in find_shots(first + second)[1:]]
-        misses.append(
-            min((abs(cut - len(first)) for cut in cuts), default=len(first)) if len(cuts) == 1 else len(first)
-        )
+        misses.append(abs(cuts[0] - len(first)) if len(cuts) == 1 else len(first))
     print(f"cuts: found within 1 frame, and no other, {(np.array(misses) <= 1).mean():.0%} of {len(misses)}")
 
 

@@ -8,6 +8,8 @@ from typing import NoReturn
 
 from emo.errors import InputError
 
+EXTRAS = {"emo-prepare": "[prepare]", "emo-train": "[train]"}
+
 
 class Parser(argparse.ArgumentParser):
     """Says what is wrong with the arguments in one line."""
@@ -29,6 +31,9 @@ def run(parser: Parser, command: Callable[[argparse.Namespace], None], arguments
         command(args)
     except InputError as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get(parser.prog, "")
+        parser.exit(2, f"{parser.prog}: {error.name} is missing: pip install 'emo-portrait{extra}'\n")
     except KeyboardInterrupt:
         print(f"\n{parser.prog}: stopped", file=sys.stderr)
         sys.exit(130)

@@ -49,8 +49,8 @@ class Clip:
     landmarks: np.ndarray  # (T 68 2) float32, iBUG points in the unit square of the crop
     head_speed: np.ndarray  # (T,) float32, radians per second
     mesh: np.ndarray  # (T 468 2) float32, MediaPipe's points in the unit square of the crop; without labels (T 0 2)
-    squares: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))  # (T 4) of the crops in the footage's frames:
-    # x and y of the centre and side in pixels, angle in radians; (0 4): not known, as of a still
+    # (T 4) the crops in the footage's frames: x, y of the centre and side in pixels, angle in radians; a still has none
+    squares: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
     head_angles: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))  # (T 3) yaw, pitch, roll, radians
     eye_opening: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (T,) of emo.face.eyes: low in a blink
 

@@ -130,8 +130,8 @@ def is_local(folder: str | Path) -> bool:
 
 
 def upload(files: Sequence[Path], folder: str) -> None:
-    """Puts files into a remote folder; a shard that is there already is named after its
-    content and stays. Raises OutputError."""
+    """Puts files into a remote folder; a shard is named after its content, so one that is there already stays. Raises
+    OutputError."""
     fs, root = file_system(folder)
     try:
         fs.makedirs(root, exist_ok=True)

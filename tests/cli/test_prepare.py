@@ -1,5 +1,7 @@
 """emo-prepare RAW SHARDS: from a pile of videos to shards in one command, which goes on where it stopped."""
 
+import sys
+
 import fsspec
 import numpy as np
 import pyarrow.parquet
@@ -47,3 +49,10 @@ def test_footage_and_shards_may_lie_elsewhere(raw, tmp_path, run_main):
     names = sorted(path.rsplit("/", 1)[1] for path in store.ls("/shards", detail=False))
     assert [name.rsplit(".", 1)[1] for name in names] == ["parquet", "html", "tar"]
     assert (tmp_path / "work" / "shards" / names[2]).read_bytes() == store.cat_file(f"/shards/{names[2]}")
+
+
+def test_a_missing_package_is_one_line_with_the_mend(raw, tmp_path, run_main, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.delitem(sys.modules, "emo.data.shards", raising=False)
+    code, _, err = run_main(main, "emo-prepare", "shards", raw, tmp_path / "shards")
+    assert code == 2 and err == "emo-prepare: pyarrow is missing: pip install 'emo-portrait[prepare]'\n"

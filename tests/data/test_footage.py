@@ -7,7 +7,7 @@ from safetensors.numpy import save_file
 
 from emo.cli.prepare import main
 from emo.data.clip import SAMPLE_RATE, load_clip, read_clip_frames
-from emo.data.footage import Job, prepare_videos
+from emo.data.footage import Job, prepare_videos, within
 from emo.data.ledger import Ledger, Piece, read_ledger
 from emo.data.prepare import load_mesh
 from emo.data.recipe import Recipe
@@ -149,3 +149,10 @@ def test_trouble_that_may_pass_is_left_to_the_next_run(pair, tmp_path, monkeypat
         assert prepare(pair, tmp_path / "clips", **OPEN) == 0
     assert "pair.mp4: ConnectionResetError: the line is dead" in capsys.readouterr().out
     assert prepare(pair, tmp_path / "clips", **OPEN) == 2
+
+
+def test_only_the_wanted_spans_of_the_shots_are_taken_and_no_frame_twice():
+    shots = [(0, 50), (50, 100)]
+    assert within(shots, [(0.0, float("inf"))]) == shots
+    assert within(shots, [(1.0, 3.0), (2.5, 10.0)]) == [(25, 50), (50, 75), (75, 100)]
+    assert within(shots, [(2.4, 2.6), (90.0, 95.0)]) == [(60, 65)]
