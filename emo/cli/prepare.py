@@ -46,7 +46,7 @@ def parser() -> Parser:
     stills.add_argument("--frames", type=int, default=50, help="length of a talking still (default 50)")
     stills.add_argument("--takes", type=int, default=1, help="talking stills of one face (default 1)")
     stills.add_argument("--styled", type=float, default=0.0, help="share of them painted, recoloured or worn")
-    stills.add_argument("--reshaped", type=float, default=0.0, help="share of them with other proportions")
+    stills.add_argument("--made-up", type=float, default=0.0, help="share of them with lips of another red")
     synth.add_argument("out", type=Path, help="where the videos go; what is there already is kept")
     said = synth.add_mutually_exclusive_group(required=True)
     said.add_argument("--text", type=Path, help="a text file, a sentence a line, spoken by eSpeak NG")
@@ -110,7 +110,7 @@ def stills(args: argparse.Namespace) -> None:
     from emo.data.stills import prepare_stills
 
     given = args.folder, args.labels, args.out, args.size, args.hold_out
-    kept = prepare_stills(*given, args.drivers, args.frames, args.takes, args.styled, args.reshaped)
+    kept = prepare_stills(*given, args.drivers, args.frames, args.takes, args.styled, args.made_up)
     print(f"{args.out}: {kept} clips")
 
 

@@ -40,7 +40,6 @@ RIGID = [
     127,
     356,
 ]  # not moved by speech
-SHAPE = 0.025  # deviation of the points of a face made unlike itself, in sides of the crop
 GRID = 32  # the warp is computed on GRID x GRID points
 
 
@@ -119,16 +118,17 @@ def sample(image: np.ndarray, where: np.ndarray) -> np.ndarray:
     return cv2.remap(image, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-def reshape(image: np.ndarray, mesh: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A still (s s 3) and its mesh (468 2) with other proportions, as of another person: a smooth random warp."""
-    size, axis = len(image), np.linspace(0.15, 0.85, 4)
-    points = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
-    where = warp_map(points + rng.normal(0, SHAPE, points.shape), points, size)
-    moved = mesh.copy()
-    for _ in range(5):  # where the warp takes the mesh: each point is drawn from its old place
-        came_from = (sample(where, np.float32(moved * size - 0.5)[None])[0] + 0.5) / size
-        moved += mesh - came_from
-    return sample(image, where), moved
+def make_up(image: np.ndarray, mesh: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A still (s s 3) with its lips in another red, from a breath of it to lipstick; their light and shade stay."""
+    size = len(image)
+    lips = np.zeros((size, size), np.float32)
+    cv2.fillPoly(lips, [np.int32(np.round(mesh[OUTER_LIPS] * size * 16))], 1.0, cv2.LINE_AA, shift=4)
+    lips = cv2.GaussianBlur(lips, (0, 0), size / 150)[..., None] * (1 - mouth_mask(mesh, size))
+    hue, saturation = rng.uniform(-35, 15) % 360, rng.uniform(0.3, 0.9)
+    red = cv2.cvtColor(np.float32([[[hue, saturation, 1]]]), cv2.COLOR_HSV2RGB)
+    light = image.max(-1, keepdims=True) * np.float32(rng.uniform(0.7, 1.2))
+    share = np.float32(rng.uniform(0.2, 1)) * lips
+    return np.clip(image * (1 - share) + red * light * share, 0, 255).astype(np.uint8)
 
 
 def skin_tone(image: np.ndarray, mesh: np.ndarray) -> np.ndarray:

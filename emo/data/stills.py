@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emo.data.animate import animate, make_driver, reshape
+from emo.data.animate import animate, make_driver, make_up
 from emo.data.clip import (
     FPS,
     SAMPLE_RATE,
@@ -76,11 +76,11 @@ def prepare_stills(
     num_frames: int,
     takes: int,
     styled: float,
-    reshaped: float,
+    made_up: float,
 ) -> int:
     """Returns how many clips `out` holds. Each still talks in `takes` clips, clip k of all like clip k * 7 of the
     drivers, counted round. A share `styled` of the clips show it painted, drawn, recoloured or worn, a share
-    `reshaped` with other proportions."""
+    `made_up` with lips of another red."""
     out.mkdir(parents=True, exist_ok=True)
     manifest = read_manifest(folder)
     drivers = [list_clips([str(d)], hold_out) for d in drivers]
@@ -98,8 +98,8 @@ def prepare_stills(
         piece = Piece(name, num_frames / FPS)
         try:
             square, mesh = load_still(picture, labels / f"{picture.stem}.safetensors", size)
+            square = make_up(square, mesh, rng) if rng.random() < made_up else square
             square = disturb(square, rng) if rng.random() < styled else square
-            square, mesh = reshape(square, mesh, rng) if rng.random() < reshaped else (square, mesh)
             save_talking_still(out, info, square, mesh, driving, num_frames, first)
         except OutputError:
             raise

@@ -22,7 +22,7 @@ def stills(draw, mesh_of, tmp_path):
 
 def test_a_still_talks_in_several_clips_some_in_another_style(stills, clips_folder, capsys):
     def make(out: str, styled: float) -> list[np.ndarray]:
-        options = dict(hold_out=None, drivers=[clips_folder], num_frames=8, takes=2, styled=styled, reshaped=0.0)
+        options = dict(hold_out=None, drivers=[clips_folder], num_frames=8, takes=2, styled=styled, made_up=0.0)
         assert prepare_stills(stills, stills, stills / out, 64, **options) == 2
         return [np.stack(list(read_clip_frames(stills / out / f"one_{take}.json"))) for take in (0, 1)]
 
@@ -43,7 +43,7 @@ def test_a_profile_and_a_face_at_the_edge_are_left_out(stills, clips_folder, mes
     def left_out(mesh) -> str:
         save_file({"landmarks": np.float32(np.column_stack([mesh, np.zeros(468)])[None])}, stills / "one.safetensors")
         out = stills / str(len(list(stills.iterdir())))
-        options = dict(hold_out=None, drivers=[clips_folder], num_frames=8, takes=1, styled=0.0, reshaped=0.0)
+        options = dict(hold_out=None, drivers=[clips_folder], num_frames=8, takes=1, styled=0.0, made_up=0.0)
         prepare_stills(stills, stills, out, 64, **options)
         return capsys.readouterr().out
 
@@ -57,13 +57,13 @@ def test_a_driver_without_a_mesh_is_refused(stills, make_clip, openings, tmp_pat
     clip.mesh = clip.mesh[:, :0]
     (tmp_path / "bare").mkdir()
     save_clip(tmp_path / "bare", clip, iter(frames))
-    options = dict(hold_out=None, drivers=[tmp_path / "bare"], num_frames=8, takes=1, styled=0.0, reshaped=0.0)
+    options = dict(hold_out=None, drivers=[tmp_path / "bare"], num_frames=8, takes=1, styled=0.0, made_up=0.0)
     assert prepare_stills(stills, stills, stills / "out", 64, **options) == 0
     assert "bare.json has no face mesh to drive with: prepare it with --labels" in capsys.readouterr().out
 
 
 def test_a_still_that_its_motion_tears_is_left_out(stills, clips_folder, monkeypatch, capsys):
     monkeypatch.setattr("emo.data.stills.unsteadiness", lambda pictures: 3.01)
-    options = dict(hold_out=None, drivers=[clips_folder], num_frames=8, takes=1, styled=0.0, reshaped=0.0)
+    options = dict(hold_out=None, drivers=[clips_folder], num_frames=8, takes=1, styled=0.0, made_up=0.0)
     assert prepare_stills(stills, stills, stills / "out", 64, **options) == 0
     assert "left out: one_0: the motion of" in capsys.readouterr().out
