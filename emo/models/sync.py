@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 
@@ -16,6 +17,7 @@ from emo.models.pretrained import load_part
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "mini" / "audio_encoder"
 REACH_FRAMES = 15  # SyncNet's own
+DRIFT_FRAMES = 8.0  # sigma: what is slower than speech, a head that turns or a smile, counts neither here nor there
 
 
 @cache
@@ -27,7 +29,7 @@ def packaged_ear() -> MelEncoder:
 class Sync:
     offset_frames: int  # positive: the sound comes late
     confidence: float  # r at that offset over the median r of all offsets, as SyncNet's over its distances
-    r: float  # of the lips as read from the sound at that offset, mean over their coordinates
+    r: float  # of the lips with what is read from the sound at that offset, as `agreement`
 
 
 @torch.no_grad()
@@ -35,14 +37,21 @@ def lip_sync(lips: np.ndarray, wave: np.ndarray, encoder: MelEncoder, fps: float
     """lips (T 20 2) of a face that is held still, in any unit, and the wave (S,) of the same time."""
     count, sound = len(lips), torch.from_numpy(wave)[None].to(encoder.device)
     code = encoder(sound, -REACH_FRAMES, count + 2 * REACH_FRAMES, fps)[0]
-    read = encoder.read_lips(code).flatten(1).float().cpu().numpy()  # (T + 2 REACH_FRAMES 40)
-    offsets = np.arange(-REACH_FRAMES, REACH_FRAMES + 1)
-    r = np.array([agreement(read[REACH_FRAMES + k :][:count], lips.reshape(count, -1)) for k in offsets])
+    read = without_drift(encoder.read_lips(code).flatten(1).float().cpu().numpy())  # (T + 2 REACH_FRAMES 40)
+    seen, offsets = without_drift(lips.reshape(count, -1)), np.arange(-REACH_FRAMES, REACH_FRAMES + 1)
+    r = np.array([agreement(read[REACH_FRAMES + k :][:count], seen) for k in offsets])
     return Sync(int(offsets[r.argmax()]), float(r.max() - np.median(r)), float(r.max()))
 
 
+def without_drift(values: np.ndarray) -> np.ndarray:
+    """values (T D) less their running mean over T, weighted as a Gaussian, the ends repeated."""
+    values, window = np.asarray(values, np.float64), (1, 8 * int(DRIFT_FRAMES) + 1)
+    return values - cv2.GaussianBlur(values, window, 1, None, DRIFT_FRAMES, cv2.BORDER_REPLICATE)
+
+
 def agreement(read: np.ndarray, lips: np.ndarray) -> float:
-    """The mean over coordinates of Pearson's r of (T 40) and (T 40); a coordinate that rests counts as 0."""
-    read, lips = read - read.mean(0), lips - lips.mean(0)
-    scale = read.std(0) * lips.std(0)
-    return float(((read * lips).mean(0) / np.where(scale > 1e-9, scale, np.inf)).mean())
+    """Pearson's r of (T 40) and (T 40), mean over coordinates, each weighing as far as it is read to move: where speech
+    moves little, the head decides. A coordinate that rests counts as 0."""
+    read, lips, moves = read - read.mean(0), lips - lips.mean(0), lips.std(0)
+    lips = lips / np.where(moves > 1e-9, moves, np.inf)
+    return float((read * lips).mean(0).sum() / max(read.std(0).sum(), 1e-9))

@@ -41,6 +41,13 @@ def test_the_offset_is_found(talk, offset):
     assert 0.4 < sync.r < 0.5  # x rests, y follows
 
 
+def test_a_head_that_drifts_hides_no_offset(talk):
+    opening, wave = talk
+    drift = 40 * np.sin(np.linspace(0, 2 * np.pi, 100))
+    lips = (opening + drift)[:, None, None] * np.ones((1, 20, 2))
+    assert [lip_sync(lips, np.roll(wave, k * FRAME), Reader()).offset_frames for k in (-6, 3)] == [-6, 3]
+
+
 def test_lips_that_rest_or_move_by_themselves_are_in_no_step(talk):
     _, wave = talk
     resting = lip_sync(np.ones((100, 20, 2)), wave, Reader())
@@ -53,6 +60,12 @@ def test_agreement_is_the_mean_correlation(talk):
     opening, _ = talk
     assert agreement(opening[:, None] * [1, 1], opening[:, None] * [2, -1]) == pytest.approx(0)
     assert agreement(opening[:, None] * [1, 1], opening[:, None] * [2, 3] + 1) == pytest.approx(1)
+
+
+def test_a_coordinate_counts_as_far_as_it_is_read_to_move(talk):
+    opening, _ = talk
+    lips = np.stack([opening, np.random.default_rng(1).normal(size=100)], 1)
+    assert agreement(opening[:, None] * [1, 0.01], lips) > 0.98 > 0.7 > agreement(opening[:, None] * [1, 1], lips)
 
 
 def test_the_packaged_ear_finds_how_late_its_own_lips_are(samples):
