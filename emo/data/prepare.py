@@ -44,7 +44,7 @@ def read_mesh(path: Path) -> np.ndarray:
 def without_gaps(points: np.ndarray, name: str) -> np.ndarray:
     """points (T N D), NaN where unseen, with gaps of up to LONGEST_GAP frames filled. Raises InputError on others."""
     seen = np.flatnonzero(np.isfinite(points[:, 0, 0]))
-    if len(seen) == 0 or np.diff(seen, prepend=-1, append=len(points)).max() > LONGEST_GAP:
+    if len(seen) == 0 or np.diff(seen, prepend=-1, append=len(points)).max() > LONGEST_GAP + 1:
         raise InputError(f"{name}: the face is out of sight; cut the video where it is seen")
     flat, rows = points.reshape(len(points), -1), np.arange(len(points))
     filled = np.stack([np.interp(rows, seen, column[seen]) for column in flat.T], axis=-1)

@@ -5,7 +5,18 @@ import pytest
 from safetensors.numpy import save_file
 
 from emo.data.clip import SAMPLE_RATE, ClipInfo
-from emo.data.prepare import IBUG, at_clip_rate, into_square, load_mesh, pick, pieces, prepare_track, read_mesh, smooth
+from emo.data.prepare import (
+    IBUG,
+    LONGEST_GAP,
+    at_clip_rate,
+    into_square,
+    load_mesh,
+    pick,
+    pieces,
+    prepare_track,
+    read_mesh,
+    smooth,
+)
 from emo.data.screen import Limits
 from emo.data.sight import look
 from emo.errors import InputError
@@ -83,10 +94,10 @@ def test_a_photo_that_is_moved_about_is_refused(footage, openings):
 def test_short_gaps_of_the_mesh_are_filled_and_long_ones_refused(tmp_path):
     mesh = np.arange(30, dtype=np.float32)[:, None, None] * np.ones((30, 468, 3), np.float32)
     gappy = mesh.copy()
-    gappy[10:14] = np.nan
+    gappy[10 : 10 + LONGEST_GAP] = np.nan
     save_file({"landmarks": gappy}, tmp_path / "a.safetensors")
     assert np.allclose(load_mesh(tmp_path / "a.safetensors"), mesh)
-    gappy[10:17] = np.nan
+    gappy[10 : 11 + LONGEST_GAP] = np.nan
     save_file({"landmarks": gappy}, tmp_path / "b.safetensors")
     with pytest.raises(InputError, match="b: the face is out of sight"):
         load_mesh(tmp_path / "b.safetensors")
