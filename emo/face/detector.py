@@ -20,10 +20,21 @@ LARGEST_PIXELS = 1024  # long side of the picture that is looked at
 SCALES = (96, 192, 384, 768)  # long sides the finder sees; at each it knows faces of 1/8 to all of 128 pixels
 LEAST_HEAT, MOST_PROPOSALS = 0.15, 16  # what is worth a look
 LOOKS = 3  # times the landmarker looks, each time at the square its last look gave
-# A face: its score; the entropy of its maps in nats; how far its mirror image's points lie from its own, in
-# sides of the crop. The last two tell more than the first: on what is no face the landmarker wavers.
-LEAST_SCORE, MOST_ENTROPY, MOST_DOUBT = 0.98, 3.3, 0.022
 HAAR_PIXELS, HAAR_SIDE = 480, 1.45  # long side for the cascade; the region's side over that of its square
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What a look must show to be a face's. Where a face is looked for the last two tell more than the first: on what
+    is no face the landmarker wavers. It wavers on a face that turns away too, but there the score stays."""
+
+    least_score: float
+    most_entropy: float  # of its maps, nats
+    most_doubt: float  # how far its mirror image's points lie from its own, in sides of the crop
+
+
+FIND = Bar(0.98, 3.3, 0.022)
+FOLLOW = Bar(0.98, 3.45, 0.03)  # turned faces reach 3.36 and 0.026; bottles, hands and profiles fall below the score
 
 
 @dataclass
@@ -82,7 +93,7 @@ class FaceDetector:
 
     def _verify(self, image: np.ndarray, regions: list[Region], scale: np.ndarray) -> list[Face]:
         """The regions that hold a face after LOOKS looks, best first; landmarks times `scale`."""
-        landmarks, scores, sure = self.settle(image, regions, LOOKS)
+        landmarks, scores, sure = self.settle(image, regions, LOOKS, FIND)
         faces = [
             Face(box_of_landmarks(landmarks[i] * scale), np.float32(landmarks[i] * scale), float(scores[i]))
             for i in np.flatnonzero(sure)
@@ -90,18 +101,20 @@ class FaceDetector:
         return sorted(faces, key=lambda face: -face.score)
 
     @torch.no_grad()
-    def settle(self, image: np.ndarray, regions: list[Region], looks: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def settle(
+        self, image: np.ndarray, regions: list[Region], looks: int, bar: Bar
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What lies in N regions of (H W 3) uint8, each look at the square that the last one gave: landmarks
         (N 68 2) in pixels, scores (N,) in 0..1, and (N,) bool, whether it is a face."""
         landmarks, scores, sure = np.zeros((0, 68, 2)), np.zeros(0), np.zeros(0, bool)
         for _ in range(looks if regions else 0):
             squares = [Region(r.center, r.side * CROP_MARGIN, r.angle_radians) for r in regions]
-            points, scores, sure = self._look([crop(image, square, CROP_SIZE) for square in squares])
+            points, scores, sure = self._look([crop(image, square, CROP_SIZE) for square in squares], bar)
             landmarks = np.stack([transform(square.matrix(1), p) for square, p in zip(squares, points, strict=True)])
             regions = [region_of_landmarks(p) for p in landmarks]
         return landmarks, scores, sure
 
-    def _look(self, crops: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _look(self, crops: list[np.ndarray], bar: Bar) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Points (N 68 2) in the unit square, scores (N,), and (N,) bool, whether it is a face: of each crop and
         its mirror image together."""
         pictures = to_tensor(crops)
@@ -111,7 +124,7 @@ class FaceDetector:
         doubt = np.linalg.norm(points - mirrored, axis=-1).mean(1)
         scores = logits.sigmoid().reshape(2, -1).mean(0).numpy()
         entropy = -(maps.exp() * maps).sum(-1).mean(1).reshape(2, -1).mean(0).numpy()
-        sure = (scores >= LEAST_SCORE) & (entropy <= MOST_ENTROPY) & (doubt <= MOST_DOUBT)
+        sure = (scores >= bar.least_score) & (entropy <= bar.most_entropy) & (doubt <= bar.most_doubt)
         return (points + mirrored) / 2, scores, sure
 
 

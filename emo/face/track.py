@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from emo.face.detector import FaceDetector, same
+from emo.face.detector import FOLLOW, FaceDetector, same
 from emo.face.region import Region, region_of_landmarks
 
 EVERY_FRAMES = 12  # how often new faces are looked for
@@ -54,7 +54,7 @@ def follow_faces(frames: Iterable[np.ndarray], detector: FaceDetector) -> list[T
             found = [face.region for face in detector.detect(frame)]
             new = [region for region in found if not any(same(region, other) for other in known)]
             following += [Followed(number, region) for region in new]
-        landmarks, _, seen = detector.settle(frame, [face.region for face in following], looks=1)
+        landmarks, _, seen = detector.settle(frame, [face.region for face in following], 1, FOLLOW)
         for face, points, sure in zip(following, landmarks, seen, strict=True):
             face.add(points, bool(sure))
         gone = [face for i, face in enumerate(following) if face.unseen >= LOST_FRAMES or merged(following, i)]

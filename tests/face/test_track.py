@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from emo.face.detector import FaceDetector
+from emo.face.detector import FIND, Bar, Face, FaceDetector
 from emo.face.track import EVERY_FRAMES, follow_faces
 from emo.media.image import read_image
 
@@ -51,6 +51,31 @@ def test_a_face_hidden_for_a_moment_is_the_same_one(face):
     frames = [scene(face, (100, 20))] * 8 + [scene(hidden, (100, 20))] * 3 + [scene(face, (100, 20))] * 8
     (track,) = follow_faces(frames, FaceDetector())
     assert track.end == 19 and np.isnan(track.landmarks[8:11]).all() and np.isfinite(track.landmarks[11:]).all()
+
+
+class Wavering:
+    """A detector of one face at one place; a frame (2,) is the score and the entropy of each look at it."""
+
+    points = 100 + 50 * np.random.default_rng(0).random((68, 2))
+
+    def detect(self, frame: np.ndarray) -> list[Face]:
+        return [Face((0, 0, 1, 1), self.points, 1.0)] if self.passes(frame, FIND) else []
+
+    def settle(self, frame: np.ndarray, regions: list, looks: int, bar: Bar) -> tuple:
+        count = len(regions)
+        return np.array([self.points] * count), np.ones(count), np.array([self.passes(frame, bar)] * count, bool)
+
+    def passes(self, frame: np.ndarray, bar: Bar) -> bool:
+        return frame[0] >= bar.least_score and frame[1] <= bar.most_entropy
+
+
+def test_a_face_that_turns_away_is_kept_though_nobody_would_be_found_there():
+    ahead, turned, hand = (np.array(look) for look in [(1.0, 2.9), (0.99, FIND.most_entropy + 0.1), (0.9, 3.0)])
+    (track,) = follow_faces([ahead] * 2 + [turned] * 20 + [ahead] * 2, Wavering())
+    assert track.end == 24 and np.isfinite(track.landmarks).all()
+    assert follow_faces([turned] * 24, Wavering()) == []
+    (track,) = follow_faces([ahead] * 2 + [hand] * 22, Wavering())
+    assert track.end == 2
 
 
 def test_where_nobody_is_there_is_no_track():
