@@ -26,6 +26,7 @@ def parser() -> Parser:
         kind.add_argument("--list", type=Path, help="the footage's own list of files and times, as its recipe reads it")
         kind.add_argument("--limits", nargs="+", default=[], help="of emo/data/screen.py, such as lowest_sync=0.3")
         kind.add_argument("--labels", type=Path, help="landmarks from emo.data.label, to drive stills with the clips")
+        kind.add_argument("--vocals", metavar="MODEL", help="hear voices without their music: htdemucs, or its weights")
         kind.add_argument("--per-person", type=int, help="at most so many files of one person")
         kind.add_argument(
             "--workers", type=int, default=os.cpu_count(), help="cores at work (default all); above 1: Ray"
@@ -97,9 +98,11 @@ def videos(args: argparse.Namespace) -> None:
     from emo.data.recipe import Recipe, read_list, read_recipe
     from emo.data.screen import read_limits
     from emo.data.sources import list_sources
+    from emo.data.vocals import separator
 
     recipe = read_recipe(args.recipe) if args.recipe else Recipe()
-    job = Job(args.out, args.labels, args.size, read_limits(recipe.limits, args.limits))
+    limits, separate = read_limits(recipe.limits, args.limits), separator(args.vocals) if args.vocals else None
+    job = Job(args.out, args.labels, args.size, limits, separate)
     sources = list_sources(args.raw, recipe, list(read_list(args.list, recipe)) if args.list else None)
     people = read_hold_out(args.hold_out) | {*recipe.held_out}
     kept = prepare_videos(sources, job, people, args.per_person, args.workers, args.ray)

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from emo.errors import InputError
 
-EXTRAS = {"emo-prepare": "[prepare]", "emo-train": "[train]"}
+EXTRAS = {"emo-prepare": "[prepare]", "emo-train": "[train]", "demucs": "[vocals]"}  # of a command, or a module
 
 
 class Parser(argparse.ArgumentParser):
@@ -32,8 +32,9 @@ def run(parser: Parser, command: Callable[[argparse.Namespace], None], arguments
     except InputError as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     except ModuleNotFoundError as error:
-        extra = EXTRAS.get(parser.prog, "")
-        parser.exit(2, f"{parser.prog}: {error.name} is missing: pip install 'emo-portrait{extra}'\n")
+        package = str(error.name).split(".")[0]
+        extra = EXTRAS.get(package) or EXTRAS.get(parser.prog, "")
+        parser.exit(2, f"{parser.prog}: {package} is missing: pip install 'emo-portrait{extra}'\n")
     except KeyboardInterrupt:
         print(f"\n{parser.prog}: stopped", file=sys.stderr)
         sys.exit(130)

@@ -40,6 +40,7 @@ class ClipInfo:
     bars: float | None = None
     letters: float | None = None
     voice_share: float | None = None
+    music_share: float | None = None  # of the sound's energy; None: it was not separated
 
 
 @dataclass
@@ -53,6 +54,12 @@ class Clip:
     squares: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
     head_angles: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))  # (T 3) yaw, pitch, roll, radians
     eye_opening: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (T,) of emo.face.eyes: low in a blink
+    vocals: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))  # (S,) of `wave`; without music (0,)
+
+    @property
+    def voice(self) -> np.ndarray:
+        """(S,) what a model hears: the vocals where there is music, else the wave."""
+        return self.vocals if len(self.vocals) else self.wave
 
 
 def save_clip(folder: Path, clip: Clip, frames: Iterator[np.ndarray]) -> None:

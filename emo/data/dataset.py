@@ -83,7 +83,7 @@ class Cache:
     def encode_audio(self, clip: Clip) -> Tensor:
         """(V T W D) float16."""
         rng = np.random.default_rng(list(clip.info.name.encode()))
-        sounds = [(clip.wave, 1.0)] + [vary(clip.wave, rng) for _ in range(self.variants - 1)]
+        sounds = [(clip.voice, 1.0)] + [vary(clip.voice, rng) for _ in range(self.variants - 1)]
         waves = [(torch.from_numpy(wave)[None].to(self.device), FPS * speed) for wave, speed in sounds]
         heard = [self.audio_encoder(wave, 0, clip.info.num_frames, fps)[0] for wave, fps in waves]
         return torch.stack(heard).half().cpu()

@@ -18,6 +18,7 @@ from emo.data.screen import Limits, check_video
 from emo.data.shots import find_shots
 from emo.data.sight import look
 from emo.data.sources import Source, local_copy
+from emo.data.vocals import Separate
 from emo.data.voice import packaged_voice
 from emo.errors import InputError, OutputError
 from emo.face.detector import FaceDetector
@@ -36,6 +37,7 @@ class Job:
     labels: Path | None  # of emo.data.label; None: the packaged detector follows the faces
     size: int  # pixels of the square crop
     limits: Limits
+    separate: Separate | None = None  # voices from music; None: sounds stay as they are
 
 
 def prepare_videos(
@@ -54,7 +56,7 @@ def prepare_videos(
         left = source.info.person in people or count[source.info.person] > (per_person or len(sources))
         if not left and source.key not in ledger.done:
             waiting.append(source)
-    for source, found in each(partial(prepare_source, job=job), waiting, workers, address):
+    for source, found in each(partial(prepare_source, job=job), waiting, workers, address, job.separate is not None):
         if isinstance(found, str):
             put_off.append(f"{source.key}: {found}")
         else:
@@ -140,7 +142,8 @@ def save_tracks(video: Path, tracks: list[Track], mesh: np.ndarray | None, info:
             piece, passed = Piece(name, len(track.landmarks) / FPS), track.end
             try:
                 named = replace(info, name=name)
-                save_clip(job.out, *prepare_track(video, track, sight, mesh, numbered, named, job.size, job.limits))
+                given = video, track, sight, mesh, numbered, named, job.size, job.limits, job.separate
+                save_clip(job.out, *prepare_track(*given))
             except OutputError:
                 raise
             except InputError as error:

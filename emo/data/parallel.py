@@ -12,13 +12,14 @@ Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
 def each(
-    work: Callable[[Item], Result], items: Sequence[Item], workers: int, address: str | None = None
+    work: Callable[[Item], Result], items: Sequence[Item], workers: int, address: str | None = None, gpus: bool = False
 ) -> Iterator[tuple[Item, Result]]:
     """Every item with what `work` made of it, as they get done. What `work` raises is raised here.
 
     workers: processes at a time, each with one core; one alone is this process. address: of a running Ray cluster
-    ("auto", "ray://HOST:10001"), whose machines see the same folders; it decides how many work at a time.
-    Raises InputError without Ray, or where no cluster answers.
+    ("auto", "ray://HOST:10001"), whose machines see the same folders; it decides how many work at a time. gpus: Ray
+    hides the GPUs from its workers; show each its share of those there are. Raises InputError without Ray, or where no
+    cluster answers.
     """
     if address is None and min(workers, len(items)) <= 1:
         yield from ((item, work(item)) for item in items)
@@ -26,13 +27,19 @@ def each(
     ray = started_ray(workers, address)
     try:
         numbers = ray.data.from_items(list(range(len(items))), override_num_blocks=len(items))
-        for row in numbers.map(Numbered(work, items), num_cpus=1).iter_rows():
+        share = gpu_share(ray.cluster_resources()) if gpus else 0
+        for row in numbers.map(Numbered(work, items), num_cpus=1, num_gpus=share).iter_rows():
             result, error = pickle.loads(row["done"])
             if error is not None:
                 raise error
             yield items[row["number"]], result
     finally:
         ray.shutdown()
+
+
+def gpu_share(resources: dict[str, float]) -> float:
+    """Of a GPU, so that as many work as there are cores; Ray counts in ten-thousandths."""
+    return min(1.0, int(1e4 * resources.get("GPU", 0) / resources["CPU"]) / 1e4)
 
 
 class Numbered:

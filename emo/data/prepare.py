@@ -11,16 +11,15 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
-from emo.data.clip import FPS, LIPS, SAMPLE_RATE, Clip, ClipInfo
+from emo.data.clip import FPS, LIPS, Clip, ClipInfo
 from emo.data.screen import Limits, check, turned_degrees
 from emo.data.sight import Sight
-from emo.data.voice import voice_share
+from emo.data.vocals import Separate, hear
 from emo.errors import InputError
 from emo.face.eyes import eye_opening
 from emo.face.region import Region, crop, region_of_landmarks
 from emo.face.speed import head_angles, head_rotations, head_speed
 from emo.face.track import Track
-from emo.media.audio import read_audio
 from emo.models.sync import lip_sync, packaged_ear
 
 # MediaPipe's mesh -> the 68 iBUG points: jaw, brows, nose, eyes, outer and inner lips
@@ -100,30 +99,33 @@ def prepare_track(
     info: ClipInfo,
     size: int,
     limits: Limits,
+    separate: Separate | None = None,
 ) -> tuple[Clip, Iterator[np.ndarray]]:
     """A face of a video -> a clip and its frames (size size 3).
 
     sight: what `look` saw of the track; mesh: of the whole video, (T 468 3) pixels, where there is one; numbered: the
-    video's frames, enumerated, from the track's first or before. What is measured stands in `info`. Raises InputError,
-    with the reason, for what must not be learnt from.
+    video's frames, enumerated, from the track's first or before; separate: takes the voice out of music, which is then
+    what is measured. What is measured stands in `info`. Raises InputError, with the reason, for what must not be learnt
+    from.
     """
     info.num_frames = len(track.landmarks)
     landmarks = without_gaps(track.landmarks, info.name)
     regions = steady_regions(landmarks)
-    wave = read_audio(video, SAMPLE_RATE, track.first / FPS, info.num_frames / FPS)
+    heard = hear(video, track.first / FPS, info.num_frames / FPS, separate, limits.least_music)
     points = landmarks if mesh is None else without_gaps(mesh[track.first : track.end, :, :2], info.name)
     square = np.stack([into_square(p, r) for p, r in zip(points, regions, strict=True)]).astype(np.float32)
     marks, square = (square, square[:, :0]) if mesh is None else (square[:, IBUG], square)
-    sync = lip_sync(marks[:, LIPS], wave, packaged_ear(), FPS)
+    sync = lip_sync(marks[:, LIPS], heard.voice, packaged_ear(), FPS)
     info.sync_offset_frames, info.sync_confidence = sync.offset_frames, sync.confidence
     info.face_pixels = min(region.side for region in regions)
     info.turned_degrees = float(np.quantile(turned_degrees(landmarks), 0.9))
     info.sharpness, info.change, info.bars, info.letters = sight.sharpness, sight.change, sight.bars, sight.letters
-    info.voice_share = voice_share(wave)
-    check(info, landmarks, wave, limits)
+    info.voice_share, info.music_share = heard.voice_share, heard.music_share
+    check(info, landmarks, heard.voice, limits)
     squares = np.array([(*region.center, region.side, region.angle_radians) for region in regions])
     angles = head_angles(head_rotations(landmarks))
-    clip = Clip(info, wave, marks, head_speed(landmarks, FPS), square, squares, angles, eye_opening(landmarks))
+    speed, eyes = head_speed(landmarks, FPS), eye_opening(landmarks)
+    clip = Clip(info, heard.wave, marks, speed, square, squares, angles, eyes, vocals=heard.vocals)
     return clip, (crop(f, r, size) for f, r in zip(pick(numbered, range(track.first, track.end)), regions, strict=True))
 
 

@@ -119,10 +119,11 @@ def same_moments(paths: list[Path], hashes: list[tuple[int, int]]) -> str:
 def write_report(folders: list[Path], out: Path) -> None:
     """Folders of prepared clips -> an HTML file. Raises InputError for a folder without clips, or a broken one."""
     paths = list_clips([str(folder) for folder in folders])
-    infos, seconds, speeds, openings, hashes = [], [], [], [], []
+    infos, seconds, speeds, openings, hashes, separated = [], [], [], [], [], 0
     for path in paths:
         clip = load_clip(path)
         infos.append(clip.info)
+        separated += len(clip.vocals) > 0
         seconds.append(clip.info.num_frames / FPS)
         speeds.append(float(np.nanmean(clip.head_speed)) if np.isfinite(clip.head_speed).any() else np.nan)
         openings.append(float(np.ptp(opening(clip.landmarks))))
@@ -138,6 +139,7 @@ def write_report(folders: list[Path], out: Path) -> None:
         histogram("size of the face", measured("face_pixels", infos), "pixels"),
         histogram("how far the head is turned", measured("turned_degrees", infos), "degrees"),
         histogram("sharpness", measured("sharpness", infos), "1/pixel²"),
+        histogram(f"music ({separated} clips with vocals apart)", measured("music_share", infos), "of the energy"),
         hours_by("licence", infos),
         hours_by("person", infos),
         same_moments(paths, hashes),

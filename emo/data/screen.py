@@ -33,9 +33,10 @@ class Limits:
     most_bars: float = 0.02  # share of the face's square
     most_letters: float = 8.0  # strokes in a line; faces have up to 5, subtitles over the mouth 11 and more
     least_loud_db: float = -50.0  # the loudest frame, over full scale
-    # Of songs Silero hears one in two, the others are 0.0 like music: footage of singers wants 0
+    # Of songs Silero hears one in two, the others are 0.0 like music: footage of singers wants --vocals, or 0
     least_voice: float = 0.05  # share of the time; speech has 0.33 and more, one syllable in 3 s 0.06, music 0.0
     lowest_sync: float = 0.2  # r of mouth opening and loudness; below it the sound is not this face's
+    least_music: float = 0.1  # share of the sound's energy; with --vocals, music from there on is taken away
 
 
 def read_limits(given: dict[str, float], overrides: list[str]) -> Limits:

@@ -61,9 +61,10 @@ def save_talking_still(
     if unsteadiness(pictures) > MOST_UNSTEADY:
         raise InputError(f"{info.name}: the motion of {driving.stem} tears the picture")
     info.num_frames, rate = len(pictures), SAMPLE_RATE / FPS
-    wave = driver.wave[round(first * rate) : round((first + len(pictures)) * rate)]
+    heard = slice(round(first * rate), round((first + len(pictures)) * rate))
+    info.music_share, wave, vocals = driver.info.music_share, driver.wave[heard], driver.vocals[heard]
     still, moved = np.zeros(len(pictures), np.float32), np.stack(meshes).astype(np.float32)
-    save_clip(out, Clip(info, wave, moved[:, IBUG], still, moved), iter(pictures))
+    save_clip(out, Clip(info, wave, moved[:, IBUG], still, moved, vocals=vocals), iter(pictures))
 
 
 def prepare_stills(

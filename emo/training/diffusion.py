@@ -72,7 +72,7 @@ class DiffusionTask:
         pipeline.set_progress_bar_config(disable=True)
         for clip_path in self.paths[:: max(1, len(self.paths) // 3)][:3]:
             truth = list(read_clip_frames(clip_path))[:SAMPLE_FRAMES]
-            wave = load_clip(clip_path).wave[: int(len(truth) / FPS * SAMPLE_RATE)]
+            wave = load_clip(clip_path).voice[: int(len(truth) / FPS * SAMPLE_RATE)]
             frames = pipeline(truth[0], wave, fps=FPS, face="full", generator=torch.Generator().manual_seed(0)).frames
             with VideoWriter(Path(f"{path}_{clip_path.stem}.mp4"), FPS, overwrite=True) as video:
                 for made, true in zip(frames, truth, strict=True):

@@ -51,7 +51,7 @@ class MouthTask:
         """(F n_mels columns) of the frames' sound, changed when a rng is given."""
         encoder, count = self.model.encoder, self.config.data.num_frames
         end = int(((first + count) / FPS + encoder.future_seconds) * SAMPLE_RATE)
-        wave, speed = (clip.wave[:end], 1.0) if rng is None else vary(clip.wave[:end], rng)
+        wave, speed = (clip.voice[:end], 1.0) if rng is None else vary(clip.voice[:end], rng)
         return encoder.log_mel(torch.from_numpy(wave)[None], first, count, FPS * speed)[0]
 
     def draw(self, rng: np.random.Generator, change: bool) -> tuple[Tensor, Tensor]:

@@ -1,10 +1,11 @@
 """Prepared clips: what is saved is loaded, what is broken is named, who is held out stays out."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from emo.data.clip import list_clips, load_clip, read_clip_frames, save_clip
 from emo.data.pictures import list_pictures
@@ -32,6 +33,16 @@ def test_saved_and_loaded_is_the_same(saved):
         int(np.abs(frames[i].astype(int) - frames).mean((1, 2, 3)).argmin()) for i in (0, 5)
     ]
     assert np.abs(again - frames).mean() < 3
+
+
+def test_a_clip_of_before_vocals_is_read_and_one_with_them_is_heard_by_them(saved, tmp_path):
+    clip, frames, path = saved
+    kept = load_file(path.with_suffix(".safetensors"))
+    del kept["vocals"]
+    save_file(kept, path.with_suffix(".safetensors"))
+    assert np.array_equal(load_clip(path).voice, clip.wave)
+    save_clip(tmp_path, replace(clip, vocals=clip.wave / 2), iter(frames))
+    assert np.array_equal(load_clip(path).voice, clip.wave / 2) and np.array_equal(load_clip(path).wave, clip.wave)
 
 
 def test_views_are_saved_as_what_they_show(make_clip, tmp_path):

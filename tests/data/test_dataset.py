@@ -1,6 +1,7 @@
 """Encoded clips: picture, sound, mouth and speed of a sample belong to the same frames."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -105,6 +106,13 @@ def test_a_clip_is_encoded_once_frame_by_frame(tiny_pipeline, clips_folder, tmp_
         monkeypatch.setattr(Cache, encode, lambda *_: pytest.fail("encoded twice"))
     again = encoded(path, cache)
     assert all(torch.equal(value, getattr(again, name)) for name, value in vars(clip).items())
+
+
+def test_what_is_learnt_from_is_the_voice_without_its_music(tiny_pipeline, make_clip, openings, tmp_path):
+    cache = Cache(tmp_path, tiny_pipeline.vae, tiny_pipeline.audio_encoder, 2, torch.device("cpu"))
+    clip, _ = make_clip("song", "anna", openings[:16])
+    sung = replace(clip, wave=np.random.default_rng(0).normal(size=len(clip.wave)), vocals=clip.wave)
+    assert torch.equal(cache.encode_audio(sung), cache.encode_audio(clip))
 
 
 def test_a_clip_made_anew_is_encoded_anew(tiny_pipeline, clips_folder, tmp_path):

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from emo.data.parallel import each
+from emo.data.parallel import each, gpu_share
 from emo.errors import InputError, OutputError
 
 
@@ -24,6 +24,11 @@ def test_several_workers_do_each_item_once_and_errors_come_through():
     assert os.getpid() not in {result[1] for _, result in found}
     with pytest.raises(OutputError, match="-3 is below nothing"):
         list(each(squared, [1, -3], 2))
+
+
+def test_all_cores_share_the_gpus():
+    assert gpu_share({"CPU": 16.0}) == 0 and gpu_share({"CPU": 16.0, "GPU": 1.0}) == 0.0625
+    assert gpu_share({"CPU": 3.0, "GPU": 1.0}) * 3 <= 1 and gpu_share({"CPU": 2.0, "GPU": 8.0}) == 1
 
 
 def test_no_cluster_and_no_ray_are_said_in_one_line(monkeypatch):

@@ -27,7 +27,7 @@ def test_the_page_counts_what_was_kept_and_dropped(clips_folder, run_main, tmp_p
     assert "<td>found</td><td>3</td><td>0.020</td>" in page and "<td>kept</td><td>1</td><td>0.005</td>" in page
     assert "<td>the &lt;face&gt; is small</td><td>2</td><td>0.015</td>" in page and "<td>anna</td><td>2</td>" in page
     assert 'title="x_1: the &lt;face&gt; is small"' in page
-    for name in ("size of the face", "how far the head is turned", "sharpness"):
+    for name in ("size of the face", "how far the head is turned", "sharpness", "music (0 clips with vocals apart)"):
         assert f"<figcaption>{name}</figcaption>" in page
     assert not re.search(r'(src|href)="(?!data:)', page)  # self-contained
 

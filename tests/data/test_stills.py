@@ -39,6 +39,17 @@ def test_a_still_talks_in_several_clips_some_in_another_style(stills, clips_fold
         assert np.array_equal(pieces[640 * place], clip.wave) and np.corrcoef(moved, driving)[0, 1] > 0.95
 
 
+def test_a_still_of_a_singer_sings_without_the_music_too(stills, make_clip, openings, tmp_path):
+    clip, frames = make_clip("singer", "anna", openings[:16])
+    clip.vocals, clip.info.music_share = clip.wave / 2, 0.8
+    (tmp_path / "singers").mkdir()
+    save_clip(tmp_path / "singers", clip, iter(frames))
+    options = dict(hold_out=None, drivers=[tmp_path / "singers"], num_frames=8, takes=1, styled=0.0, made_up=0.0)
+    assert prepare_stills(stills, stills, stills / "out", 64, **options) == 1
+    made = load_clip(stills / "out" / "one_0.json")
+    assert np.array_equal(made.voice, made.wave / 2) and made.wave.any() and made.info.music_share == 0.8
+
+
 def test_a_profile_and_a_face_at_the_edge_are_left_out(stills, clips_folder, mesh_of, monkeypatch, capsys):
     def left_out(mesh) -> str:
         save_file({"landmarks": np.float32(np.column_stack([mesh, np.zeros(468)])[None])}, stills / "one.safetensors")
