@@ -31,7 +31,8 @@ class ClipInfo:
     source: str
     licence: str
     num_frames: int
-    sync_offset_frames: int | None = None  # of emo.models.sync; None: not measured
+    # Of the footage, late is positive; what SyncNet finds is taken out of the clip's wave. None: not measured
+    sync_offset_frames: int | None = None
     sync_confidence: float | None = None
     face_pixels: float | None = None  # these are held to emo.data.screen.Limits; None: not measured
     turned_degrees: float | None = None
@@ -40,6 +41,7 @@ class ClipInfo:
     bars: float | None = None
     letters: float | None = None
     voice_share: float | None = None
+    sync_by: str | None = None  # who measured it: "ear", emo.models.sync, or "syncnet", emo.models.syncnet
 
 
 @dataclass

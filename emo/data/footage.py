@@ -19,11 +19,13 @@ from emo.data.shots import find_shots
 from emo.data.sight import look
 from emo.data.sources import Source, local_copy
 from emo.data.voice import packaged_voice
+from emo.data.watch import Watch
 from emo.errors import InputError, OutputError
 from emo.face.detector import FaceDetector
 from emo.face.region import crop, region_of_landmarks
 from emo.face.track import Track, follow_faces
 from emo.media.video import probe_video, read_video
+from emo.models.syncnet import load_syncnet
 
 THUMB_PIXELS = 96
 
@@ -36,6 +38,7 @@ class Job:
     labels: Path | None  # of emo.data.label; None: the packaged detector follows the faces
     size: int  # pixels of the square crop
     limits: Limits
+    syncnet: Path | None = None  # weights; None: the small ear
 
 
 def prepare_videos(
@@ -44,9 +47,11 @@ def prepare_videos(
     """Each face of each shot of each video becomes a clip; returns how many clips the job's folder holds.
 
     people: those held out. What met trouble that may pass is said at the end, and is done by the next run. Raises
-    OutputError, and InputError where a package is missing.
+    OutputError, and InputError where a package is missing or weights are.
     """
     packaged_voice()
+    if job.syncnet is not None:
+        load_syncnet(job.syncnet)
     job.out.mkdir(parents=True, exist_ok=True)
     count, ledger, waiting, put_off = Counter(), Ledger(job.out), [], []
     for source in sources:
@@ -131,6 +136,7 @@ def save_tracks(video: Path, tracks: list[Track], mesh: np.ndarray | None, info:
     """Each track as a clip: NAME where there is one, else NAME__0, NAME__1, ..."""
     names = [info.name] if len(tracks) == 1 else [f"{info.name}__{k}" for k in range(len(tracks))]
     waiting, done = list(zip(tracks, names, look(read_video(video, FPS), tracks), strict=True)), []
+    watch = None if job.syncnet is None else Watch(load_syncnet(job.syncnet), video)
     while waiting:  # faces seen at the same time are cut in passes of their own
         numbered, passed, later = enumerate(read_video(video, FPS)), 0, []
         for track, name, sight in waiting:
@@ -140,7 +146,8 @@ def save_tracks(video: Path, tracks: list[Track], mesh: np.ndarray | None, info:
             piece, passed = Piece(name, len(track.landmarks) / FPS), track.end
             try:
                 named = replace(info, name=name)
-                save_clip(job.out, *prepare_track(video, track, sight, mesh, numbered, named, job.size, job.limits))
+                given = video, track, sight, mesh, numbered, named, job.size, job.limits, watch
+                save_clip(job.out, *prepare_track(*given))
             except OutputError:
                 raise
             except InputError as error:

@@ -12,9 +12,10 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from emo.data.clip import FPS, LIPS, SAMPLE_RATE, Clip, ClipInfo
-from emo.data.screen import Limits, check, turned_degrees
+from emo.data.screen import Limits, check, check_sync, turned_degrees
 from emo.data.sight import Sight
 from emo.data.voice import voice_share
+from emo.data.watch import Watch
 from emo.errors import InputError
 from emo.face.eyes import eye_opening
 from emo.face.region import Region, crop, region_of_landmarks
@@ -100,31 +101,44 @@ def prepare_track(
     info: ClipInfo,
     size: int,
     limits: Limits,
+    watch: Watch | None = None,
 ) -> tuple[Clip, Iterator[np.ndarray]]:
     """A face of a video -> a clip and its frames (size size 3).
 
     sight: what `look` saw of the track; mesh: of the whole video, (T 468 3) pixels, where there is one; numbered: the
-    video's frames, enumerated, from the track's first or before. What is measured stands in `info`. Raises InputError,
-    with the reason, for what must not be learnt from.
+    video's frames, enumerated, from the track's first or before; watch: SyncNet before the video, or None for the small
+    ear. What is measured stands in `info`. Raises InputError, with the reason, for what must not be learnt from.
     """
     info.num_frames = len(track.landmarks)
     landmarks = without_gaps(track.landmarks, info.name)
     regions = steady_regions(landmarks)
-    wave = read_audio(video, SAMPLE_RATE, track.first / FPS, info.num_frames / FPS)
+    wave = sound(video, track.first, info.num_frames)
     points = landmarks if mesh is None else without_gaps(mesh[track.first : track.end, :, :2], info.name)
     square = np.stack([into_square(p, r) for p, r in zip(points, regions, strict=True)]).astype(np.float32)
     marks, square = (square, square[:, :0]) if mesh is None else (square[:, IBUG], square)
-    sync = lip_sync(marks[:, LIPS], wave, packaged_ear(), FPS)
-    info.sync_offset_frames, info.sync_confidence = sync.offset_frames, sync.confidence
     info.face_pixels = min(region.side for region in regions)
     info.turned_degrees = float(np.quantile(turned_degrees(landmarks), 0.9))
     info.sharpness, info.change, info.bars, info.letters = sight.sharpness, sight.change, sight.bars, sight.letters
     info.voice_share = voice_share(wave)
     check(info, landmarks, wave, limits)
+    ear = watch is None
+    sync = lip_sync(marks[:, LIPS], wave, packaged_ear(), FPS) if ear else watch.sync(track.first, landmarks, wave)
+    info.sync_offset_frames, info.sync_confidence = sync.offset_frames, sync.confidence
+    info.sync_by = "ear" if ear else "syncnet"
+    if mesh is not None or not ear:  # the packaged detector's lips are too rough to be left out by the ear's word
+        check_sync(info, limits)
+    wave = wave if ear else sound(video, track.first + sync.offset_frames, info.num_frames)
     squares = np.array([(*region.center, region.side, region.angle_radians) for region in regions])
     angles = head_angles(head_rotations(landmarks))
     clip = Clip(info, wave, marks, head_speed(landmarks, FPS), square, squares, angles, eye_opening(landmarks))
     return clip, (crop(f, r, size) for f, r in zip(pick(numbered, range(track.first, track.end)), regions, strict=True))
+
+
+def sound(video: Path, first: int, count: int) -> np.ndarray:
+    """The wave (S,) of `count` frames from the frame `first` on; before the video's start is silence."""
+    missing = max(0, -first)
+    wave = read_audio(video, SAMPLE_RATE, (first + missing) / FPS, (count - missing) / FPS)
+    return np.pad(wave, (round(missing * SAMPLE_RATE / FPS), 0))
 
 
 def pick(numbered: Iterator[tuple[int, np.ndarray]], wanted: range) -> Iterator[np.ndarray]:

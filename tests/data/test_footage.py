@@ -44,7 +44,8 @@ def test_each_shot_of_a_video_becomes_a_clip_and_what_is_left_out_is_written_dow
             writer.write(frame)
     gap = np.full((10, 468, 3), np.nan, np.float32)
     save_file({"landmarks": np.concatenate([meshes, gap, meshes])}, film.parent / "two.safetensors")
-    assert prepare(film.parent, tmp_path / "clips", film.parent, least_voice=0) == 2
+    buzz = {"least_voice": 0, "least_ear_confidence": -1, "most_ear_offset_frames": 15}
+    assert prepare(film.parent, tmp_path / "clips", film.parent, **buzz) == 2
     first, last = (load_clip(tmp_path / "clips" / f"two__{k}.json") for k in (0, 2))
     assert first.info.num_frames == last.info.num_frames == COUNT
     assert np.abs(first.landmarks - last.landmarks).max() < 0.01 and np.abs(first.wave - last.wave).max() < 0.05

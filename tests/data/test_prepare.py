@@ -24,9 +24,10 @@ def prepare(video, labels, size, shot=None):
     """prepare_track of the labelled face of a whole video, or of a shot in it."""
     mesh = at_clip_rate(read_mesh(labels), probe_video(video).fps)
     first, end = shot or (0, len(mesh))
-    track, limits = Track(first, mesh[first:end, IBUG, :2]), Limits(least_voice=0.0)  # a buzz is no voice
+    buzz = Limits(least_voice=0.0, least_ear_confidence=-1.0, most_ear_offset_frames=15)
+    track = Track(first, mesh[first:end, IBUG, :2])
     (sight,), numbered = look(read_video(video, 25), [track]), enumerate(read_video(video, 25))
-    return prepare_track(video, track, sight, mesh, numbered, info(), size, limits)
+    return prepare_track(video, track, sight, mesh, numbered, info(), size, buzz)
 
 
 def test_a_moving_head_is_held_still(footage, place_of, mesh_of):
