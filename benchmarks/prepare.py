@@ -21,7 +21,8 @@ import av
 import torch
 
 from emo.data.clip import FPS, ClipInfo
-from emo.data.footage import Job, find_tracks, save_tracks
+from emo.data.footage import find_tracks, save_tracks
+from emo.data.prepare import Job
 from emo.data.recipe import Recipe
 from emo.data.screen import Limits
 from emo.data.shots import find_shots

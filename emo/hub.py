@@ -1,6 +1,7 @@
 """Where models come from: a name, a folder or a Hub id -> a pipeline whose weights are all there."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -23,13 +24,35 @@ def resolve(model: str) -> Path:
     if folder.exists() or model.count("/") != 1 or model.startswith((".", "/")):
         raise InputError(f"--model {model} is no model: give a folder with model_index.json, a Hub id, or mini")
     from huggingface_hub import snapshot_download
+
+    return downloaded(f"--model {model}: no such folder", lambda: snapshot_download(model))
+
+
+def find_weights(given: str) -> Path:
+    """A file of SyncNet's weights, or one downloaded from the Hub for owner/name/file; no file named, syncnet_v2.model.
+
+    Raises InputError when there is no such file, here or there, or no way to it.
+    """
+    path, (owner, *rest) = Path(given), given.split("/", 2)
+    if path.is_file():
+        return path
+    if path.exists() or not owner.strip(".") or not rest:
+        raise InputError(f"--syncnet {given} is no file: give syncnet_v2.model, or OWNER/NAME/FILE of the Hub")
+    from huggingface_hub import hf_hub_download
+
+    name, file = rest if len(rest) == 2 else (*rest, "syncnet_v2.model")
+    return downloaded(f"--syncnet {given}: no such file", lambda: hf_hub_download(f"{owner}/{name}", file))
+
+
+def downloaded(missing: str, get: Callable[[], str]) -> Path:
+    """What `get` has downloaded. Raises InputError that begins with what is `missing` here."""
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(model))
+        return Path(get())
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise InputError(f"--model {model}: no such folder, and the Hub says: {reason}") from error
+        raise InputError(f"{missing}, and the Hub says: {reason}") from error
 
 
 def best_device() -> str:

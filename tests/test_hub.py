@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from emo.errors import InputError
-from emo.hub import load_pipeline, resolve
+from emo.hub import find_weights, load_pipeline, resolve
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -108,6 +108,29 @@ def test_a_hub_id_without_network(monkeypatch):
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     assert "--model nobody/nothing-like-this" in refused("nobody/nothing-like-this")
+
+
+def test_weights_are_a_file_or_one_of_the_hub(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *given: asked.append(given) or "got")
+    (tmp_path / "a.model").touch()
+    assert find_weights(str(tmp_path / "a.model")) == tmp_path / "a.model"
+    for given in ("owner/name", "owner/name/sub/b.model"):
+        assert find_weights(given) == Path("got")
+    assert asked == [("owner/name", "syncnet_v2.model"), ("owner/name", "sub/b.model")]
+    for given in (str(tmp_path), "nothing", "./no/such", "/no/such", "../no/such", ""):
+        with pytest.raises(InputError, match=f"--syncnet {given} is no file: give syncnet_v2.model, or OWNER/NAME"):
+            find_weights(given)
+
+
+def test_weights_of_the_hub_without_network(monkeypatch):
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    for given in ("nobody/nothing-like-this/a.model", "no body/x/y"):
+        with pytest.raises(InputError, match=f"--syncnet {given}: no such file, and the Hub says: .+") as error:
+            find_weights(given)
+        assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("options", [{"device": "nonsense"}, {"dtype": "float16"}])

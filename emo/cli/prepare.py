@@ -27,6 +27,11 @@ def parser() -> Parser:
         kind.add_argument("--limits", nargs="+", default=[], help="of emo/data/screen.py, such as lowest_sync=0.3")
         kind.add_argument("--labels", type=Path, help="landmarks from emo.data.label, to drive stills with the clips")
         kind.add_argument("--vocals", metavar="MODEL", help="hear voices without their music: htdemucs, or its weights")
+        kind.add_argument(
+            "--syncnet",
+            metavar="FILE_OR_HUB_ID",
+            help="syncnet_v2.model, or OWNER/NAME/FILE of the Hub, to judge the lips in place of the small ear",
+        )
         kind.add_argument("--per-person", type=int, help="at most so many files of one person")
         kind.add_argument(
             "--workers", type=int, default=os.cpu_count(), help="cores at work (default all); above 1: Ray"
@@ -93,16 +98,18 @@ def footage(args: argparse.Namespace) -> None:
 
 
 def videos(args: argparse.Namespace) -> None:
-    from emo.data.footage import Job, prepare_videos
+    from emo.data.footage import prepare_videos
     from emo.data.pictures import read_hold_out
+    from emo.data.prepare import Job
     from emo.data.recipe import Recipe, read_list, read_recipe
     from emo.data.screen import read_limits
     from emo.data.sources import list_sources
     from emo.data.vocals import separator
+    from emo.hub import find_weights
 
     recipe = read_recipe(args.recipe) if args.recipe else Recipe()
-    limits, separate = read_limits(recipe.limits, args.limits), separator(args.vocals) if args.vocals else None
-    job = Job(args.out, args.labels, args.size, limits, separate)
+    separate, syncnet = args.vocals and separator(args.vocals), args.syncnet and find_weights(args.syncnet)
+    job = Job(args.out, args.labels, args.size, read_limits(recipe.limits, args.limits), separate, syncnet)
     sources = list_sources(args.raw, recipe, list(read_list(args.list, recipe)) if args.list else None)
     people = read_hold_out(args.hold_out) | {*recipe.held_out}
     kept = prepare_videos(sources, job, people, args.per_person, args.workers, args.ray)

@@ -31,7 +31,8 @@ class ClipInfo:
     source: str
     licence: str
     num_frames: int
-    sync_offset_frames: int | None = None  # of emo.models.sync; None: not measured
+    # Of the footage, late is positive; what SyncNet finds is taken out of the clip's wave. None: not measured
+    sync_offset_frames: int | None = None
     sync_confidence: float | None = None
     face_pixels: float | None = None  # these are held to emo.data.screen.Limits; None: not measured
     turned_degrees: float | None = None
@@ -41,6 +42,7 @@ class ClipInfo:
     letters: float | None = None
     voice_share: float | None = None
     music_share: float | None = None  # of the sound's energy; None: it was not separated
+    sync_by: str | None = None  # who measured it: "ear", emo.models.sync, or "syncnet", emo.models.syncnet
 
 
 @dataclass

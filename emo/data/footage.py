@@ -3,7 +3,7 @@
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,31 +13,21 @@ import numpy as np
 from emo.data.clip import FPS, ClipInfo, save_clip
 from emo.data.ledger import Ledger, Piece
 from emo.data.parallel import each
-from emo.data.prepare import IBUG, at_clip_rate, pick, pieces, prepare_track, read_mesh
-from emo.data.screen import Limits, check_video
+from emo.data.prepare import IBUG, Job, at_clip_rate, pick, pieces, prepare_track, read_mesh
+from emo.data.screen import check_video
 from emo.data.shots import find_shots
 from emo.data.sight import look
 from emo.data.sources import Source, local_copy
-from emo.data.vocals import Separate
 from emo.data.voice import packaged_voice
+from emo.data.watch import Watch
 from emo.errors import InputError, OutputError
 from emo.face.detector import FaceDetector
 from emo.face.region import crop, region_of_landmarks
 from emo.face.track import Track, follow_faces
 from emo.media.video import probe_video, read_video
+from emo.models.syncnet import load_syncnet
 
 THUMB_PIXELS = 96
-
-
-@dataclass
-class Job:
-    """How all videos of a folder are prepared."""
-
-    out: Path  # the clips' folder
-    labels: Path | None  # of emo.data.label; None: the packaged detector follows the faces
-    size: int  # pixels of the square crop
-    limits: Limits
-    separate: Separate | None = None  # voices from music; None: sounds stay as they are
 
 
 def prepare_videos(
@@ -46,9 +36,11 @@ def prepare_videos(
     """Each face of each shot of each video becomes a clip; returns how many clips the job's folder holds.
 
     people: those held out. What met trouble that may pass is said at the end, and is done by the next run. Raises
-    OutputError, and InputError where a package is missing.
+    OutputError, and InputError where a package is missing or weights are.
     """
     packaged_voice()
+    if job.syncnet is not None:
+        load_syncnet(job.syncnet)
     job.out.mkdir(parents=True, exist_ok=True)
     count, ledger, waiting, put_off = Counter(), Ledger(job.out), [], []
     for source in sources:
@@ -133,6 +125,7 @@ def save_tracks(video: Path, tracks: list[Track], mesh: np.ndarray | None, info:
     """Each track as a clip: NAME where there is one, else NAME__0, NAME__1, ..."""
     names = [info.name] if len(tracks) == 1 else [f"{info.name}__{k}" for k in range(len(tracks))]
     waiting, done = list(zip(tracks, names, look(read_video(video, FPS), tracks), strict=True)), []
+    watch = None if job.syncnet is None else Watch(load_syncnet(job.syncnet), video)
     while waiting:  # faces seen at the same time are cut in passes of their own
         numbered, passed, later = enumerate(read_video(video, FPS)), 0, []
         for track, name, sight in waiting:
@@ -141,8 +134,7 @@ def save_tracks(video: Path, tracks: list[Track], mesh: np.ndarray | None, info:
                 continue
             piece, passed = Piece(name, len(track.landmarks) / FPS), track.end
             try:
-                named = replace(info, name=name)
-                given = video, track, sight, mesh, numbered, named, job.size, job.limits, job.separate
+                given = video, track, sight, mesh, numbered, replace(info, name=name), job, watch
                 save_clip(job.out, *prepare_track(*given))
             except OutputError:
                 raise

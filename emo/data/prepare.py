@@ -5,6 +5,8 @@ small network need not spend itself on head motion. All frames are those of `rea
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from pathlib import Path
 
@@ -12,9 +14,10 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from emo.data.clip import FPS, LIPS, Clip, ClipInfo
-from emo.data.screen import Limits, check, turned_degrees
+from emo.data.screen import Limits, check, check_sync, turned_degrees
 from emo.data.sight import Sight
 from emo.data.vocals import Separate, hear
+from emo.data.watch import Watch
 from emo.errors import InputError
 from emo.face.eyes import eye_opening
 from emo.face.region import Region, crop, region_of_landmarks
@@ -31,6 +34,18 @@ IBUG = (
 )
 SMOOTH_FRAMES = 2.0  # sigma of the head's path
 LONGEST_GAP = 5  # frames without the face that are filled
+
+
+@dataclass
+class Job:
+    """How all videos of a folder are prepared."""
+
+    out: Path  # the clips' folder
+    labels: Path | None  # of emo.data.label; None: the packaged detector follows the faces
+    size: int  # pixels of the square crop
+    limits: Limits
+    separate: Separate | None = None  # voices from music; None: sounds stay as they are
+    syncnet: Path | None = None  # weights; None: the small ear
 
 
 def read_mesh(path: Path) -> np.ndarray:
@@ -97,36 +112,43 @@ def prepare_track(
     mesh: np.ndarray | None,
     numbered: Iterator[tuple[int, np.ndarray]],
     info: ClipInfo,
-    size: int,
-    limits: Limits,
-    separate: Separate | None = None,
+    job: Job,
+    watch: Watch | None = None,
 ) -> tuple[Clip, Iterator[np.ndarray]]:
-    """A face of a video -> a clip and its frames (size size 3).
+    """A face of a video -> a clip and its frames (job.size job.size 3).
 
     sight: what `look` saw of the track; mesh: of the whole video, (T 468 3) pixels, where there is one; numbered: the
-    video's frames, enumerated, from the track's first or before; separate: takes the voice out of music, which is then
-    what is measured. What is measured stands in `info`. Raises InputError, with the reason, for what must not be learnt
-    from.
+    video's frames, enumerated, from the track's first or before; watch: SyncNet before the video, or None for the small
+    ear. What is measured stands in `info`. Raises InputError, with the reason, for what must not be learnt from.
     """
     info.num_frames = len(track.landmarks)
     landmarks = without_gaps(track.landmarks, info.name)
     regions = steady_regions(landmarks)
-    heard = hear(video, track.first / FPS, info.num_frames / FPS, separate, limits.least_music)
+    listen = partial(hear, video, count=info.num_frames, separate=job.separate, least_music=job.limits.least_music)
+    heard = listen(track.first)
     points = landmarks if mesh is None else without_gaps(mesh[track.first : track.end, :, :2], info.name)
     square = np.stack([into_square(p, r) for p, r in zip(points, regions, strict=True)]).astype(np.float32)
     marks, square = (square, square[:, :0]) if mesh is None else (square[:, IBUG], square)
-    sync = lip_sync(marks[:, LIPS], heard.voice, packaged_ear(), FPS)
-    info.sync_offset_frames, info.sync_confidence = sync.offset_frames, sync.confidence
     info.face_pixels = min(region.side for region in regions)
     info.turned_degrees = float(np.quantile(turned_degrees(landmarks), 0.9))
     info.sharpness, info.change, info.bars, info.letters = sight.sharpness, sight.change, sight.bars, sight.letters
     info.voice_share, info.music_share = heard.voice_share, heard.music_share
-    check(info, landmarks, heard.voice, limits)
+    check(info, landmarks, heard.voice, job.limits)
+    if watch is None:
+        info.sync_by, sync = "ear", lip_sync(marks[:, LIPS], heard.voice, packaged_ear(), FPS)
+    else:
+        info.sync_by, sync = "syncnet", watch.sync(track.first, landmarks, heard.voice)
+        heard = listen(track.first + sync.offset_frames) if sync.offset_frames else heard
+    info.sync_offset_frames, info.sync_confidence = sync.offset_frames, sync.confidence
+    if mesh is not None or watch is not None:  # without a mesh the lips are too rough to be left out by the ear's word
+        check_sync(info, job.limits)
     squares = np.array([(*region.center, region.side, region.angle_radians) for region in regions])
     angles = head_angles(head_rotations(landmarks))
     speed, eyes = head_speed(landmarks, FPS), eye_opening(landmarks)
     clip = Clip(info, heard.wave, marks, speed, square, squares, angles, eyes, vocals=heard.vocals)
-    return clip, (crop(f, r, size) for f, r in zip(pick(numbered, range(track.first, track.end)), regions, strict=True))
+    return clip, (
+        crop(f, r, job.size) for f, r in zip(pick(numbered, range(track.first, track.end)), regions, strict=True)
+    )
 
 
 def pick(numbered: Iterator[tuple[int, np.ndarray]], wanted: range) -> Iterator[np.ndarray]:

@@ -93,16 +93,24 @@ class Heard:
         return self.vocals if len(self.vocals) else self.wave
 
 
-def hear(
-    path: Path, start_seconds: float, seconds: float, separate: Separate | None, least_music: float = 0.0
-) -> Heard:
-    """The sound of a file from `start_seconds` on, with its vocals where music has `least_music` of its energy."""
-    wave = read_audio(path, SAMPLE_RATE, start_seconds, seconds)
+def sound(path: Path, first: int, count: int, sample_rate: int) -> np.ndarray:
+    """The wave (S,) of `count` frames of a file, from the frame `first` on; before its start and behind its end is
+    silence."""
+    before = max(0, -first)
+    wave = read_audio(path, sample_rate, (first + before) / FPS, (count - before) / FPS)
+    padded = np.pad(wave, (round(before / FPS * sample_rate), 0))
+    return fitted(padded, round(count / FPS * sample_rate))
+
+
+def hear(path: Path, first: int, count: int, separate: Separate | None, least_music: float = 0.0) -> Heard:
+    """What is heard in `count` frames of a file from the frame `first` on, with its vocals where music has
+    `least_music` of the energy."""
+    wave = sound(path, first, count, SAMPLE_RATE)
     if separate is None:
         return Heard(wave, wave[:0], voice_share(wave))
-    sound = read_audio(path, SOUND_RATE, start_seconds, seconds)
-    vocals = separate(sound, SOUND_RATE)
-    sung, rest = float(np.square(vocals).sum()), float(np.square(sound - vocals).sum())
+    fine = sound(path, first, count, SOUND_RATE)
+    vocals = separate(fine, SOUND_RATE)
+    sung, rest = float(np.square(vocals).sum()), float(np.square(fine - vocals).sum())
     music_share = rest / max(sung + rest, 1e-9)
     if music_share < least_music:
         return Heard(wave, wave[:0], voice_share(wave), music_share)

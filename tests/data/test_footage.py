@@ -7,9 +7,9 @@ from safetensors.numpy import save_file
 
 from emo.cli.prepare import main
 from emo.data.clip import SAMPLE_RATE, load_clip, read_clip_frames
-from emo.data.footage import Job, prepare_videos, within
+from emo.data.footage import prepare_videos, within
 from emo.data.ledger import Ledger, Piece, read_ledger
-from emo.data.prepare import load_mesh
+from emo.data.prepare import Job, load_mesh
 from emo.data.recipe import Recipe
 from emo.data.screen import Limits
 from emo.data.sources import list_sources
@@ -44,7 +44,8 @@ def test_each_shot_of_a_video_becomes_a_clip_and_what_is_left_out_is_written_dow
             writer.write(frame)
     gap = np.full((10, 468, 3), np.nan, np.float32)
     save_file({"landmarks": np.concatenate([meshes, gap, meshes])}, film.parent / "two.safetensors")
-    assert prepare(film.parent, tmp_path / "clips", film.parent, least_voice=0) == 2
+    buzz = {"least_voice": 0, "least_ear_confidence": -1, "most_ear_offset_frames": 15}
+    assert prepare(film.parent, tmp_path / "clips", film.parent, **buzz) == 2
     first, last = (load_clip(tmp_path / "clips" / f"two__{k}.json") for k in (0, 2))
     assert first.info.num_frames == last.info.num_frames == COUNT
     assert np.abs(first.landmarks - last.landmarks).max() < 0.01 and np.abs(first.wave - last.wave).max() < 0.05

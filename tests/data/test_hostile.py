@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from emo.data.clip import FPS, load_clip
-from emo.data.footage import Job, prepare_videos
+from emo.data.footage import prepare_videos
 from emo.data.ledger import read_ledger
+from emo.data.prepare import Job
 from emo.data.recipe import Recipe
 from emo.data.screen import Limits
 from emo.data.sources import list_sources

@@ -1,5 +1,7 @@
 """A moving head is held still, and what must not be learnt from is refused with the reason."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -8,6 +10,7 @@ from emo.data.clip import SAMPLE_RATE, ClipInfo
 from emo.data.prepare import (
     IBUG,
     LONGEST_GAP,
+    Job,
     at_clip_rate,
     into_square,
     load_mesh,
@@ -35,9 +38,10 @@ def prepare(video, labels, size, shot=None):
     """prepare_track of the labelled face of a whole video, or of a shot in it."""
     mesh = at_clip_rate(read_mesh(labels), probe_video(video).fps)
     first, end = shot or (0, len(mesh))
-    track, limits = Track(first, mesh[first:end, IBUG, :2]), Limits(least_voice=0.0)  # a buzz is no voice
+    buzz = Limits(least_voice=0.0, least_ear_confidence=-1.0, most_ear_offset_frames=15)
+    track = Track(first, mesh[first:end, IBUG, :2])
     (sight,), numbered = look(read_video(video, 25), [track]), enumerate(read_video(video, 25))
-    return prepare_track(video, track, sight, mesh, numbered, info(), size, limits)
+    return prepare_track(video, track, sight, mesh, numbered, info(), Job(Path(), None, size, buzz))
 
 
 def test_a_moving_head_is_held_still(footage, place_of, mesh_of):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from emo.data.clip import ClipInfo
-from emo.data.screen import Limits, check, read_limits, sync_score, turned_degrees, unsteadiness
+from emo.data.screen import Limits, check, check_sync, read_limits, sync_score, turned_degrees, unsteadiness
 from emo.errors import InputError
 from emo.face.speed import POINTS, SKULL
 from emo.media.loudness import loudness
@@ -67,6 +67,20 @@ def test_each_limit_has_its_reason(mesh_of, wave, openings):
     assert reason(least_voice=0.7) == "a: there is no voice"
     assert reason(lowest_sync=1.1) == "a: the mouth does not follow the sound"
     assert reason(ClipInfo("b", "anna", "drawn", "", 50), lowest_sync=1.1) == "b: the mouth does not follow the sound"
+
+
+@pytest.mark.parametrize(("by", "least", "most"), [("ear", 0.08, 1), ("syncnet", 3.0, 6)])
+def test_lips_are_judged_by_the_limits_of_who_measured_them(by, least, most):
+    def info(confidence: float, offset: int) -> ClipInfo:
+        return ClipInfo("a", "anna", "drawn", "", 50, offset, confidence, sync_by=by)
+
+    for kept in (info(least, most), info(least, -most), info(9.0, 0), ClipInfo("a", "anna", "drawn", "", 50)):
+        check_sync(kept, Limits())
+    with pytest.raises(InputError, match="^a: the lips do not say what is heard$"):
+        check_sync(info(0.99 * least, 0), Limits())
+    for offset in (most + 1, -most - 1):
+        with pytest.raises(InputError, match="^a: the sound is early or late$"):
+            check_sync(info(9.0, offset), Limits())
 
 
 def test_limits_are_given_by_name():

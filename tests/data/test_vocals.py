@@ -12,8 +12,9 @@ from soxr import resample
 
 from emo.cli.prepare import main
 from emo.data.clip import SAMPLE_RATE, load_clip
-from emo.data.footage import Job, prepare_videos
+from emo.data.footage import prepare_videos
 from emo.data.ledger import read_ledger
+from emo.data.prepare import Job
 from emo.data.recipe import Recipe
 from emo.data.screen import Limits
 from emo.data.sources import list_sources
@@ -23,7 +24,7 @@ from emo.errors import InputError
 from emo.media.audio import read_audio
 from emo.media.video import VideoWriter, read_video
 
-LIMITS = Limits(least_voice=0.0)
+LIMITS = Limits(least_voice=0.0, least_ear_confidence=-1.0, most_ear_offset_frames=15)
 
 
 def band(wave: np.ndarray, sample_rate: int) -> np.ndarray:
@@ -87,10 +88,10 @@ def test_how_much_music_is_music_may_be_said(sound_path):
     def half(wave, sample_rate):
         return wave / 2
 
-    heard = hear(sound_path, 0.5, 1.0, half, 0.49)
+    heard = hear(sound_path, 12, 25, half, 0.49)
     assert heard.music_share == pytest.approx(0.5) and np.allclose(heard.voice, heard.wave / 2, atol=0.01)
-    assert hear(sound_path, 0.5, 1.0, half, 0.51).voice is not heard.voice
-    assert hear(sound_path, 0.5, 1.0, None).music_share is None
+    assert hear(sound_path, 12, 25, half, 0.51).voice is not heard.voice
+    assert hear(sound_path, 12, 25, None).music_share is None
 
 
 def test_a_song_behind_drums_is_heard_as_a_voice_once_they_are_gone(samples, write_wav, tmp_path):
@@ -101,7 +102,7 @@ def test_a_song_behind_drums_is_heard_as_a_voice_once_they_are_gone(samples, wri
     music += 0.4 * np.random.default_rng(0).normal(size=len(t)) * np.exp(-40 * (t % 0.25))
     write_wav(tmp_path / "song.wav", resample(song, 44100, rate) + 2 * song.std() / music.std() * music)
     assert voice_share(read_audio(tmp_path / "song.wav", rate)) < 0.1
-    assert hear(tmp_path / "song.wav", 0.0, 4.0, lambda wave, _: fitted(song, len(wave))).voice_share > 0.5
+    assert hear(tmp_path / "song.wav", 0, 100, lambda wave, _: fitted(song, len(wave))).voice_share > 0.5
 
 
 def test_where_vocals_hold_a_tenth_of_the_power_somebody_sings():
