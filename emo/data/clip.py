@@ -40,6 +40,7 @@ class ClipInfo:
     bars: float | None = None
     letters: float | None = None
     voice_share: float | None = None
+    covered: float | None = None
 
 
 @dataclass
@@ -53,6 +54,7 @@ class Clip:
     squares: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
     head_angles: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))  # (T 3) yaw, pitch, roll, radians
     eye_opening: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (T,) of emo.face.eyes: low in a blink
+    gaze: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))  # (T 2) of the eyes in the head: yaw, pitch
 
 
 def save_clip(folder: Path, clip: Clip, frames: Iterator[np.ndarray]) -> None:

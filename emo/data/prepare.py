@@ -12,7 +12,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from emo.data.clip import FPS, LIPS, SAMPLE_RATE, Clip, ClipInfo
-from emo.data.screen import Limits, check, turned_degrees
+from emo.data.screen import Limits, check, covered_share, turned_degrees
 from emo.data.sight import Sight
 from emo.data.voice import voice_share
 from emo.errors import InputError
@@ -88,7 +88,7 @@ def pieces(track: Track, longest_seconds: float) -> list[Track]:
     """The track cut into as few pieces of about one length as stay within `longest_seconds`."""
     count = max(1, ceil(len(track.landmarks) / (longest_seconds * FPS)))
     edges = np.linspace(0, len(track.landmarks), count + 1).round().astype(int)
-    return [Track(track.first + int(a), track.landmarks[a:b]) for a, b in zip(edges, edges[1:], strict=False) if b > a]
+    return [track.part(int(a), int(b)) for a, b in zip(edges, edges[1:], strict=False) if b > a]
 
 
 def prepare_track(
@@ -120,10 +120,12 @@ def prepare_track(
     info.turned_degrees = float(np.quantile(turned_degrees(landmarks), 0.9))
     info.sharpness, info.change, info.bars, info.letters = sight.sharpness, sight.change, sight.bars, sight.letters
     info.voice_share = voice_share(wave)
+    info.covered = covered_share(track.covered)
     check(info, landmarks, wave, limits)
     squares = np.array([(*region.center, region.side, region.angle_radians) for region in regions])
     angles = head_angles(head_rotations(landmarks))
-    clip = Clip(info, wave, marks, head_speed(landmarks, FPS), square, squares, angles, eye_opening(landmarks))
+    gaze = without_gaps(track.gaze[:, None], info.name)[:, 0] if len(track.gaze) else track.gaze
+    clip = Clip(info, wave, marks, head_speed(landmarks, FPS), square, squares, angles, eye_opening(landmarks), gaze)
     return clip, (crop(f, r, size) for f, r in zip(pick(numbered, range(track.first, track.end)), regions, strict=True))
 
 

@@ -138,6 +138,7 @@ def write_report(folders: list[Path], out: Path) -> None:
         histogram("size of the face", measured("face_pixels", infos), "pixels"),
         histogram("how far the head is turned", measured("turned_degrees", infos), "degrees"),
         histogram("sharpness", measured("sharpness", infos), "1/pixel²"),
+        histogram("time with something over the mouth", measured("covered", infos), "of all"),
         hours_by("licence", infos),
         hours_by("person", infos),
         same_moments(paths, hashes),
