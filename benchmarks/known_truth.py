@@ -2,8 +2,8 @@
 
     python benchmarks/known_truth.py OUT [--clips 40] [--seen 4] [--size 512]
 
-Four figures: head speed and the shift of a sound from the truth's landmarks of --clips clips of eSpeak speech; cuts and
-mouth opening from the pixels of --seen of them, which are drawn into OUT (what is there already is kept).
+Head speed and the shift of a sound from the truth's landmarks of --clips clips of eSpeak speech; cuts, mouth opening,
+eye opening and gaze from the pixels of --seen of them, which are drawn into OUT (what is there already is kept).
 """
 
 import argparse
@@ -20,7 +20,9 @@ from emo.data.shots import find_shots
 from emo.data.synth import Take, draw_head, list_takes, make_synth, perform
 from emo.data.synth_face import rotation_matrix
 from emo.face.detector import FaceDetector
+from emo.face.eyes import eye_opening
 from emo.face.mouth import opening
+from emo.face.parts import PartReader
 from emo.face.speed import REACH, head_speed
 from emo.face.track import follow_faces
 from emo.media.audio import read_audio
@@ -34,6 +36,7 @@ TEXTS = [
     "The old piano by the wall was never in tune. Who would have thought that somebody might want to buy it?",
     "A quick brown fox jumps over the lazy dog while people watch. Both of them have done it many times before.",
 ]
+AWAKE = 0.3  # of a blink, below which the eyes are open
 FARTHEST = 10  # frames by which a sound is shifted
 
 
@@ -67,16 +70,20 @@ def measure_truth(take: Take, late_frames: int) -> tuple[float, float, int, int]
     return known_speed(motion.head_rotation).mean(), head_speed(turned, FPS).mean(), *errors
 
 
-def measure_pixels(video: Path, detector: FaceDetector) -> tuple[float, float]:
-    """r of the mouth opening that the packaged landmarks see and of the true one, and its amplitude over the true."""
-    true = load_file(video.with_suffix(".safetensors"))["mouth_opening"]
-    tracks = follow_faces(read_video(video), detector)
+def measure_pixels(video: Path, detector: FaceDetector, parts: PartReader) -> np.ndarray:
+    """(4,): r of the mouth opening that is seen in the pixels and of the true one, and its amplitude over the true; r
+    of the eyes' opening; degrees by which the gaze errs while the eyes are open, mean of both ways."""
+    true = load_file(video.with_suffix(".safetensors"))
+    tracks = follow_faces(read_video(video), detector, parts)
     if not tracks:
-        return 0.0, 0.0
-    seen = np.isfinite(tracks[0].landmarks[:, 0, 0])
-    found = opening(tracks[0].landmarks[seen])
-    true = true[tracks[0].first : tracks[0].end][seen]
-    return float(np.corrcoef(found, true)[0, 1]), float(found.std() / true.std())
+        return np.array([0.0, 0.0, 0.0, np.nan])
+    track, seen = tracks[0], np.isfinite(tracks[0].landmarks[:, 0, 0])
+    points, true = track.landmarks[seen], {name: v[track.first : track.end][seen] for name, v in true.items()}
+    mouth, eyes, awake = opening(points), eye_opening(points), true["blink"] < AWAKE
+    true_eyes = eye_opening(true["landmarks"][:, IBUG, :2])
+    error = np.degrees(np.abs(track.gaze[seen] + true["gaze"])[awake]).mean()  # the truth's is to the right and down
+    mouth_r, eyes_r = np.corrcoef(mouth, true["mouth_opening"])[0, 1], np.corrcoef(eyes, true_eyes)[0, 1]
+    return np.array([mouth_r, mouth.std() / true["mouth_opening"].std(), eyes_r, error])
 
 
 def main() -> None:
@@ -102,13 +109,12 @@ def main() -> None:
     print(f"shift within 1 frame: {turned:.0%} of {len(rows)} clips, {ahead:.0%} where the head looks straight ahead")
 
     # pixels
-    takes, detector = list_takes(TEXTS, [], args.seen, 0), FaceDetector()
+    takes, detector, parts = list_takes(TEXTS, [], args.seen, 0), FaceDetector(), PartReader()
     make_synth(args.out, takes, args.size, 4.0)
     videos = [args.out / take.row["file"] for take in takes]
-    seen = [measure_pixels(video, detector) for video in videos]
-    for video, (r, amplitude) in zip(videos, seen, strict=True):
-        print(f"{video.stem}  mouth opening r {r:.2f}, amplitude {amplitude:.2f}")
-    print("mouth opening: mean r {:.3f}, amplitude {:.2f}".format(*np.mean(seen, axis=0)))
+    seen = [measure_pixels(video, detector, parts) for video in videos]
+    for name, row in zip([*(video.stem for video in videos), "mean"], [*seen, np.mean(seen, axis=0)], strict=True):
+        print("{}  mouth opening r {:.3f}, amplitude {:.2f}  eyes r {:.3f}, gaze off by {:.1f}°".format(name, *row))
     misses = []
     for one, other in zip(videos, videos[1:], strict=False):
         first, second = list(read_video(one)), list(read_video(other))

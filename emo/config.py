@@ -69,7 +69,7 @@ class SamplingConfig:
 
 @dataclass
 class Config:
-    task: str = "diffusion"  # autoencoder, mouth, face or diffusion
+    task: str = "diffusion"  # autoencoder, mouth, face, part or diffusion
     output: str = "runs/default"
     seed: int = 0
     device: str | None = None  # None: a GPU where there is one

@@ -43,6 +43,7 @@ class ClipInfo:
     voice_share: float | None = None
     music_share: float | None = None  # of the sound's energy; None: it was not separated
     sync_by: str | None = None  # who measured it: "ear", emo.models.sync, or "syncnet", emo.models.syncnet
+    covered: float | None = None
 
 
 @dataclass
@@ -56,6 +57,7 @@ class Clip:
     squares: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
     head_angles: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))  # (T 3) yaw, pitch, roll, radians
     eye_opening: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (T,) of emo.face.eyes: low in a blink
+    gaze: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))  # (T 2) of the eyes in the head: yaw, pitch
     vocals: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))  # (S,) of `wave`; without music (0,)
 
     @property

@@ -5,7 +5,7 @@ Images are (H W 3) uint8 RGB; landmarks (68 2) float in pixels of the image or i
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -36,6 +36,7 @@ class Face:
 
     image: np.ndarray
     landmarks: np.ndarray | None
+    irises: np.ndarray = field(default_factory=lambda: np.full((2, 2), np.nan))  # centres; NaN where not known
 
     @property
     def region(self) -> Region:
@@ -55,43 +56,60 @@ class FaceBatch:
     is_face: np.ndarray  # (N,) bool
 
 
-def load_faces(folders: list[str], labels: str, hold_out: str | None = None) -> list[Face]:
+def load_faces(
+    folders: list[str], labels: str, hold_out: str | None = None, frames_per_clip: int = FRAMES_PER_CLIP
+) -> list[Face]:
     """The labelled faces of folders of pictures and videos; those of FOLDER/NAME.jpg lie in
-    LABELS/FOLDER/NAME.safetensors. Held out are files, or all files of a person (PERSON_sentence.mp4).
+    LABELS/FOLDER/NAME.safetensors, and beside it where emo.data.synth has drawn it. Held out are files, or all files
+    of a person (PERSON_sentence.mp4).
 
     Raises InputError when a folder has no labels."""
     faces, people, clips = [], read_hold_out(hold_out), Counter()
     for folder in map(Path, folders):
-        home = Path(labels) / folder.name
-        named = {path: home / f"{path.stem}.safetensors" for path in sorted(folder.iterdir())}
-        pairs = {path: label for path, label in named.items() if label.exists()}
-        if not pairs:
-            raise InputError(f"{home} has no labels of {folder}: make them with emo.data.label")
+        pairs = labelled(folder, Path(labels) / folder.name)
         for path, label in pairs.items():
-            person, still = path.stem.split("_")[0], path.suffix.lower() in SUFFIXES
+            drawn, still = label.parent == folder, path.suffix.lower() in SUFFIXES
+            person = path.stem if drawn else path.stem.split("_")[0]
             if people & {person, path.stem} or clips[person] == CLIPS_PER_PERSON:
                 continue
             clips[person] += not still
-            faces += [read_picture(path, label)] if still else read_clip(path, label)
+            faces += [read_picture(path, label)] if still else read_clip(path, label, frames_per_clip)
     return [face for face in faces if face is not None]
+
+
+def labelled(folder: Path, labels: Path) -> dict[Path, Path]:
+    """The files of a folder that have labels, and these. Raises InputError where there are none."""
+    files = [path for path in sorted(folder.iterdir()) if path.suffix not in (".safetensors", ".csv")]
+    homes = {path: [home / f"{path.stem}.safetensors" for home in (folder, labels)] for path in files}
+    pairs = {path: label for path, both in homes.items() for label in both if label.exists()}
+    if not pairs:
+        raise InputError(f"{labels} has no labels of {folder}: make them with emo.data.label")
+    return pairs
 
 
 def read_picture(path: Path, label: Path) -> Face | None:
     """The face of a picture, None where no mesh was found."""
-    mesh = load_file(label)["landmarks"][0]
-    return stored(read_image(path), mesh[IBUG, :2], np.inf) if np.isfinite(mesh).all() else None
+    mesh, irises = read_label(label)
+    return stored(read_image(path), mesh[0], irises[0], np.inf) if np.isfinite(mesh).all() else None
 
 
-def read_clip(path: Path, label: Path) -> list[Face]:
-    """Up to FRAMES_PER_CLIP faces of a video."""
-    meshes = load_file(label)["landmarks"]
+def read_clip(path: Path, label: Path, count: int) -> list[Face]:
+    """Up to `count` faces of a video."""
+    meshes, irises = read_label(label)
     known = np.flatnonzero(np.isfinite(meshes).all((1, 2)))
-    wanted = set(known[:: max(1, len(known) // FRAMES_PER_CLIP)][:FRAMES_PER_CLIP].tolist())
+    wanted = set(known[:: max(1, len(known) // count)][:count].tolist())
     frames = enumerate(read_video(path))
-    return [stored(frame, meshes[index][IBUG, :2], SURROUNDINGS) for index, frame in frames if index in wanted]
+    return [stored(frame, meshes[index], irises[index], SURROUNDINGS) for index, frame in frames if index in wanted]
 
 
-def stored(image: np.ndarray, landmarks: np.ndarray, surroundings: float) -> Face:
+def read_label(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Landmarks (T 68 2) and the irises' centres (T 2 2), NaN where they are not known."""
+    tensors = load_file(path)
+    points = tensors["landmarks"][:, IBUG, :2]
+    return points, tensors.get("irises", np.full((len(points), 2, 2), np.nan, np.float32))
+
+
+def stored(image: np.ndarray, landmarks: np.ndarray, irises: np.ndarray, surroundings: float) -> Face:
     """A face with its surroundings, in sides of the region, shrunk to what training needs."""
     region, size = region_of_landmarks(landmarks), image.shape[1::-1]
     reach = surroundings / 2 * region.side
@@ -100,7 +118,7 @@ def stored(image: np.ndarray, landmarks: np.ndarray, surroundings: float) -> Fac
     scale = min(1.0, STORED_SIDE / region.side)
     part = image[low[1] : high[1], low[0] : high[0]]
     part = cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return Face(part, (landmarks - low) * scale)
+    return Face(part, (landmarks - low) * scale, (irises - low) * scale)
 
 
 def sample_batch(faces: list[Face], size: int, rng: np.random.Generator, look: Look) -> FaceBatch:

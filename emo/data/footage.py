@@ -22,6 +22,7 @@ from emo.data.voice import packaged_voice
 from emo.data.watch import Watch
 from emo.errors import InputError, OutputError
 from emo.face.detector import FaceDetector
+from emo.face.parts import PartReader
 from emo.face.region import crop, region_of_landmarks
 from emo.face.track import Track, follow_faces
 from emo.media.video import probe_video, read_video
@@ -101,9 +102,10 @@ def find_tracks(video: Path, spans: Sequence[tuple[float, float]], mesh: np.ndar
     shots = within(find_shots(read_video(video, FPS)), spans)
     if mesh is not None:
         return [Track(first, mesh[first:end, IBUG, :2]) for first, end in shots if first < len(mesh)]
-    frames, detector, tracks, passed = read_video(video, FPS), FaceDetector(), [], 0
+    frames, tracks, passed = read_video(video, FPS), [], 0
+    detector, parts = FaceDetector(), PartReader()
     for first, end in shots:
-        found = follow_faces(itertools.islice(frames, first - passed, end - passed), detector)
+        found = follow_faces(itertools.islice(frames, first - passed, end - passed), detector, parts)
         tracks += [replace(track, first=first + track.first) for track in found]
         passed = end
     return tracks

@@ -5,7 +5,8 @@ holds numpy and protobuf at old versions; it imports nothing else of this packag
 
     python -m emo.data.label FOLDER LABELS      one LABELS/NAME.safetensors per picture or video
 
-`landmarks` is (T 468 3) float32, pixels (z in the scale of x), NaN for a frame without exactly one mesh.
+`landmarks` is (T 468 3) float32, pixels (z in the scale of x), `irises` (T 2 2) the pixels of the irises' centres, that
+of the picture's left first; both NaN for a frame without exactly one mesh.
 """
 
 import sys
@@ -17,6 +18,7 @@ import mediapipe
 import numpy as np
 from safetensors.numpy import save_file
 
+IRISES = [468, 473]  # of the refined mesh
 SUFFIXES = {".jpg", ".jpeg", ".png", ".mp4", ".mov", ".webm", ".mkv"}
 
 
@@ -27,11 +29,11 @@ def read_frames(path: Path) -> Iterator[np.ndarray]:
             yield frame.to_ndarray(format="rgb24")
 
 
-def label(path: Path) -> np.ndarray:
-    """(T 468 3) landmarks, pixels."""
+def label(path: Path) -> dict[str, np.ndarray]:
+    """The tensors of a file."""
     still = path.suffix.lower() in {".jpg", ".jpeg", ".png"}
     rows = []
-    with mediapipe.solutions.face_mesh.FaceMesh(static_image_mode=still, max_num_faces=1) as mesh:
+    with mediapipe.solutions.face_mesh.FaceMesh(still, max_num_faces=1, refine_landmarks=True) as mesh:
         for frame in read_frames(path):
             faces = mesh.process(frame).multi_face_landmarks
             height, width = frame.shape[:2]
@@ -39,8 +41,9 @@ def label(path: Path) -> np.ndarray:
                 points = np.array([(p.x, p.y, p.z) for p in faces[0].landmark], dtype=np.float32)
                 rows.append(points * np.float32([width, height, width]))
             else:
-                rows.append(np.full((468, 3), np.nan, np.float32))
-    return np.stack(rows)
+                rows.append(np.full((478, 3), np.nan, np.float32))
+    points = np.stack(rows)
+    return {"landmarks": points[:, :468].copy(), "irises": points[:, IRISES, :2].copy()}
 
 
 def main() -> None:
@@ -49,7 +52,7 @@ def main() -> None:
     for path in sorted(p for p in source.iterdir() if p.suffix.lower() in SUFFIXES):
         out = target / f"{path.stem}.safetensors"
         if not out.exists():
-            save_file({"landmarks": label(path)}, out)
+            save_file(label(path), out)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from emo.data.clip import FPS, LIPS, Clip, ClipInfo
-from emo.data.screen import Limits, check, check_sync, turned_degrees
+from emo.data.screen import Limits, check, check_sync, covered_share, turned_degrees
 from emo.data.sight import Sight
 from emo.data.vocals import Separate, hear
 from emo.data.watch import Watch
@@ -102,7 +102,7 @@ def pieces(track: Track, longest_seconds: float) -> list[Track]:
     """The track cut into as few pieces of about one length as stay within `longest_seconds`."""
     count = max(1, ceil(len(track.landmarks) / (longest_seconds * FPS)))
     edges = np.linspace(0, len(track.landmarks), count + 1).round().astype(int)
-    return [Track(track.first + int(a), track.landmarks[a:b]) for a, b in zip(edges, edges[1:], strict=False) if b > a]
+    return [track.part(int(a), int(b)) for a, b in zip(edges, edges[1:], strict=False) if b > a]
 
 
 def prepare_track(
@@ -133,6 +133,7 @@ def prepare_track(
     info.turned_degrees = float(np.quantile(turned_degrees(landmarks), 0.9))
     info.sharpness, info.change, info.bars, info.letters = sight.sharpness, sight.change, sight.bars, sight.letters
     info.voice_share, info.music_share = heard.voice_share, heard.music_share
+    info.covered = covered_share(track.covered)
     check(info, landmarks, heard.voice, job.limits)
     if watch is None:
         info.sync_by, sync = "ear", lip_sync(marks[:, LIPS], heard.voice, packaged_ear(), FPS)
@@ -144,8 +145,9 @@ def prepare_track(
         check_sync(info, job.limits)
     squares = np.array([(*region.center, region.side, region.angle_radians) for region in regions])
     angles = head_angles(head_rotations(landmarks))
+    gaze = without_gaps(track.gaze[:, None], info.name)[:, 0] if len(track.gaze) else track.gaze
     speed, eyes = head_speed(landmarks, FPS), eye_opening(landmarks)
-    clip = Clip(info, heard.wave, marks, speed, square, squares, angles, eyes, vocals=heard.vocals)
+    clip = Clip(info, heard.wave, marks, speed, square, squares, angles, eyes, gaze, heard.vocals)
     return clip, (
         crop(f, r, job.size) for f, r in zip(pick(numbered, range(track.first, track.end)), regions, strict=True)
     )

@@ -140,6 +140,7 @@ def write_report(folders: list[Path], out: Path) -> None:
         histogram("how far the head is turned", measured("turned_degrees", infos), "degrees"),
         histogram("sharpness", measured("sharpness", infos), "1/pixel²"),
         histogram(f"music ({separated} clips with vocals apart)", measured("music_share", infos), "of the energy"),
+        histogram("time with something over the mouth", measured("covered", infos), "of all"),
         hours_by("licence", infos),
         hours_by("person", infos),
         same_moments(paths, hashes),

@@ -30,7 +30,8 @@ from emo.data.sample_light import (
 
 SEED = 11
 LASH = (0.012, 0.008, 0.007)
-EYEBALL = 0.33  # its radius
+EYEBALL, IRIS_WAY = 0.33, 0.153  # its radius, which shades it; how far an iris goes for a radian: 0.36 eyes
+IRISES = np.array([[-0.5, -0.018], [0.5, -0.018]])  # their centres at rest
 
 
 @dataclass(frozen=True)
@@ -174,8 +175,8 @@ def paint_eyes(
     ball = np.sqrt(np.clip(1 - ((np.abs(c.x) - 0.5) / EYEBALL) ** 2 - (c.y / EYEBALL) ** 2, 0, 1))
     white = np.array([0.66, 0.60, 0.56]) * (0.35 + 0.65 * ball)[..., None]
     white = mix(white, (0.50, 0.20, 0.17), 0.8 * step(0.10 - t, 0.10))
-    side = np.sign(c.x) * 0.5
-    dx, dy = c.x - side - EYEBALL * np.sin(gaze[0]), c.y + 0.018 - EYEBALL * np.sin(gaze[1])
+    (_, (across, down)), shift = IRISES, IRIS_WAY * np.sin(gaze)
+    dx, dy = c.x - np.sign(c.x) * across - shift[0], c.y - down - shift[1]
     radius, angle = np.hypot(dx, dy), np.arctan2(dy, dx)
     fibres = 0.5 + 0.25 * np.sin(angle * 23 + 2 * np.sin(angle * 5)) + 0.25 * np.sin(angle * 41 + radius * 60)
     lit = 0.7 + 0.9 * np.clip((0.5 * dx + 0.6 * dy) / 0.1, -0.5, 1)

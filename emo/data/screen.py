@@ -16,6 +16,7 @@ from emo.media.loudness import loudness
 from emo.media.video import VideoInfo
 
 MOST_UNSTEADY = 3.0  # grey levels, of a talking still: good ones reach 2.8, torn ones lie at 3 to 16
+SURELY = 0.8  # covered, in a frame: 93 of 100 made-up covers of a third of the lips and more lie above
 MOUTH = np.s_[:, 36:60, 20:48]  # of a crop of 64 x 64
 
 
@@ -32,6 +33,7 @@ class Limits:
     least_change: float = 2.0  # grey levels; talkers have 3 to 50, photos 0 to 1.9 under noise, shaking and zooming
     most_bars: float = 0.02  # share of the face's square
     most_letters: float = 8.0  # strokes in a line; faces have up to 5, subtitles over the mouth 11 and more
+    most_covered: float = 0.3  # share of the frames in which something is over the mouth; real talkers have up to 0.04
     least_loud_db: float = -50.0  # the loudest frame, over full scale
     # Of songs Silero hears one in two, the others are 0.0 like music: footage of singers wants --vocals, or 0
     least_voice: float = 0.05  # share of the time; speech has 0.33 and more, one syllable in 3 s 0.06, music 0.0
@@ -53,6 +55,12 @@ def read_limits(given: dict[str, float], overrides: list[str]) -> Limits:
         return OmegaConf.to_object(OmegaConf.merge(*layers))
     except OmegaConfBaseException as error:
         raise InputError(f"{' '.join(overrides)}: give name=number of {', '.join(asdict(Limits()))}") from error
+
+
+def covered_share(covered: np.ndarray) -> float | None:
+    """covered (T,) 0..1, how surely the mouth is covered, NaN where it was not seen -> the share of the frames."""
+    seen = covered[np.isfinite(covered)]
+    return float((seen > SURELY).mean()) if len(seen) else None
 
 
 def check_video(name: str, video: VideoInfo, limits: Limits) -> None:
@@ -92,6 +100,7 @@ def check(info: ClipInfo, landmarks: np.ndarray, wave: np.ndarray, limits: Limit
         "the picture is blurred": below(info.sharpness, limits.least_sharpness),
         "the picture stands still": below(info.change, limits.least_change),
         "there is writing over the mouth": beyond(info.letters, limits.most_letters),
+        "something covers the mouth": beyond(info.covered, limits.most_covered),
         "there is no sound": level.max() < limits.least_loud_db,
         "there is no voice": below(info.voice_share, limits.least_voice),
         "the mouth does not follow the sound": sync_score(opening(landmarks), level) < limits.lowest_sync,

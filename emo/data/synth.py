@@ -2,8 +2,8 @@
 
 OUT/NAME.mp4 is the video, OUT/NAME.safetensors the truth, OUT/manifest.csv a line for each, as `emo-prepare videos`
 reads it. T frames; in the truth lie `landmarks` (T 468 3) pixels as emo.data.label writes them, `mouth_opening` (T,)
-as emo.face.mouth measures it in a face that looks straight ahead, `head_rotation` (T 3), `gaze` (T 2), `blink` (T,),
-`emotion` (T,) and `emotion_strength` (T,) as in `emo.data.synth_motion`.
+as emo.face.mouth measures it in a face that looks straight ahead, `irises` (T 2 2) pixels, `head_rotation` (T 3),
+`gaze` (T 2), `blink` (T,), `emotion` (T,) and `emotion_strength` (T,) as in `emo.data.synth_motion`.
 """
 
 import csv
@@ -151,6 +151,7 @@ def truth(head: Head, motion: Motion) -> dict[str, np.ndarray]:
         "landmarks": np.stack([head.landmarks(pose) for pose in poses]),
         "mouth_opening": opening(straight[:, IBUG, :2]),
         "head_rotation": motion.head_rotation,
+        "irises": np.stack([head.irises(pose) for pose in poses]),
         "gaze": motion.gaze,
         "blink": motion.blink,
         "emotion_strength": motion.strength,

@@ -16,6 +16,8 @@ import numpy as np
 from emo.data.animate import EYES as LIDS
 from emo.data.animate import INNER_LIPS
 from emo.data.sample_face import (
+    IRIS_WAY,
+    IRISES,
     LASH,
     Layers,
     Looks,
@@ -240,7 +242,14 @@ class Head:
     def landmarks(self, pose: Pose) -> np.ndarray:
         """(468 3) float32: MediaPipe's points of what `draw` draws, pixels; z, into the picture, in the scale of x."""
         points, side = mesh_at_rest(pose.closed)
-        points = lips_apart(points, pose.opening, side)
+        return self._turned(lips_apart(points, pose.opening, side), pose)
+
+    def irises(self, pose: Pose) -> np.ndarray:
+        """(2 2) float32 pixels: the irises' centres, the left of the picture first, hidden or not."""
+        return self._turned(IRISES + IRIS_WAY * np.sin(pose.gaze), pose)[:, :2]
+
+    def _turned(self, points: np.ndarray, pose: Pose) -> np.ndarray:
+        """Points (N 2) of the mean face -> (N 3) float32 pixels of this one with the pose's expression and rotation."""
         points = undo(self.traits, undo(self._expression(pose), points[None]))[0]
         solid = np.column_stack([points, look_up(self.depth, points[None])[0]])
         turned = (solid - NECK) @ rotation_matrix(*pose.rotation).T + NECK

@@ -1,4 +1,4 @@
-"""Two small networks that find faces: one says where they are, one what they look like.
+"""Small networks that find faces: one says where they are, one where the points of what it looks at lie.
 
 Pictures are (N 3 H W) float in [-1, 1]; regions are those of `emo.face.region`: a face's square with the
 template's margins. CELL pixels of a picture are one cell of the finder's maps.
@@ -69,9 +69,9 @@ class FaceFinder(nn.Module):
 
 
 class Landmarker(nn.Module):
-    """The 68 points of a face, as the means of 68 maps (arXiv 1711.08229), and whether it is one."""
+    """The K points of a face, or of a part of it, as the means of K maps (arXiv 1711.08229), and whether it is one."""
 
-    def __init__(self, widths: tuple[int, int, int, int] = (24, 48, 80, 128)):
+    def __init__(self, points: int = POINTS, widths: tuple[int, int, int, int] = (24, 48, 80, 128)):
         super().__init__()
         a, b, c, d = widths
         first = nn.Conv2d(3, a, 3, stride=2, padding=1)
@@ -80,24 +80,24 @@ class Landmarker(nn.Module):
         self.deep = nn.Sequential(ConvNorm(c, d, stride=2), Residual(d), Residual(d))
         self.from_deep, self.from_middle = nn.Conv2d(d, c, 1), nn.Conv2d(c, b, 1)
         self.refine, self.sharpen = Residual(c), ConvNorm(b, b)
-        self.maps = nn.Conv2d(b, POINTS, 1)
+        self.maps = nn.Conv2d(b, points, 1)
         self.face = nn.Linear(d, 1)
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(N 3 96 96) -> points (N 68 2) in the unit square of the crop, logits (N,) that it is a face, and the
-        logs of the maps (N 68 576) over the places of `grid`."""
-        fine = self.stem(crops)  # (N b 24 24)
-        middle = self.middle(fine)  # (N c 12 12)
-        deep = self.deep(middle)  # (N d 6 6)
+        """(N 3 S S) -> points (N K 2) in the unit square of the crop, logits (N,) that it is what it should be, and the
+        logs of the maps (N K P) over the P places of `grid`, a quarter of S a side."""
+        fine = self.stem(crops)  # (N b S/4 S/4)
+        middle = self.middle(fine)  # (N c S/8 S/8)
+        deep = self.deep(middle)  # (N d S/16 S/16)
         middle = self.refine(middle + interpolate(self.from_deep(deep), scale_factor=2))
         fine = self.sharpen(fine + interpolate(self.from_middle(middle), scale_factor=2, mode="bilinear"))
-        maps = self.maps(fine).float().flatten(2).log_softmax(-1)  # (N 68 24*24)
+        maps = self.maps(fine).float().flatten(2).log_softmax(-1)  # (N K P)
         points = (maps.exp()[..., None] * grid(maps)).sum(2)
         return points, self.face(deep.float().mean((2, 3))).float()[:, 0], maps
 
 
 def grid(maps: Tensor) -> Tensor:
-    """(576 2): x and y, in the unit square of the crop, of the places of the landmarker's maps (... 576)."""
+    """(P 2): x and y, in the unit square of the crop, of the places of the landmarker's maps (... P)."""
     length = round(maps.shape[-1] ** 0.5)
     places = ((torch.arange(length, device=maps.device) + 0.5) / length - 0.5) * SPAN + 0.5
     return torch.stack(torch.meshgrid(places, places, indexing="xy"), -1).reshape(-1, 2)
@@ -115,12 +115,20 @@ class FaceNet(nn.Module):
         return *self.finder(pictures), *self.landmarker(crops)
 
     def save(self, path: Path) -> None:
-        """Writes the weights as safetensors, half precision."""
-        save_file({name: value.half().contiguous() for name, value in self.state_dict().items()}, path)
+        save_half(self, path)
 
     @classmethod
     def load(cls, path: Path) -> "FaceNet":
-        """The stored networks in float32, ready to look. Raises RuntimeError for other weights."""
-        model = cls()
-        model.load_state_dict({name: value.float() for name, value in load_file(path).items()})
-        return model.eval().requires_grad_(False)
+        """The stored networks, ready to look. Raises RuntimeError for other weights."""
+        return load_half(cls(), path)
+
+
+def save_half(model: nn.Module, path: Path) -> None:
+    """Writes the weights as safetensors, half precision."""
+    save_file({name: value.half().contiguous() for name, value in model.state_dict().items()}, path)
+
+
+def load_half(model: nn.Module, path: Path) -> nn.Module:
+    """The model with stored weights in float32, ready to look. Raises RuntimeError for other weights."""
+    model.load_state_dict({name: value.float() for name, value in load_file(path).items()})
+    return model.eval().requires_grad_(False)

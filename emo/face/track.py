@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from emo.face.detector import FOLLOW, FaceDetector, same
+from emo.face.parts import Look, PartReader
 from emo.face.region import Region, region_of_landmarks
 
 EVERY_FRAMES = 12  # how often new faces are looked for
 LOST_FRAMES = 6  # a face unseen for so many frames is gone
+UNSEEN = Look(np.full((68, 2), np.nan), np.full(2, np.nan), np.nan)
 
 
 @dataclass
@@ -18,6 +20,12 @@ class Track:
 
     first: int
     landmarks: np.ndarray  # (T 68 2) float32 pixels, NaN where the face was not seen
+    gaze: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))  # (T 2) of emo.face.eyes; (0 2): not measured
+    covered: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (T,) 0..1, how surely the mouth is covered
+
+    def part(self, start: int, end: int) -> "Track":
+        """Its frames start .. end - 1."""
+        return Track(self.first + start, *(a[start:end] for a in (self.landmarks, self.gaze, self.covered)))
 
     @property
     def end(self) -> int:
@@ -30,21 +38,23 @@ class Followed:
 
     first: int
     region: Region  # where it was seen last
-    rows: list[np.ndarray] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
     unseen: int = 0  # frames since
 
-    def add(self, points: np.ndarray, seen: bool) -> None:
-        """points (68 2) of the next frame."""
-        self.rows.append(points if seen else np.full_like(points, np.nan))
-        self.unseen = 0 if seen else self.unseen + 1
-        self.region = region_of_landmarks(points) if seen else self.region
+    def add(self, look: Look | None) -> None:
+        """What was seen of it in the next frame."""
+        self.looks.append(look or UNSEEN)
+        self.unseen = 0 if look else self.unseen + 1
+        self.region = region_of_landmarks(look.landmarks) if look else self.region
 
     def ended(self) -> Track:
         """Without what it was not seen in at the end."""
-        return Track(self.first, np.array(self.rows[: len(self.rows) - self.unseen], np.float32).reshape(-1, 68, 2))
+        looks = self.looks[: len(self.looks) - self.unseen]
+        points, gaze, covered = ([getattr(look, name) for look in looks] for name in ("landmarks", "gaze", "covered"))
+        return Track(self.first, *(np.array(column, np.float32) for column in (points, gaze, covered)))
 
 
-def follow_faces(frames: Iterable[np.ndarray], detector: FaceDetector) -> list[Track]:
+def follow_faces(frames: Iterable[np.ndarray], detector: FaceDetector, parts: PartReader) -> list[Track]:
     """Frames (H W 3) uint8 of one shot -> the faces in it, in the order in which they appear."""
     following: list[Followed] = []
     tracks: list[Track] = []
@@ -55,8 +65,9 @@ def follow_faces(frames: Iterable[np.ndarray], detector: FaceDetector) -> list[T
             new = [region for region in found if not any(same(region, other) for other in known)]
             following += [Followed(number, region) for region in new]
         landmarks, _, seen = detector.settle(frame, [face.region for face in following], 1, FOLLOW)
-        for face, points, sure in zip(following, landmarks, seen, strict=True):
-            face.add(points, bool(sure))
+        looks = iter(parts.look(frame, landmarks[seen]))
+        for face, sure in zip(following, seen, strict=True):
+            face.add(next(looks) if sure else None)
         gone = [face for i, face in enumerate(following) if face.unseen >= LOST_FRAMES or merged(following, i)]
         tracks += [face.ended() for face in gone]
         following = [face for face in following if face not in gone]

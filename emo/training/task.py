@@ -13,7 +13,7 @@ from emo.errors import InputError
 
 
 class Task(Protocol):
-    """One of autoencoder, mouth, face, diffusion; constructed from a Config."""
+    """One of autoencoder, mouth, face, part, diffusion; constructed from a Config."""
 
     model: nn.Module  # all that is trained
 
@@ -34,6 +34,7 @@ TASKS = {
     "autoencoder": ("emo.training.autoencoder", "AutoencoderTask"),
     "mouth": ("emo.training.mouth", "MouthTask"),
     "face": ("emo.training.face", "FaceTask"),
+    "part": ("emo.training.part", "PartTask"),
     "diffusion": ("emo.training.diffusion", "DiffusionTask"),
 }
 

@@ -78,6 +78,7 @@ def test_without_labels_each_face_is_followed_and_becomes_a_clip(pair, tmp_path,
     left, right = (load_clip(clips / f"pair__{k}.json") for k in (0, 1))
     assert left.landmarks.shape == (COUNT, 68, 2) and left.mesh.shape == (COUNT, 0, 2)
     assert np.abs(left.landmarks - right.landmarks).max() < 0.02 and np.array_equal(left.wave, right.wave)
+    assert left.gaze.shape == (COUNT, 2) and np.abs(left.gaze).max() < 0.3 and left.info.covered == 0
     assert abs(left.info.sync_offset_frames) <= 15 and 0 <= left.info.sync_confidence < 1
     frames = [np.stack(list(read_clip_frames(clips / f"pair__{k}.json"))).astype(int) for k in (0, 1)]
     assert frames[0].shape == (COUNT, 64, 64, 3) and np.abs(frames[0] - frames[1]).mean() < 5

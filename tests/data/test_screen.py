@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from emo.data.clip import ClipInfo
-from emo.data.screen import Limits, check, check_sync, read_limits, sync_score, turned_degrees, unsteadiness
+from emo.data.screen import (
+    Limits,
+    check,
+    check_sync,
+    covered_share,
+    read_limits,
+    sync_score,
+    turned_degrees,
+    unsteadiness,
+)
 from emo.errors import InputError
 from emo.face.speed import POINTS, SKULL
 from emo.media.loudness import loudness
@@ -47,7 +56,7 @@ def test_how_far_a_head_is_turned_is_known(degrees):
 def test_each_limit_has_its_reason(mesh_of, wave, openings):
     from emo.data.prepare import IBUG
 
-    info = ClipInfo("a", "anna", "drawn", "", 50, 0, 0.2, 150.0, 20.0, 0.4, 9.0, 0.01, 2.0, 0.6)
+    info = ClipInfo("a", "anna", "drawn", "", 50, 0, 0.2, 150.0, 20.0, 0.4, 9.0, 0.01, 2.0, 0.6, 0.1)
     talks = np.stack([mesh_of(opening)[IBUG] for opening in openings]) * 192
 
     def reason(info=info, **limits: float) -> str:
@@ -63,6 +72,7 @@ def test_each_limit_has_its_reason(mesh_of, wave, openings):
     assert reason(least_sharpness=0.41) == "a: the picture is blurred"
     assert reason(least_change=9.1) == "a: the picture stands still"
     assert reason(most_letters=1.9) == "a: there is writing over the mouth"
+    assert reason(most_covered=0.09) == "a: something covers the mouth"
     assert reason(least_loud_db=0) == "a: there is no sound"
     assert reason(least_voice=0.7) == "a: there is no voice"
     assert reason(lowest_sync=1.1) == "a: the mouth does not follow the sound"
@@ -81,6 +91,11 @@ def test_lips_are_judged_by_the_limits_of_who_measured_them(by, least, most):
     for offset in (most + 1, -most - 1):
         with pytest.raises(InputError, match="^a: the sound is early or late$"):
             check_sync(info(9.0, offset), Limits())
+
+
+def test_the_mouth_is_covered_in_a_share_of_the_frames_in_which_it_is_seen():
+    assert covered_share(np.array([1.0, 0.1, np.nan, 0.2, 0.3])) == 0.25
+    assert covered_share(np.full(3, np.nan)) is None and covered_share(np.zeros(0)) is None
 
 
 def test_limits_are_given_by_name():

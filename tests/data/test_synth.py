@@ -127,6 +127,10 @@ def test_lids_eyes_and_brows_move_what_is_drawn(head):
         rows, columns = np.nonzero(change > 60)
         eyes = mesh[[33, 133, 362, 263]]
         assert len(rows) > 20 and np.abs(rows - eyes[:, 1].mean()).max() < 0.5 * np.ptp(eyes[:, 0])
+    for gaze in [(0.0, 0.0), (0.3, 0.0), (-0.3, 0.1)]:
+        (left, right), picture = head.irises(Pose(gaze=gaze)).astype(int), head.draw(Pose(gaze=gaze)).astype(int)
+        for x, y in (left, right):  # the pupil is the darkest thing that the lids leave free
+            assert picture[y - 1 : y + 2, x - 1 : x + 2].mean() < 0.6 * picture[y - 12 : y + 12, x - 16 : x + 16].mean()
     blink = head.landmarks(Pose(closed=1))
     assert abs(blink[159, 1] - blink[145, 1]) < 0.5 < mesh[145, 1] - mesh[159, 1]
     for name, (expression, _) in EMOTIONS.items():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from emo.face.detector import FIND, Bar, Face, FaceDetector
+from emo.face.parts import Look, PartReader
 from emo.face.track import EVERY_FRAMES, follow_faces
 from emo.media.image import read_image
 
@@ -30,16 +31,20 @@ def scene(face: np.ndarray, *corners: tuple[int, int]) -> np.ndarray:
 
 def test_a_moving_face_is_one_track_that_goes_with_it(face):
     corners = [(20 + 5 * t, 20 + t) for t in range(30)]
-    (track,) = follow_faces((scene(face, corner) for corner in corners), FaceDetector())
+    (track,) = follow_faces((scene(face, corner) for corner in corners), FaceDetector(), PartReader())
     assert (track.first, track.end) == (0, 30)
     off = track.landmarks[:, 27:36].mean(1) - (np.array(corners) + SIDE * NOSE)
     assert np.abs(off - off.mean(0)).max() < 2.5  # pixels, of a path of 145
+    assert track.gaze.shape == (30, 2) and track.gaze.std(0).max() < 0.1  # radians: the same picture all the time
+    assert track.covered.shape == (30,) and track.covered.max() < 0.5
+    part = track.part(10, 14)
+    assert (part.first, part.end) == (10, 14) and np.array_equal(part.gaze, track.gaze[10:14])
 
 
 def test_two_faces_are_two_tracks_and_who_leaves_is_let_go(face):
     both, one = scene(face, (10, 30), (240, 30)), scene(face, (240, 30))
     frames = [one] * 5 + [both] * 20 + [one] * 10
-    stays, comes = follow_faces(frames, FaceDetector())
+    stays, comes = follow_faces(frames, FaceDetector(), PartReader())
     assert (stays.first, stays.end) == (0, 35) and np.isfinite(stays.landmarks).all()
     assert (comes.first, comes.end) == (EVERY_FRAMES, 25)
     assert stays.landmarks[..., 0].min() > 210 > comes.landmarks[..., 0].max()
@@ -49,7 +54,8 @@ def test_a_face_hidden_for_a_moment_is_the_same_one(face):
     hidden = face.copy()
     hidden[40:] = 0
     frames = [scene(face, (100, 20))] * 8 + [scene(hidden, (100, 20))] * 3 + [scene(face, (100, 20))] * 8
-    (track,) = follow_faces(frames, FaceDetector())
+    (track,) = follow_faces(frames, FaceDetector(), PartReader())
+    assert np.isnan(track.gaze[8:11]).all() and np.isnan(track.covered[8:11]).all()
     assert track.end == 19 and np.isnan(track.landmarks[8:11]).all() and np.isfinite(track.landmarks[11:]).all()
 
 
@@ -69,14 +75,21 @@ class Wavering:
         return frame[0] >= bar.least_score and frame[1] <= bar.most_entropy
 
 
+class Plain:
+    """Takes a face as it was found."""
+
+    def look(self, frame: np.ndarray, landmarks: np.ndarray) -> list[Look]:
+        return [Look(points, np.zeros(2), 0.0) for points in landmarks]
+
+
 def test_a_face_that_turns_away_is_kept_though_nobody_would_be_found_there():
     ahead, turned, hand = (np.array(look) for look in [(1.0, 2.9), (0.99, FIND.most_entropy + 0.1), (0.9, 3.0)])
-    (track,) = follow_faces([ahead] * 2 + [turned] * 20 + [ahead] * 2, Wavering())
+    (track,) = follow_faces([ahead] * 2 + [turned] * 20 + [ahead] * 2, Wavering(), Plain())
     assert track.end == 24 and np.isfinite(track.landmarks).all()
-    assert follow_faces([turned] * 24, Wavering()) == []
-    (track,) = follow_faces([ahead] * 2 + [hand] * 22, Wavering())
+    assert follow_faces([turned] * 24, Wavering(), Plain()) == []
+    (track,) = follow_faces([ahead] * 2 + [hand] * 22, Wavering(), Plain())
     assert track.end == 2
 
 
 def test_where_nobody_is_there_is_no_track():
-    assert follow_faces([np.full((220, 420, 3), 128, np.uint8)] * 15, FaceDetector()) == []
+    assert follow_faces([np.full((220, 420, 3), 128, np.uint8)] * 15, FaceDetector(), PartReader()) == []

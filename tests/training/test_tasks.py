@@ -11,6 +11,8 @@ from PIL import Image
 from emo import Autoencoder, MelEncoder
 from emo.config import Config, DataConfig, LossConfig, SamplingConfig, SchedulerConfig
 from emo.errors import InputError
+from emo.face.network import load_half
+from emo.face.parts import PARTS
 from emo.hub import load_pipeline
 from emo.media.video import read_video
 from emo.training.task import TASKS, make_task
@@ -59,6 +61,16 @@ def test_the_ear_learns(config, tmp_path, capsys):
     assert losses(tmp_path / "mouth")[-1] < losses(tmp_path / "mouth")[0]
     assert "lower lip r" in capsys.readouterr().out
     assert MelEncoder.from_pretrained(folder).feature_shape == (1, 16)
+
+
+@pytest.mark.parametrize("part", ["mouth", "eye"])
+def test_a_close_look_is_learnt(config, tmp_path, capsys, part):
+    folder = train(config("part", {"part": part}, {}))
+    assert losses(tmp_path / "part")[-1] < losses(tmp_path / "part")[0]
+    assert "points off by" in capsys.readouterr().out
+    load_half(PARTS[part].net(), folder / f"{part}.safetensors")
+    with pytest.raises(InputError, match="model.part=ear: choose mouth or eye"):
+        make_task(config("part", {"part": "ear"}, {}))
 
 
 def diffusion(config, tiny_model, tiny_model_folder, **changes) -> Config:
@@ -139,5 +151,5 @@ def test_every_task_has_what_the_trainer_asks_for():
     for module, name in TASKS.values():
         task = getattr(import_module(module), name)
         assert all(callable(getattr(task, method)) for method in ("batch", "loss", "sample", "save"))
-    with pytest.raises(InputError, match="'nonsense' is none of autoencoder, mouth, face, diffusion"):
+    with pytest.raises(InputError, match="'nonsense' is none of autoencoder, mouth, face, part, diffusion"):
         make_task(Config(task="nonsense"))
