@@ -3,8 +3,8 @@ automated lip sync in the wild", 2016), in the layout of the published weights, 
 https://github.com/joonson/syncnet_python. Its confidence is the field's Sync-C or LSE-C, its distance Sync-D or LSE-D
 (Prajwal et al., "A lip sync expert is all you need", 2020).
 
-Five frames at 25 per second and the 0.2 s of sound that start with them become a vector each. T frames, S samples.
-Sides of the network's layers are those of emo.face.sync_crop.
+Five frames at 25 per second and the 0.2 s of sound that start with them become a vector each. What the network sees is
+cut by emo.face.sync_crop. T frames, S samples.
 """
 
 import pickle
