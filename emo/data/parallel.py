@@ -27,8 +27,8 @@ def each(
     ray = started_ray(workers, address)
     try:
         numbers = ray.data.from_items(list(range(len(items))), override_num_blocks=len(items))
-        share = gpu_share(ray.cluster_resources()) if gpus else 0
-        for row in numbers.map(Numbered(work, items), num_cpus=1, num_gpus=share).iter_rows():
+        share = gpu_share(ray.cluster_resources()) if gpus else 0.0
+        for row in numbers.map(Numbered(work, items), num_cpus=1, num_gpus=share or None).iter_rows():
             result, error = pickle.loads(row["done"])
             if error is not None:
                 raise error
