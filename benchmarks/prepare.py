@@ -30,7 +30,7 @@ from emo.data.sources import list_sources, local_copy
 from emo.errors import InputError
 from emo.media.video import read_video
 
-LIMITS = Limits(shortest_seconds=1.0, lowest_sync=-1.0, most_turned_degrees=90.0)
+LIMITS = Limits(shortest_seconds=1.0, least_ear_confidence=-1.0, most_ear_offset_frames=15, most_turned_degrees=90.0)
 EVERYTHING = ((0.0, float("inf")),)
 
 
@@ -72,7 +72,13 @@ def by_step(raw: Path, size: int) -> None:
 def run(raw: Path, out: Path, size: int, workers: int) -> tuple[float, float]:
     """Wall seconds and peak GB of emo-prepare."""
     command = [sys.executable, "-m", "emo.cli.prepare", "videos", raw, out, "--size", size, "--workers", workers]
-    limits = ["--limits", "shortest_seconds=1", "lowest_sync=-1", "most_turned_degrees=90"]
+    limits = [
+        "--limits",
+        "shortest_seconds=1",
+        "least_ear_confidence=-1",
+        "most_ear_offset_frames=15",
+        "most_turned_degrees=90",
+    ]
     began = time.perf_counter()
     process = subprocess.Popen([*map(str, command), *limits], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)

@@ -24,7 +24,7 @@ def parser() -> Parser:
         kind.add_argument("raw", help="the footage; a manifest.csv in it may name file,speaker,licence,source")
         kind.add_argument("--recipe", type=Path, help="what is known of the footage, such as datasets/grid.yaml")
         kind.add_argument("--list", type=Path, help="the footage's own list of files and times, as its recipe reads it")
-        kind.add_argument("--limits", nargs="+", default=[], help="of emo/data/screen.py, such as lowest_sync=0.3")
+        kind.add_argument("--limits", nargs="+", default=[], help="of emo/data/screen.py, such as least_voice=0")
         kind.add_argument("--labels", type=Path, help="landmarks from emo.data.label, to drive stills with the clips")
         kind.add_argument("--vocals", metavar="MODEL", help="hear voices without their music: htdemucs, or its weights")
         kind.add_argument(

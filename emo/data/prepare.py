@@ -141,8 +141,7 @@ def prepare_track(
         info.sync_by, sync = "syncnet", watch.sync(track.first, landmarks, heard.voice)
         heard = listen(track.first + sync.offset_frames) if sync.offset_frames else heard
     info.sync_offset_frames, info.sync_confidence = sync.offset_frames, sync.confidence
-    if mesh is not None or watch is not None:  # without a mesh the lips are too rough to be left out by the ear's word
-        check_sync(info, job.limits)
+    check_sync(info, job.limits)
     squares = np.array([(*region.center, region.side, region.angle_radians) for region in regions])
     angles = head_angles(head_rotations(landmarks))
     gaze = without_gaps(track.gaze[:, None], info.name)[:, 0] if len(track.gaze) else track.gaze

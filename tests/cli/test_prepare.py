@@ -11,7 +11,12 @@ from PIL import Image
 from emo.cli.prepare import main
 from emo.media.video import VideoWriter
 
-OPEN = ("lowest_sync=-1", "least_change=0", "least_voice=0")  # a portrait with a buzz may pass
+OPEN = (
+    "least_ear_confidence=-1",
+    "most_ear_offset_frames=15",
+    "least_change=0",
+    "least_voice=0",
+)  # a portrait with a buzz may pass
 OPTIONS = ("--size", 64, "--workers", 1, "--limits", *OPEN, "shortest_seconds=1")
 
 

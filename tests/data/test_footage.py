@@ -22,7 +22,12 @@ from emo.media.video import VideoWriter, read_video
 COUNT = 50
 
 
-OPEN = {"lowest_sync": -1, "least_change": 0, "least_voice": 0}  # limits that let a portrait with a buzz pass
+OPEN = {
+    "least_ear_confidence": -1,
+    "most_ear_offset_frames": 15,
+    "least_change": 0,
+    "least_voice": 0,
+}  # limits that let a portrait with a buzz pass
 
 
 def prepare(raw, out, labels=None, **limits) -> int:

@@ -55,7 +55,7 @@ def write(tmp_path, wave):
 
 def prepare(raw, out, **limits) -> dict[str, str]:
     """The reason against each file, empty for one that was kept."""
-    limits = Limits(lowest_sync=-1, least_change=0, least_voice=0, **limits)
+    limits = Limits(least_ear_confidence=-1, most_ear_offset_frames=15, least_change=0, least_voice=0, **limits)
     prepare_videos(list_sources(raw, Recipe()), Job(out, None, 64, limits), set(), None, 1, None)
     return {source: found[0].reason for source, found in read_ledger(out).items()}
 

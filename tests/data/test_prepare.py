@@ -34,11 +34,11 @@ def info() -> ClipInfo:
     return ClipInfo("head", "anna", "drawn", "", 0)
 
 
-def prepare(video, labels, size, shot=None):
+def prepare(video, labels, size, shot=None, **limits):
     """prepare_track of the labelled face of a whole video, or of a shot in it."""
     mesh = at_clip_rate(read_mesh(labels), probe_video(video).fps)
     first, end = shot or (0, len(mesh))
-    buzz = Limits(least_voice=0.0, least_ear_confidence=-1.0, most_ear_offset_frames=15)
+    buzz = Limits(**{"least_voice": 0.0, "least_ear_confidence": -1.0, "most_ear_offset_frames": 15} | limits)
     track = Track(first, mesh[first:end, IBUG, :2])
     (sight,), numbered = look(read_video(video, 25), [track]), enumerate(read_video(video, 25))
     return prepare_track(video, track, sight, mesh, numbered, info(), Job(Path(), None, size, buzz))
@@ -85,9 +85,12 @@ def test_a_small_face_is_refused(footage):
         prepare(*footage(scale=0.3), 64)
 
 
-def test_a_mouth_that_does_not_follow_the_sound_is_refused(footage, openings):
-    with pytest.raises(InputError, match="head: the mouth does not follow the sound"):
-        prepare(*footage(openings=1 - openings), 64)
+def test_lips_that_do_not_say_what_is_heard_are_refused(footage):
+    info = prepare(*footage(), 64)[0].info
+    assert info.sync_by == "ear" and -1 < info.sync_confidence < 1
+    with pytest.raises(InputError, match="head: the lips do not say what is heard"):
+        prepare(*footage(), 64, least_ear_confidence=info.sync_confidence + 0.01)
+    assert prepare(*footage(), 64, least_ear_confidence=info.sync_confidence - 0.01)
 
 
 def test_a_photo_that_is_moved_about_is_refused(footage, openings):

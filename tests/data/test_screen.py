@@ -10,13 +10,11 @@ from emo.data.screen import (
     check_sync,
     covered_share,
     read_limits,
-    sync_score,
     turned_degrees,
     unsteadiness,
 )
 from emo.errors import InputError
 from emo.face.speed import POINTS, SKULL
-from emo.media.loudness import loudness
 
 
 def test_a_moving_mouth_is_steady_and_what_moves_around_it_counts_in_grey_levels(draw):
@@ -24,19 +22,6 @@ def test_a_moving_mouth_is_steady_and_what_moves_around_it_counts_in_grey_levels
     assert unsteadiness(talking) < 0.3
     flicker = [np.full((256, 256, 3), 100 + 7 * (-1) ** i, np.uint8) for i in range(6)]
     assert unsteadiness(flicker) == pytest.approx(7, abs=0.01)
-
-
-def level(wave: np.ndarray) -> np.ndarray:
-    return loudness(wave, 16000, 50, 25)
-
-
-def test_sync_is_found_within_a_few_frames_only(wave, openings):
-    assert sync_score(np.roll(openings, 2), level(wave)) > 0.8
-    assert sync_score(np.roll(openings, 6), level(wave)) < 0.5
-
-
-def test_what_does_not_change_is_not_in_step(wave, openings):
-    assert sync_score(0 * openings, level(wave)) == sync_score(openings, level(0 * wave)) == 0
 
 
 def turned(degrees: float) -> np.ndarray:
@@ -56,7 +41,7 @@ def test_how_far_a_head_is_turned_is_known(degrees):
 def test_each_limit_has_its_reason(mesh_of, wave, openings):
     from emo.data.prepare import IBUG
 
-    info = ClipInfo("a", "anna", "drawn", "", 50, 0, 0.2, 150.0, 20.0, 0.4, 9.0, 0.01, 2.0, 0.6, 0.1)
+    info = ClipInfo("a", "anna", "drawn", "", 50, 0, 0.2, 150.0, 20.0, 0.4, 9.0, 0.01, 2.0, 0.6, covered=0.1)
     talks = np.stack([mesh_of(opening)[IBUG] for opening in openings]) * 192
 
     def reason(info=info, **limits: float) -> str:
@@ -75,11 +60,9 @@ def test_each_limit_has_its_reason(mesh_of, wave, openings):
     assert reason(most_covered=0.09) == "a: something covers the mouth"
     assert reason(least_loud_db=0) == "a: there is no sound"
     assert reason(least_voice=0.7) == "a: there is no voice"
-    assert reason(lowest_sync=1.1) == "a: the mouth does not follow the sound"
-    assert reason(ClipInfo("b", "anna", "drawn", "", 50), lowest_sync=1.1) == "b: the mouth does not follow the sound"
 
 
-@pytest.mark.parametrize(("by", "least", "most"), [("ear", 0.2, 1), ("syncnet", 3.0, 6)])
+@pytest.mark.parametrize(("by", "least", "most"), [("ear", 0.25, 3), ("syncnet", 3.0, 6)])
 def test_lips_are_judged_by_the_limits_of_who_measured_them(by, least, most):
     def info(confidence: float, offset: int) -> ClipInfo:
         return ClipInfo("a", "anna", "drawn", "", 50, offset, confidence, sync_by=by)
@@ -99,9 +82,9 @@ def test_the_mouth_is_covered_in_a_share_of_the_frames_in_which_it_is_seen():
 
 
 def test_limits_are_given_by_name():
-    assert read_limits({"shortest_seconds": 2.0}, ["lowest_sync=0.5", "shortest_seconds=3"]) == Limits(
-        lowest_sync=0.5, shortest_seconds=3.0
+    assert read_limits({"shortest_seconds": 2.0}, ["least_voice=0.5", "shortest_seconds=3"]) == Limits(
+        least_voice=0.5, shortest_seconds=3.0
     )
-    for wrong in ("lowest_synk=0.5", "lowest_sync=much"):
+    for wrong in ("least_voise=0.5", "least_voice=much"):
         with pytest.raises(InputError, match=f"{wrong}: give name=number of shortest_seconds, "):
             read_limits({}, [wrong])
