@@ -25,6 +25,7 @@ from emo.face.detector import FaceDetector
 from emo.face.parts import PartReader
 from emo.face.region import crop, region_of_landmarks
 from emo.face.track import Track, follow_faces
+from emo.media.damage import damaged_spans
 from emo.media.video import probe_video, read_video
 from emo.models.syncnet import load_syncnet
 
@@ -128,6 +129,7 @@ def save_tracks(video: Path, tracks: list[Track], mesh: np.ndarray | None, info:
     names = [info.name] if len(tracks) == 1 else [f"{info.name}__{k}" for k in range(len(tracks))]
     waiting, done = list(zip(tracks, names, look(read_video(video, FPS), tracks), strict=True)), []
     watch = None if job.syncnet is None else Watch(load_syncnet(job.syncnet), video)
+    damaged = damaged_spans(video)
     while waiting:  # faces seen at the same time are cut in passes of their own
         numbered, passed, later = enumerate(read_video(video, FPS)), 0, []
         for track, name, sight in waiting:
@@ -136,6 +138,7 @@ def save_tracks(video: Path, tracks: list[Track], mesh: np.ndarray | None, info:
                 continue
             piece, passed = Piece(name, len(track.landmarks) / FPS), track.end
             try:
+                check_whole(name, track, damaged)
                 given = video, track, sight, mesh, numbered, replace(info, name=name), job, watch
                 save_clip(job.out, *prepare_track(*given))
             except OutputError:
@@ -147,6 +150,12 @@ def save_tracks(video: Path, tracks: list[Track], mesh: np.ndarray | None, info:
             done.append(piece)
         waiting = later
     return done
+
+
+def check_whole(name: str, track: Track, damaged: list[tuple[float, float]]) -> None:
+    """Raises InputError for a track with a picture in one of the spans (seconds)."""
+    if any(start * FPS < track.end and track.first < end * FPS for start, end in damaged):
+        raise InputError(f"{name}: the picture is damaged")
 
 
 def save_thumb(path: Path, track: Track, numbered: Iterator[tuple[int, np.ndarray]]) -> None:

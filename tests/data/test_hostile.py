@@ -15,6 +15,7 @@ from emo.data.recipe import Recipe
 from emo.data.screen import Limits
 from emo.data.sources import list_sources
 from emo.face.region import region_of_landmarks
+from emo.media.damage import damaged_spans
 from emo.media.video import probe_video
 
 COUNT = 30  # frames
@@ -116,3 +117,26 @@ def test_what_is_broken_or_hostile_has_its_reason(write, face, tmp_path, monkeyp
     }.items():
         assert words in reasons[name], (name, reasons[name])
     assert len(reasons) == 8 and not list((tmp_path / "clips").glob("*.json"))
+
+
+def test_a_shot_with_a_damaged_picture_is_left_out_and_the_others_stay(write, face, tmp_path):
+    """Each shot begins with a keyframe; the data of the middle one are partly noise."""
+    count = 16  # frames of a shot
+    other, chance = face[..., ::-1] // 2 + 60, np.random.default_rng(0)
+    shots = [[shot] * count for shot in (face, other, face)]
+    frames = [np.clip(frame + chance.normal(0, 6, frame.shape), 0, 255).astype(np.uint8) for frame in sum(shots, [])]
+
+    def key_per_shot(stream):
+        stream.codec_context.gop_size = count
+
+    path = write("film.mp4", frames, np.arange(3 * count) / FPS, set_up=key_per_shot)
+    assert damaged_spans(path) == []
+    data = bytearray(path.read_bytes())
+    middle = slice(len(data) // 2, len(data) // 2 + 8000)
+    data[middle] = chance.integers(0, 256, 8000, dtype=np.uint8).tobytes()
+    path.write_bytes(data)
+    ((start, end),) = damaged_spans(path)
+    assert count / FPS < start < end == pytest.approx(2 * count / FPS, abs=0.01)
+    assert list(prepare(tmp_path / "raw", tmp_path / "clips", shortest_seconds=0.5).values()) == [""]
+    pieces = {piece.name: piece.reason for piece in read_ledger(tmp_path / "clips")["film.mp4"]}
+    assert pieces == {"film__0": "", "film__1": "the picture is damaged", "film__2": ""}
