@@ -3,11 +3,13 @@
 import logging
 import os
 import pickle
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from emo.errors import InputError
 
+SECONDS_TO_ANSWER = 10
 Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
@@ -56,6 +58,17 @@ class Numbered:
         return {"number": row["item"], "done": pickle.dumps(done)}
 
 
+def check_address(address: str) -> None:
+    """Raises InputError where nothing listens at HOST:PORT or ray://HOST:PORT; Ray itself tries on for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon:  # "auto" and the like: Ray knows
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_ANSWER).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise InputError(f"{address}: no Ray cluster answers there ({error}); start one with `ray start`") from error
+
+
 def started_ray(workers: int, address: str | None):
     """The module, connected and quiet."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told what is prepared here
@@ -67,6 +80,8 @@ def started_ray(workers: int, address: str | None):
         raise InputError(f"several workers need Ray: {mend}") from error
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     options = {"num_cpus": workers, "include_dashboard": False} if address is None else {"address": address}
+    if address is not None:
+        check_address(address)
     try:
         ray.init(log_to_driver=False, logging_level="ERROR", **options)
     except ConnectionError as error:

@@ -1,10 +1,11 @@
 """Work that is spread over processes ends as if one had done it."""
 
 import os
+import socket
 
 import pytest
 
-from emo.data.parallel import each, gpu_share
+from emo.data.parallel import check_address, each, gpu_share
 from emo.errors import InputError, OutputError
 
 
@@ -29,6 +30,17 @@ def test_several_workers_do_each_item_once_and_errors_come_through():
 def test_all_cores_share_the_gpus():
     assert gpu_share({"CPU": 16.0}) == 0 and gpu_share({"CPU": 16.0, "GPU": 1.0}) == 0.0625
     assert gpu_share({"CPU": 3.0, "GPU": 1.0}) * 3 <= 1 and gpu_share({"CPU": 2.0, "GPU": 8.0}) == 1
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_an_address_where_nothing_listens_is_named_at_once(scheme):
+    with socket.socket() as taken:  # bound, not listening: nobody else's port
+        taken.bind(("127.0.0.1", 0))
+        address = f"{scheme}127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(InputError, match=f"^{address}: no Ray cluster answers there"):
+            list(each(squared, [1], 1, address))
+    with pytest.raises(InputError, match="no Ray cluster answers there"):
+        check_address(f"{scheme}localhost:six")
 
 
 def test_no_cluster_and_no_ray_are_said_in_one_line(monkeypatch):
