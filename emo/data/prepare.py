@@ -14,7 +14,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from emo.data.clip import FPS, LIPS, Clip, ClipInfo
-from emo.data.screen import Limits, check, check_sync, covered_share, turned_degrees
+from emo.data.screen import Limits, check_picture, check_sound, check_sync, covered_share, turned_degrees
 from emo.data.sight import Sight
 from emo.data.vocals import Separate, hear
 from emo.data.watch import Watch
@@ -124,17 +124,18 @@ def prepare_track(
     info.num_frames = len(track.landmarks)
     landmarks = without_gaps(track.landmarks, info.name)
     regions = steady_regions(landmarks)
-    listen = partial(hear, video, count=info.num_frames, separate=job.separate, least_music=job.limits.least_music)
-    heard = listen(track.first)
     points = landmarks if mesh is None else without_gaps(mesh[track.first : track.end, :, :2], info.name)
     square = np.stack([into_square(p, r) for p, r in zip(points, regions, strict=True)]).astype(np.float32)
     marks, square = (square, square[:, :0]) if mesh is None else (square[:, IBUG], square)
     info.face_pixels = min(region.side for region in regions)
     info.turned_degrees = float(np.quantile(turned_degrees(landmarks), 0.9))
     info.sharpness, info.change, info.bars, info.letters = sight.sharpness, sight.change, sight.bars, sight.letters
-    info.voice_share, info.music_share = heard.voice_share, heard.music_share
     info.covered = covered_share(track.covered)
-    check(info, landmarks, heard.voice, job.limits)
+    check_picture(info, job.limits)
+    listen = partial(hear, video, count=info.num_frames, separate=job.separate, least_music=job.limits.least_music)
+    heard = listen(track.first)
+    info.voice_share, info.music_share = heard.voice_share, heard.music_share
+    check_sound(info, heard.voice, job.limits)
     if watch is None:
         info.sync_by, sync = "ear", lip_sync(marks[:, LIPS], heard.voice, packaged_ear(), FPS)
     else:

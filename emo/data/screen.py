@@ -74,12 +74,10 @@ def turned_degrees(landmarks: np.ndarray) -> np.ndarray:
     return np.degrees(np.arccos(head_rotations(landmarks)[:, 2, 2].clip(-1, 1)))
 
 
-def check(info: ClipInfo, landmarks: np.ndarray, wave: np.ndarray, limits: Limits) -> None:
-    """Raises InputError with the first reason against a face: what was measured of it, its landmarks (T 68 2) in any
-    unit at FPS and the wave (S,) of the same time. What was not measured is no reason."""
-    level = loudness(wave, SAMPLE_RATE, len(landmarks), FPS)
+def check_picture(info: ClipInfo, limits: Limits) -> None:
+    """Raises InputError with the first reason against a face as it was seen. What was not measured is no reason."""
     reasons = {
-        f"the shot is shorter than {limits.shortest_seconds:g} s": len(landmarks) < limits.shortest_seconds * FPS,
+        f"the shot is shorter than {limits.shortest_seconds:g} s": info.num_frames < limits.shortest_seconds * FPS,
         f"the face is smaller than {limits.smallest_face_pixels:g} pixels": below(
             info.face_pixels, limits.smallest_face_pixels
         ),
@@ -91,9 +89,22 @@ def check(info: ClipInfo, landmarks: np.ndarray, wave: np.ndarray, limits: Limit
         "the picture stands still": below(info.change, limits.least_change),
         "there is writing over the mouth": beyond(info.letters, limits.most_letters),
         "something covers the mouth": beyond(info.covered, limits.most_covered),
-        "there is no sound": level.max() < limits.least_loud_db,
+    }
+    refuse(info, reasons)
+
+
+def check_sound(info: ClipInfo, wave: np.ndarray, limits: Limits) -> None:
+    """wave (S,) of the clip's time. Raises InputError with the first reason against it."""
+    loudest = loudness(wave, SAMPLE_RATE, info.num_frames, FPS).max()
+    reasons = {
+        "there is no sound": loudest < limits.least_loud_db,
         "there is no voice": below(info.voice_share, limits.least_voice),
     }
+    refuse(info, reasons)
+
+
+def refuse(info: ClipInfo, reasons: dict[str, bool]) -> None:
+    """Raises InputError with the first reason that holds."""
     for reason, holds in reasons.items():
         if holds:
             raise InputError(f"{info.name}: {reason}")

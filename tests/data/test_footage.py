@@ -75,6 +75,16 @@ def pair(samples, write_wav, wave, tmp_path):
     return folder
 
 
+def test_what_is_seen_to_be_unfit_is_not_listened_to(pair, tmp_path):
+    def separate(wave, sample_rate):
+        raise AssertionError("music was taken from a sound that nobody needs")
+
+    job = Job(tmp_path / "clips", None, 64, Limits(smallest_face_pixels=999), separate)
+    assert prepare_videos(list_sources(pair, Recipe()), job, set(), None, 1, None) == 0
+    (found,) = read_ledger(job.out).values()
+    assert {piece.reason for piece in found} == {"the face is smaller than 999 pixels"}
+
+
 def test_without_labels_each_face_is_followed_and_becomes_a_clip(pair, tmp_path, run_main):
     clips = tmp_path / "clips"
     given = [f"{name}={value}" for name, value in OPEN.items()]

@@ -6,7 +6,8 @@ import pytest
 from emo.data.clip import ClipInfo
 from emo.data.screen import (
     Limits,
-    check,
+    check_picture,
+    check_sound,
     check_sync,
     covered_share,
     read_limits,
@@ -38,18 +39,17 @@ def test_how_far_a_head_is_turned_is_known(degrees):
     assert turned_degrees(turned(degrees))[0] == pytest.approx(abs(degrees), abs=0.5)
 
 
-def test_each_limit_has_its_reason(mesh_of, wave, openings):
-    from emo.data.prepare import IBUG
-
+def test_each_limit_has_its_reason(wave):
     info = ClipInfo("a", "anna", "drawn", "", 50, 0, 0.2, 150.0, 20.0, 0.4, 9.0, 0.01, 2.0, 0.6, covered=0.1)
-    talks = np.stack([mesh_of(opening)[IBUG] for opening in openings]) * 192
 
     def reason(info=info, **limits: float) -> str:
         with pytest.raises(InputError) as error:
-            check(info, talks, wave, Limits(**limits))
+            check_picture(info, Limits(**limits))
+            check_sound(info, wave, Limits(**limits))
         return str(error.value)
 
-    check(info, talks, wave, Limits())
+    check_picture(info, Limits())
+    check_sound(info, wave, Limits())
     assert reason(shortest_seconds=2.1) == "a: the shot is shorter than 2.1 s"
     assert reason(smallest_face_pixels=151) == "a: the face is smaller than 151 pixels"
     assert reason(most_turned_degrees=19) == "a: the head is turned by more than 19 degrees"
