@@ -24,7 +24,7 @@ from emo.errors import InputError, OutputError
 from emo.face.detector import FaceDetector
 from emo.face.parts import PartReader
 from emo.face.region import crop, region_of_landmarks
-from emo.face.track import Track, follow_faces
+from emo.face.track import Track, follow_faces, look_along
 from emo.media.damage import damaged_spans
 from emo.media.video import probe_video, read_video
 from emo.models.syncnet import load_syncnet
@@ -100,14 +100,14 @@ def read_labels(labels: Path, video: Path) -> np.ndarray:
 def find_tracks(video: Path, spans: Sequence[tuple[float, float]], mesh: np.ndarray | None) -> list[Track]:
     """The faces of all shots within the spans (seconds), each with its frames; with a mesh (T 468 3) that one's face
     in each."""
-    shots = within(find_shots(read_video(video, FPS)), spans)
-    if mesh is not None:
-        return [Track(first, mesh[first:end, IBUG, :2]) for first, end in shots if first < len(mesh)]
     frames, tracks, passed = read_video(video, FPS), [], 0
     detector, parts = FaceDetector(), PartReader()
-    for first, end in shots:
-        found = follow_faces(itertools.islice(frames, first - passed, end - passed), detector, parts)
-        tracks += [replace(track, first=first + track.first) for track in found]
+    for first, end in within(find_shots(read_video(video, FPS)), spans):
+        shot = itertools.islice(frames, first - passed, end - passed)
+        if mesh is None:
+            tracks += [replace(track, first=first + track.first) for track in follow_faces(shot, detector, parts)]
+        elif first < len(mesh):
+            tracks.append(look_along(first, mesh[first:end, IBUG, :2], shot, parts))
         passed = end
     return tracks
 

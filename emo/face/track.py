@@ -75,6 +75,15 @@ def follow_faces(frames: Iterable[np.ndarray], detector: FaceDetector, parts: Pa
     return sorted((track for track in tracks if len(track.landmarks)), key=lambda track: track.first)
 
 
+def look_along(first: int, landmarks: np.ndarray, frames: Iterable[np.ndarray], parts: PartReader) -> Track:
+    """A face whose landmarks (T 68 2), NaN where it was not seen, are known in frames first .. first + T - 1: what a
+    close look shows beside them."""
+    pairs = zip(landmarks, frames, strict=False)
+    looks = [parts.look(frame, points[None])[0] if np.isfinite(points).all() else UNSEEN for points, frame in pairs]
+    gaze, covered = (np.array([getattr(look, name) for look in looks], np.float32) for name in ("gaze", "covered"))
+    return Track(first, landmarks[: len(looks)], gaze, covered)
+
+
 def merged(following: list[Followed], index: int) -> bool:
     """Whether a face has slipped onto one that is followed for longer."""
     return any(same(following[index].region, other.region) for other in following[:index])

@@ -53,6 +53,7 @@ def test_each_shot_of_a_video_becomes_a_clip_and_what_is_left_out_is_written_dow
     assert prepare(film.parent, tmp_path / "clips", film.parent, **buzz) == 2
     first, last = (load_clip(tmp_path / "clips" / f"two__{k}.json") for k in (0, 2))
     assert first.info.num_frames == last.info.num_frames == COUNT
+    assert first.gaze.shape == (COUNT, 2) and first.info.covered is not None
     assert np.abs(first.landmarks - last.landmarks).max() < 0.01 and np.abs(first.wave - last.wave).max() < 0.05
     assert read_ledger(tmp_path / "clips")["two.mp4"] == [
         Piece("two__0", 2.0),

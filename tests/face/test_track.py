@@ -8,7 +8,7 @@ import pytest
 
 from emo.face.detector import FIND, Bar, Face, FaceDetector
 from emo.face.parts import Look, PartReader
-from emo.face.track import EVERY_FRAMES, follow_faces
+from emo.face.track import EVERY_FRAMES, follow_faces, look_along
 from emo.media.image import read_image
 
 PORTRAIT = Path(__file__).parents[2] / "datasets" / "samples" / "portrait.png"
@@ -93,3 +93,17 @@ def test_a_face_that_turns_away_is_kept_though_nobody_would_be_found_there():
 
 def test_where_nobody_is_there_is_no_track():
     assert follow_faces([np.full((220, 420, 3), 128, np.uint8)] * 15, FaceDetector(), PartReader()) == []
+
+
+def test_a_face_whose_place_is_known_is_looked_at_as_a_followed_one(face):
+    frames = [scene(face, (20 + 5 * t, 20)) for t in range(6)]
+    (track,) = follow_faces(iter(frames), FaceDetector(), PartReader())
+    known = track.landmarks.copy()
+    known[2] = np.nan
+    left = iter([*frames, "the next shot"])
+    found = look_along(7, known, left, PartReader())
+    assert next(left) == "the next shot" and (found.first, found.end) == (7, 13)
+    assert np.array_equal(found.landmarks, known, equal_nan=True)
+    assert np.isnan(found.gaze[2]).all() and np.isnan(found.covered[2])
+    seen = [0, 1, 3, 4, 5]
+    assert np.abs(found.gaze - track.gaze)[seen].max() < 0.1 and np.abs(found.covered - track.covered)[seen].max() < 0.1
