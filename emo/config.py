@@ -50,6 +50,7 @@ class LossConfig:
     noise_offset: float = 0.0
     full_noise_rate: float = 0.0  # share of the samples at the last timestep
     mouth_weight: float = 1.0  # of the error around the lips
+    perceived_share: float = 0.0  # in which an error counts as the eye sees it, not as latents have it
     drop_audio: float = 0.05
     drop_reference: float = 0.05
     drop_motion: float = 0.05

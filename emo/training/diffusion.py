@@ -19,8 +19,10 @@ from emo.models.emo import Conditions, EMOModel
 from emo.models.pretrained import load_part, load_weights
 from emo.pipeline import EMOPipeline
 from emo.training.loss import diffusion_loss, drop
+from emo.training.perceived import perceived_weights
 
 SAMPLE_FRAMES = 50
+WEIGHED_CLIPS = 16
 
 
 class DiffusionTask:
@@ -40,6 +42,13 @@ class DiffusionTask:
         cache = Cache(folder, self.vae, self.audio_encoder, data.sound_variants, device)
         self.paths, self.chances = choose_clips(data.clips, data.hold_out, data.num_frames)
         self.clips = [encoded(path, cache) for path in self.paths]
+        self.perceived = self.weigh_channels().to(device) if config.loss.perceived_share else None
+
+    def weigh_channels(self) -> Tensor:
+        """(C,) by one frame of some clips."""
+        some = self.clips[:: -(-len(self.clips) // WEIGHED_CLIPS)]
+        latents = torch.stack([clip.latents[len(clip.latents) // 2].float() for clip in some])
+        return perceived_weights(self.vae, latents.to(self.vae.device))
 
     def batch(self, rng: np.random.Generator, device: torch.device) -> Batch:
         data, model = self.config.data, self.model.config
@@ -60,7 +69,7 @@ class DiffusionTask:
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
         given = Conditions(batch.reference, batch.audio, batch.motion, batch.face_region, batch.head_speed)
         given = drop(given, self.config.loss, generator)
-        return diffusion_loss(model, self.scheduler, batch, given, self.config.loss, generator)
+        return diffusion_loss(model, self.scheduler, batch, given, self.config.loss, generator, self.perceived)
 
     def pipeline(self, model: EMOModel) -> EMOPipeline:
         parts = model, self.vae, self.audio_encoder, self.scheduler

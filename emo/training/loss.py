@@ -65,8 +65,10 @@ def diffusion_loss(
     conditions: Conditions,
     config: LossConfig,
     generator: torch.Generator,
+    perceived: Tensor | None = None,
 ) -> Tensor:
-    """A scalar. conditions: those of the batch, perhaps with some dropped."""
+    """A scalar. conditions: those of the batch, perhaps with some dropped. perceived (C,): the channels' weights in the
+    share of the loss that counts what the eye sees (see `perceived_weights`)."""
     core = getattr(model, "module", model)
     target = core.to_diffused(batch.latents, conditions.reference)
     noise = torch.randn(target.shape, generator=generator, device=target.device)
@@ -81,4 +83,6 @@ def diffusion_loss(
     goal = scheduler.get_velocity(target, noise, timesteps) if goal is None else goal
     weight = step_weights(scheduler, timesteps, config.min_snr_gamma)[:, None, None, None, None]
     weight = weight * (1 + (config.mouth_weight - 1) * mouth_map(batch.lips, target.shape[-1]))
+    if perceived is not None:
+        weight = weight * (1 + config.perceived_share * (perceived - 1))[:, None, None]
     return ((prediction - goal) ** 2 * weight).mean()

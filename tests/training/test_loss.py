@@ -148,6 +148,18 @@ def test_the_right_answer_costs_nothing_and_a_wrong_one_its_square(kind):
     assert more == pytest.approx(0.25 * (1 + 5 * mouth_map(batch(given).lips, S).mean().item()), rel=1e-4)
 
 
+def test_a_share_of_the_loss_weighs_channels_as_they_are_seen():
+    made, given, weights = scheduler(), conditions(), torch.tensor([4.0, 0.0, 0.0, 0.0])
+    target = (batch(given).latents - given.reference[:, None]) * 2.0
+    for share, cost in [(0.0, (1, 1)), (0.5, (2.5, 0.5)), (1.0, (4, 0))]:
+        options = replace(KEEP_ALL, min_snr_gamma=None, perceived_share=share)
+        for channel, weight in enumerate(cost):
+            wrong = target.clone()
+            wrong[:, :, channel] += 1
+            found = diffusion_loss(Fixed(wrong), made, batch(given), given, options, generator(), weights)
+            assert found == pytest.approx(weight / C)
+
+
 def test_the_noise_offset_is_one_number_per_channel():
     made, given = scheduler(), conditions()
     options = replace(KEEP_ALL, min_snr_gamma=None, full_noise_rate=1.0)

@@ -122,6 +122,23 @@ def test_the_held_out_are_not_drawn_and_clips_weigh_by_person(config, tiny_model
         make_task(settings)
 
 
+def test_channels_are_weighed_as_they_are_seen_where_a_share_asks_for_it(config, tiny_model, tiny_model_folder):
+    weighing, plain = (
+        make_task(diffusion(config, tiny_model, tiny_model_folder, loss=LossConfig(perceived_share=share)))
+        for share in (0.5, 0.0)
+    )
+    assert plain.perceived is None
+    assert weighing.perceived.shape == (tiny_model["latent_channels"],)
+    assert weighing.perceived.mean() == pytest.approx(1) and weighing.perceived.std() > 0
+    rng, generator = randomness(plain.config, 0, 0, torch.device("cpu"))
+    batch, state = plain.batch(rng, torch.device("cpu")), generator.get_state()
+    losses = []
+    for task in (plain, weighing):
+        generator.set_state(state)
+        losses.append(task.loss(plain.model, batch, generator).item())
+    assert losses[0] != losses[1] and losses[1] == pytest.approx(losses[0], rel=0.5)
+
+
 def test_dropped_conditions_do_not_matter_to_the_loss(config, tiny_model, tiny_model_folder):
     """With every condition dropped at rate 1 the sound of the batch is never heard."""
     rates = {f"drop_{name}": 1.0 for name in ("audio", "reference", "motion", "face_region", "head_speed")}
