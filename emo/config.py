@@ -81,6 +81,7 @@ class Config:
     final_learning_rate: float = 1.0  # share of learning_rate left at the end of a cosine
     weight_decay: float = 0.01
     clip_norm: float = 1.0
+    max_skipped_steps: int = 10  # in a row, because loss or gradient is no number; then the run stops
     ema_decay: float = 0.999
     log_steps: int = 50
     checkpoint_steps: int = 500

@@ -43,7 +43,7 @@ class DiffusionTask:
 
     def batch(self, rng: np.random.Generator, device: torch.device) -> Batch:
         data, model = self.config.data, self.model.config
-        batch = draw_batch(
+        return draw_batch(
             self.clips,
             self.chances,
             rng,
@@ -54,8 +54,7 @@ class DiffusionTask:
             audio_margin=model.audio_margin,
             speed_margin=model.speed_margin if model.temporal else 0,
             closed_reference=data.closed_reference,
-        )
-        return Batch(*(value.to(device) for value in vars(batch).values()))
+        ).to(device)
 
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
         given = Conditions(batch.reference, batch.audio, batch.motion, batch.face_region, batch.head_speed)

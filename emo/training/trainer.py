@@ -18,6 +18,7 @@ from torch import nn
 
 from emo.config import Config, load_config, save_config
 from emo.errors import InputError
+from emo.training.guard import Guard
 from emo.training.state import resume_state, save_state
 from emo.training.task import Task, make_task
 
@@ -64,7 +65,8 @@ def averaged(ema: EMAModel, model: nn.Module):
 def train(config: Config) -> Path:
     """Trains until `config.steps` and returns the folder of the averaged model.
 
-    Raises InputError when the run's folder belongs to other settings, or a setting can't be.
+    Raises InputError when the run's folder belongs to other settings, a setting can't be, or loss or gradient stay no
+    numbers.
     """
     if config.mixed_precision not in ("no", "bf16"):
         raise InputError(f"mixed_precision={config.mixed_precision}: choose no or bf16")
@@ -88,7 +90,8 @@ def train(config: Config) -> Path:
     if accelerator.is_main_process:
         rewind_log(run, first)
 
-    losses, since = [], time.perf_counter()
+    guard = Guard(config.max_skipped_steps, accelerator.print)
+    losses, skipped, since = [], 0, time.perf_counter()
     for step in range(first, config.steps):
         rng, generator = randomness(config, step, accelerator.process_index, accelerator.device)
         for group in optimizer.param_groups:
@@ -98,23 +101,22 @@ def train(config: Config) -> Path:
         with accelerator.autocast():
             loss = task.loss(model, batch, generator)
         accelerator.backward(loss)
-        accelerator.clip_grad_norm_(parameters, config.clip_norm)
-        optimizer.step()
-        optimizer.zero_grad()
-        ema.step(task.model.parameters())
-        losses.append(loss.item())
-
+        norm = accelerator.clip_grad_norm_(parameters, config.clip_norm).item()
+        mean_loss = accelerator.reduce(loss.detach(), "mean").item()
         done = step + 1
+        if guard.passes(done, loss.item(), mean_loss, norm, getattr(batch, "names", [])):
+            optimizer.step()
+            ema.step(task.model.parameters())
+            losses.append(mean_loss)
+        else:
+            skipped += 1
+        optimizer.zero_grad()
+
         if accelerator.is_main_process and done % config.log_steps == 0:
-            seconds = (time.perf_counter() - since) / len(losses)
-            log(
-                run,
-                step=done,
-                loss=float(np.mean(losses)),
-                lr=learning_rate(config, step),
-                seconds_per_step=seconds,
-            )
-            losses, since = [], time.perf_counter()
+            row = {"step": done} | ({"loss": float(np.mean(losses))} if losses else {})
+            seconds = (time.perf_counter() - since) / (len(losses) + skipped)
+            log(run, **row, lr=learning_rate(config, step), skipped=skipped, seconds_per_step=seconds)
+            losses, skipped, since = [], 0, time.perf_counter()
         if accelerator.is_main_process and done % config.sample_steps == 0:
             look(task, ema, run / "samples" / f"step_{done:08d}")
         if done % config.checkpoint_steps == 0 or done == config.steps:
