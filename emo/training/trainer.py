@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
-from torch import nn
+from torch import Tensor, nn
 
 from emo.config import Config, load_config, save_config
 from emo.errors import InputError
 from emo.training.guard import Guard
 from emo.training.state import resume_state, save_state
+from emo.training.stop import told_to_stop
 from emo.training.task import Task, make_task
 
 
@@ -62,8 +63,9 @@ def averaged(ema: EMAModel, model: nn.Module):
         ema.restore(model.parameters())
 
 
-def train(config: Config) -> Path:
-    """Trains until `config.steps` and returns the folder of the averaged model.
+def train(config: Config) -> Path | None:
+    """Trains until `config.steps` and returns the folder of the averaged model; after SIGTERM it saves a checkpoint
+    and returns None.
 
     Raises InputError when the run's folder belongs to other settings, a setting can't be, or loss or gradient stay no
     numbers.
@@ -92,41 +94,51 @@ def train(config: Config) -> Path:
 
     guard = Guard(config.max_skipped_steps, accelerator.print)
     losses, skipped, since = [], 0, time.perf_counter()
-    for step in range(first, config.steps):
-        rng, generator = randomness(config, step, accelerator.process_index, accelerator.device)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, step)
-        model.train()
-        batch = task.batch(rng, accelerator.device)
-        with accelerator.autocast():
-            loss = task.loss(model, batch, generator)
-        accelerator.backward(loss)
-        norm = accelerator.clip_grad_norm_(parameters, config.clip_norm).item()
-        mean_loss = accelerator.reduce(loss.detach(), "mean").item()
-        done = step + 1
-        if guard.passes(done, loss.item(), mean_loss, norm, getattr(batch, "names", [])):
-            optimizer.step()
-            ema.step(task.model.parameters())
-            losses.append(mean_loss)
-        else:
-            skipped += 1
-        optimizer.zero_grad()
+    with told_to_stop() as told:
+        for step in range(first, config.steps):
+            rng, generator = randomness(config, step, accelerator.process_index, accelerator.device)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(config, step)
+            model.train()
+            batch = task.batch(rng, accelerator.device)
+            with accelerator.autocast():
+                loss = task.loss(model, batch, generator)
+            accelerator.backward(loss)
+            norm = accelerator.clip_grad_norm_(parameters, config.clip_norm).item()
+            mean_loss, stop = over_processes(accelerator, loss, told.is_set())
+            done = step + 1
+            if guard.passes(done, loss.item(), mean_loss, norm, getattr(batch, "names", [])):
+                optimizer.step()
+                ema.step(task.model.parameters())
+                losses.append(mean_loss)
+            else:
+                skipped += 1
+            optimizer.zero_grad()
 
-        if accelerator.is_main_process and done % config.log_steps == 0:
-            row = {"step": done} | ({"loss": float(np.mean(losses))} if losses else {})
-            seconds = (time.perf_counter() - since) / (len(losses) + skipped)
-            log(run, **row, lr=learning_rate(config, step), skipped=skipped, seconds_per_step=seconds)
-            losses, skipped, since = [], 0, time.perf_counter()
-        if accelerator.is_main_process and done % config.sample_steps == 0:
-            look(task, ema, run / "samples" / f"step_{done:08d}")
-        if done % config.checkpoint_steps == 0 or done == config.steps:
-            save_state(accelerator, run, done)
+            if accelerator.is_main_process and done % config.log_steps == 0:
+                row = {"step": done} | ({"loss": float(np.mean(losses))} if losses else {})
+                seconds = (time.perf_counter() - since) / (len(losses) + skipped)
+                log(run, **row, lr=learning_rate(config, step), skipped=skipped, seconds_per_step=seconds)
+                losses, skipped, since = [], 0, time.perf_counter()
+            if accelerator.is_main_process and done % config.sample_steps == 0 and not stop:
+                look(task, ema, run / "samples" / f"step_{done:08d}")
+            if done % config.checkpoint_steps == 0 or done == config.steps or stop:
+                save_state(accelerator, run, done)
+            if stop and done < config.steps:
+                return None
 
     if accelerator.is_main_process:
         with averaged(ema, task.model.eval()) as best:
             task.save(best, run / "model")
     accelerator.wait_for_everyone()
     return run / "model"
+
+
+def over_processes(accelerator: Accelerator, loss: Tensor, told: bool) -> tuple[float, bool]:
+    """The mean loss of all processes, and whether any was told to stop."""
+    both = torch.stack([loss.detach().float(), torch.tensor(float(told), device=loss.device)])
+    mean_loss, share = accelerator.reduce(both, "mean").tolist()
+    return mean_loss, share > 0
 
 
 def look(task: Task, ema: EMAModel, path: Path) -> None:

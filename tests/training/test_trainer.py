@@ -1,5 +1,7 @@
 """The trainer: stopped and started again is the same as never stopped, and only what should learns."""
 
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,6 +57,26 @@ def test_a_run_stopped_and_started_again_equals_an_unbroken_one(config, logged, 
         assert equal(load_file(run / last / "model.safetensors"), load_file(other / last / "model.safetensors"))
         assert not equal(weights(run / "model"), load_file(run / last / "model.safetensors"))
         assert logged(run) == logged(other) and [row["step"] for row in logged(run)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_polite_kill_saves_after_its_step_and_the_run_goes_on(config, checkpoint, logged, tmp_path, monkeypatch):
+    batch, handler = DiffusionTask.batch, signal.getsignal(signal.SIGTERM)
+    kills = iter([False, False, True])
+
+    def killed(self, rng, device):
+        if next(kills, False):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return batch(self, rng, device)
+
+    run, other = tmp_path / "run", tmp_path / "unbroken"
+    train(replace(config, output=str(other)))
+    monkeypatch.setattr(DiffusionTask, "batch", killed)
+    config = replace(config, checkpoint_steps=6)
+    assert train(config) is None and not (run / "model").exists()
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["step_00000003"]
+    assert signal.getsignal(signal.SIGTERM) == handler
+    assert train(config) == run / "model"
+    assert equal(checkpoint(run, 6), checkpoint(other, 6)) and logged(run) == logged(other)
 
 
 def test_half_a_checkpoint_is_passed_over_and_a_finished_run_goes_on(config, logged, tmp_path):
