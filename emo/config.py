@@ -85,6 +85,7 @@ class Config:
     ema_decay: float = 0.999
     log_steps: int = 50
     checkpoint_steps: int = 500
+    keep_checkpoints: int = 2  # the last ones, beside the one of the least loss; 0: all
     sample_steps: int = 1000
     trainable: list[str] = field(default_factory=lambda: ["*"])  # patterns over parameter names
     start_from: str | None = None  # a folder of save_pretrained: weights by name
@@ -143,5 +144,7 @@ def known_keys() -> list[str]:
 
 
 def save_config(config: Config, path: Path) -> None:
-    """The whole config as YAML: loading it gives the same run."""
-    path.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
+    """The whole config as YAML: loading it gives the same run. A file of that name is replaced at once."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
+    part.replace(path)

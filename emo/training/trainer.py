@@ -22,6 +22,7 @@ from emo.training.guard import Guard
 from emo.training.state import resume_state, save_state
 from emo.training.stop import told_to_stop
 from emo.training.task import Task, make_task
+from emo.training.whole import written
 
 
 def freeze(model: nn.Module, trainable: list[str]) -> list[nn.Parameter]:
@@ -81,7 +82,7 @@ def train(config: Config) -> Path | None:
     torch.manual_seed(config.seed)
     task = make_task(config)
     parameters = freeze(task.model, config.trainable)
-    claim(run, config)
+    claim(run, config, accelerator.is_main_process)
 
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
     model, optimizer = accelerator.prepare(task.model, optimizer)
@@ -94,6 +95,7 @@ def train(config: Config) -> Path | None:
 
     guard = Guard(config.max_skipped_steps, accelerator.print)
     losses, skipped, since = [], 0, time.perf_counter()
+    saved, since_saved = first, []
     with told_to_stop() as told:
         for step in range(first, config.steps):
             rng, generator = randomness(config, step, accelerator.process_index, accelerator.device)
@@ -111,6 +113,7 @@ def train(config: Config) -> Path | None:
                 optimizer.step()
                 ema.step(task.model.parameters())
                 losses.append(mean_loss)
+                since_saved.append(mean_loss)
             else:
                 skipped += 1
             optimizer.zero_grad()
@@ -123,13 +126,17 @@ def train(config: Config) -> Path | None:
             if accelerator.is_main_process and done % config.sample_steps == 0 and not stop:
                 look(task, ema, run / "samples" / f"step_{done:08d}")
             if done % config.checkpoint_steps == 0 or done == config.steps or stop:
-                save_state(accelerator, run, done)
+                whole = since_saved and done - saved == config.checkpoint_steps  # few steps may be lucky
+                save_state(
+                    accelerator, run, done, float(np.mean(since_saved)) if whole else None, config.keep_checkpoints
+                )
+                saved, since_saved = done, []
             if stop and done < config.steps:
                 return None
 
     if accelerator.is_main_process:
-        with averaged(ema, task.model.eval()) as best:
-            task.save(best, run / "model")
+        with averaged(ema, task.model.eval()) as best, written(run / "model") as folder:
+            task.save(best, folder)
     accelerator.wait_for_everyone()
     return run / "model"
 
@@ -148,8 +155,8 @@ def look(task: Task, ema: EMAModel, path: Path) -> None:
         task.sample(model, path)
 
 
-def claim(run: Path, config: Config) -> None:
-    """Makes the run's folder, or checks that it is this run's: only its length may differ."""
+def claim(run: Path, config: Config, write: bool) -> None:
+    """Makes the run's folder, or checks that it is this run's: only its length may differ. One process writes."""
     run.mkdir(parents=True, exist_ok=True)
     path = run / "config.yaml"
     if path.exists():
@@ -157,7 +164,8 @@ def claim(run: Path, config: Config) -> None:
         before.steps = config.steps
         if before != config:
             raise InputError(f"{run} holds a run with other settings: give another `output=` or delete it")
-    save_config(config, path)
+    if write:
+        save_config(config, path)
 
 
 def rewind_log(run: Path, step: int) -> None:
@@ -165,7 +173,9 @@ def rewind_log(run: Path, step: int) -> None:
     path = run / "log.jsonl"
     if path.exists():
         lines = path.read_text().splitlines(keepends=True)
-        path.write_text("".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step))
+        part = path.with_name(f"{path.name}.part")
+        part.write_text("".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step))
+        part.replace(path)
 
 
 def log(run: Path, **row: float) -> None:

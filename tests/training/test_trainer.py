@@ -85,8 +85,9 @@ def test_half_a_checkpoint_is_passed_over_and_a_finished_run_goes_on(config, log
     (folder / "partial_00000002" / "model.safetensors").write_bytes(b"half")
     train(replace(config, steps=3))
     assert [path.name for path in sorted(folder.iterdir())] == ["step_00000002", "step_00000003"]
+    (folder / "old_step_00000001").mkdir()
     train(replace(config, steps=4))
-    assert [path.name for path in sorted(folder.iterdir())] == ["step_00000003", "step_00000004"]
+    assert [path.name for path in sorted(folder.iterdir())] == [f"step_0000000{step}" for step in (2, 3, 4)]  # 2: best
     assert [row["step"] for row in logged(tmp_path / "run")] == [1, 2, 3, 4]
     assert load_config(tmp_path / "run" / "config.yaml").steps == 4
 
