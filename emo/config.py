@@ -68,6 +68,14 @@ class SamplingConfig:
 
 
 @dataclass
+class TrackingConfig:
+    """Weights & Biases, beside the screen and log.jsonl; all else is its own to ask: WANDB_MODE, WANDB_ENTITY, ..."""
+
+    project: str | None = None  # None: it is not used
+    artifact_steps: int = 0  # of the checkpoints that are sent whole, a multiple of checkpoint_steps; 0: the last alone
+
+
+@dataclass
 class Config:
     task: str = "diffusion"  # autoencoder, mouth, face, part or diffusion
     output: str = "runs/default"
@@ -98,6 +106,7 @@ class Config:
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
 
 def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:

@@ -18,7 +18,7 @@ from emo.media.video import VideoWriter
 from emo.models.emo import Conditions, EMOModel
 from emo.models.pretrained import load_part, load_weights
 from emo.pipeline import EMOPipeline
-from emo.training.loss import diffusion_loss, drop
+from emo.training.loss import by_timestep, diffusion_loss, drop
 
 SAMPLE_FRAMES = 50
 
@@ -56,10 +56,11 @@ class DiffusionTask:
             closed_reference=data.closed_reference,
         ).to(device)
 
-    def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
+    def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict]:
         given = Conditions(batch.reference, batch.audio, batch.motion, batch.face_region, batch.head_speed)
         given = drop(given, self.config.loss, generator)
-        return diffusion_loss(model, self.scheduler, batch, given, self.config.loss, generator)
+        losses, steps = diffusion_loss(model, self.scheduler, batch, given, self.config.loss, generator)
+        return losses.mean(), by_timestep(losses, steps, self.scheduler.config.num_train_timesteps)
 
     def pipeline(self, model: EMOModel) -> EMOPipeline:
         parts = model, self.vae, self.audio_encoder, self.scheduler

@@ -65,8 +65,9 @@ def diffusion_loss(
     conditions: Conditions,
     config: LossConfig,
     generator: torch.Generator,
-) -> Tensor:
-    """A scalar. conditions: those of the batch, perhaps with some dropped."""
+) -> tuple[Tensor, Tensor]:
+    """The losses (B,) of the samples and their timesteps (B,). conditions: those of the batch, perhaps with some
+    dropped."""
     core = getattr(model, "module", model)
     target = core.to_diffused(batch.latents, conditions.reference)
     noise = torch.randn(target.shape, generator=generator, device=target.device)
@@ -81,4 +82,11 @@ def diffusion_loss(
     goal = scheduler.get_velocity(target, noise, timesteps) if goal is None else goal
     weight = step_weights(scheduler, timesteps, config.min_snr_gamma)[:, None, None, None, None]
     weight = weight * (1 + (config.mouth_weight - 1) * mouth_map(batch.lips, target.shape[-1]))
-    return ((prediction - goal) ** 2 * weight).mean()
+    return ((prediction - goal) ** 2 * weight).mean((1, 2, 3, 4)), timesteps
+
+
+def by_timestep(losses: Tensor, timesteps: Tensor, total: int) -> dict[str, Tensor]:
+    """losses (B,) in those quarters of the `total` timesteps that have any."""
+    edges = [-(-total * i // 4) for i in range(5)]
+    quarters = timesteps * 4 // total
+    return {f"loss/t{edges[i]}-{edges[i + 1] - 1}": losses[quarters == i].detach() for i in quarters.unique().tolist()}

@@ -1,11 +1,10 @@
 """One trainer for every task and stage: run the same command again and it goes on where it stopped.
 
-A run's folder holds config.yaml, log.jsonl, checkpoints/, samples/ and, at the end, model/ (`save_pretrained`).
+A run's folder holds config.yaml, log.jsonl, checkpoints/, samples/ and, at the end, model/ (`save_pretrained`); with
+`tracking` also wandb_id and wandb/.
 """
 
-import json
 import math
-import time
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from emo.config import Config, load_config, save_config
 from emo.errors import InputError
 from emo.training.guard import Guard
+from emo.training.monitor import monitored
 from emo.training.state import resume_state, save_state
 from emo.training.stop import told_to_stop
 from emo.training.task import Task, make_task
@@ -90,96 +90,75 @@ def train(config: Config) -> Path | None:
     ema.to(accelerator.device)
     accelerator.register_for_checkpointing(ema)
     first = resume_state(accelerator, run)
-    if accelerator.is_main_process:
-        rewind_log(run, first)
 
-    guard = Guard(config.max_skipped_steps, accelerator.print)
-    losses, skipped, since = [], 0, time.perf_counter()
-    saved, since_saved = first, []
-    with told_to_stop() as told:
+    watch = monitored(run, config, first, accelerator.is_main_process, accelerator.num_processes, accelerator.device)
+    with watch as monitor, told_to_stop() as told:
+        guard = Guard(config.max_skipped_steps, monitor.say)
+        saved, losses = first, []
         for step in range(first, config.steps):
             rng, generator = randomness(config, step, accelerator.process_index, accelerator.device)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(config, step)
             model.train()
-            batch = task.batch(rng, accelerator.device)
+            with monitor.waiting():
+                batch = task.batch(rng, accelerator.device)
             with accelerator.autocast():
-                loss = task.loss(model, batch, generator)
+                loss, parts = task.loss(model, batch, generator)
             accelerator.backward(loss)
-            norm = accelerator.clip_grad_norm_(parameters, config.clip_norm).item()
+            norm = accelerator.clip_grad_norm_(parameters, config.clip_norm)
             mean_loss, stop = over_processes(accelerator, loss, told.is_set())
             done = step + 1
-            if guard.passes(done, loss.item(), mean_loss, norm, getattr(batch, "names", [])):
+            passed = guard.passes(done, loss.item(), mean_loss.item(), norm.item(), getattr(batch, "names", []))
+            if passed:
                 optimizer.step()
                 ema.step(task.model.parameters())
-                losses.append(mean_loss)
-                since_saved.append(mean_loss)
-            else:
-                skipped += 1
+                losses.append(mean_loss.item())
             optimizer.zero_grad()
+            monitor.step(passed, {"loss": mean_loss, "gradient_norm": norm} | parts)
 
-            if accelerator.is_main_process and done % config.log_steps == 0:
-                row = {"step": done} | ({"loss": float(np.mean(losses))} if losses else {})
-                seconds = (time.perf_counter() - since) / (len(losses) + skipped)
-                log(run, **row, lr=learning_rate(config, step), skipped=skipped, seconds_per_step=seconds)
-                losses, skipped, since = [], 0, time.perf_counter()
+            if done % config.log_steps == 0:
+                decay = ema.get_decay(ema.optimization_step)
+                monitor.report(done, lr=learning_rate(config, step), ema_decay=decay)
             if accelerator.is_main_process and done % config.sample_steps == 0 and not stop:
-                look(task, ema, run / "samples" / f"step_{done:08d}")
+                monitor.samples(done, look(task, ema, run / "samples" / f"step_{done:08d}"))
             if done % config.checkpoint_steps == 0 or done == config.steps or stop:
-                whole = since_saved and done - saved == config.checkpoint_steps  # few steps may be lucky
-                save_state(
-                    accelerator, run, done, float(np.mean(since_saved)) if whole else None, config.keep_checkpoints
-                )
-                saved, since_saved = done, []
+                compared = losses and done - saved == config.checkpoint_steps  # few steps may be lucky
+                mean = float(np.mean(losses)) if compared else None
+                monitor.checkpoint(done, save_state(accelerator, run, done, mean, config.keep_checkpoints))
+                saved, losses = done, []
             if stop and done < config.steps:
                 return None
 
-    if accelerator.is_main_process:
-        with averaged(ema, task.model.eval()) as best, written(run / "model") as folder:
-            task.save(best, folder)
-    accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            with averaged(ema, task.model.eval()) as best, written(run / "model") as folder:
+                task.save(best, folder)
+        accelerator.wait_for_everyone()
     return run / "model"
 
 
-def over_processes(accelerator: Accelerator, loss: Tensor, told: bool) -> tuple[float, bool]:
-    """The mean loss of all processes, and whether any was told to stop."""
+def over_processes(accelerator: Accelerator, loss: Tensor, told: bool) -> tuple[Tensor, bool]:
+    """The mean loss () of all processes, and whether any was told to stop."""
     both = torch.stack([loss.detach().float(), torch.tensor(float(told), device=loss.device)])
-    mean_loss, share = accelerator.reduce(both, "mean").tolist()
-    return mean_loss, share > 0
+    mean_loss, share = accelerator.reduce(both, "mean")
+    return mean_loss, share.item() > 0
 
 
-def look(task: Task, ema: EMAModel, path: Path) -> None:
-    """A sample of the averaged model."""
+def look(task: Task, ema: EMAModel, path: Path) -> list[Path]:
+    """Samples of the averaged model; the files are `path` and what the task puts behind it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with averaged(ema, task.model.eval()) as model, torch.no_grad():
         task.sample(model, path)
+    return sorted(path.parent.glob(f"{path.name}*"))
 
 
 def claim(run: Path, config: Config, write: bool) -> None:
-    """Makes the run's folder, or checks that it is this run's: only its length may differ. One process writes."""
+    """Makes the run's folder, or checks that it is this run's: only its length and tracking may differ. One writes."""
     run.mkdir(parents=True, exist_ok=True)
     path = run / "config.yaml"
     if path.exists():
         before = load_config(path)
-        before.steps = config.steps
+        before.steps, before.tracking = config.steps, config.tracking
         if before != config:
             raise InputError(f"{run} holds a run with other settings: give another `output=` or delete it")
     if write:
         save_config(config, path)
-
-
-def rewind_log(run: Path, step: int) -> None:
-    """Takes back what was logged after this step: it is done again."""
-    path = run / "log.jsonl"
-    if path.exists():
-        lines = path.read_text().splitlines(keepends=True)
-        part = path.with_name(f"{path.name}.part")
-        part.write_text("".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step))
-        part.replace(path)
-
-
-def log(run: Path, **row: float) -> None:
-    """One line of log.jsonl, also on the screen."""
-    with (run / "log.jsonl").open("a") as file:
-        file.write(json.dumps(row) + "\n")
-    print("  ".join(f"{k} {v:.6g}" for k, v in row.items()), flush=True)

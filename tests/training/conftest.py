@@ -47,7 +47,7 @@ def checkpoint():
     return read_checkpoint
 
 
-TIMED = {"seconds_per_step"}
+TIMED = {"seconds_per_step", "samples_per_second", "data_wait", "memory_gib"}
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import torch
 from emo.config import save_config
 
 LIVES = """
-import os, random, signal, sys
+import os, random, signal, sys, traceback
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +43,8 @@ def live(output, moments):
         sys.setprofile(None)
         Path(output + ".moments").write_text(str(-moments))
         code = 0
+    except BaseException:
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         os._exit(code)
