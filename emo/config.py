@@ -69,6 +69,14 @@ class SamplingConfig:
 
 
 @dataclass
+class TrackingConfig:
+    """Weights & Biases, beside the screen and log.jsonl; all else is its own to ask: WANDB_MODE, WANDB_ENTITY, ..."""
+
+    project: str | None = None  # None: it is not used
+    artifact_steps: int = 0  # of the checkpoints that are sent whole, a multiple of checkpoint_steps; 0: the last alone
+
+
+@dataclass
 class Config:
     task: str = "diffusion"  # autoencoder, mouth, face, part or diffusion
     output: str = "runs/default"
@@ -82,9 +90,11 @@ class Config:
     final_learning_rate: float = 1.0  # share of learning_rate left at the end of a cosine
     weight_decay: float = 0.01
     clip_norm: float = 1.0
+    max_skipped_steps: int = 10  # in a row, because loss or gradient is no number; then the run stops
     ema_decay: float = 0.999
     log_steps: int = 50
     checkpoint_steps: int = 500
+    keep_checkpoints: int = 2  # the last ones, beside the one of the least loss; 0: all
     sample_steps: int = 1000
     trainable: list[str] = field(default_factory=lambda: ["*"])  # patterns over parameter names
     start_from: str | None = None  # a folder of save_pretrained: weights by name
@@ -97,6 +107,7 @@ class Config:
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
 
 def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
@@ -143,5 +154,7 @@ def known_keys() -> list[str]:
 
 
 def save_config(config: Config, path: Path) -> None:
-    """The whole config as YAML: loading it gives the same run."""
-    path.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
+    """The whole config as YAML: loading it gives the same run. A file of that name is replaced at once."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
+    part.replace(path)

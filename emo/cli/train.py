@@ -6,7 +6,9 @@ from emo.cli.run import Parser, run
 
 
 def parser() -> Parser:
-    out = Parser("emo-train", description="Trains what the YAML file names; resumes by itself.")
+    out = Parser(
+        "emo-train", description="Trains what the YAML file names; resumes by itself. SIGTERM saves and ends it."
+    )
     out.add_argument("config", help="a YAML file, such as configs/mini/stage1.yaml")
     out.add_argument("overrides", nargs="*", help="settings over the file's, such as steps=100 data.size=128")
     return out
@@ -16,7 +18,8 @@ def train(args: argparse.Namespace) -> None:
     from emo.config import load_config
     from emo.training.trainer import train
 
-    print(train(load_config(args.config, args.overrides)))
+    model = train(load_config(args.config, args.overrides))
+    print(model or "stopped behind a checkpoint: the same command goes on from there")
 
 
 def main() -> None:

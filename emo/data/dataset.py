@@ -8,7 +8,7 @@ import hashlib
 import os
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,7 @@ class EncodedClip:
     opening: Tensor  # (T,) of the mouth, over the face's height
     face_region: Tensor  # (1 H W) union of the clip's face boxes
     head_speed: Tensor  # (T,) rad/s, NaN where unknown
+    name: str = ""  # of its JSON file
 
 
 @dataclass
@@ -45,6 +46,11 @@ class Batch:
     lips: Tensor  # (B F 3)
     face_region: Tensor  # (B 1 H W)
     head_speed: Tensor  # (B F+2n)
+    names: list[str] = field(default_factory=list)  # (B,) of the clips
+
+    def to(self, device: torch.device) -> "Batch":
+        tensors = {name: value.to(device) for name, value in vars(self).items() if name != "names"}
+        return Batch(**tensors, names=self.names)
 
 
 def fingerprint(*models: torch.nn.Module) -> str:
@@ -121,6 +127,7 @@ def encoded(path: Path, cache: Cache) -> EncodedClip:
         opening=torch.from_numpy(opening(clip.landmarks)).float(),
         face_region=torch.from_numpy(mask)[None],
         head_speed=torch.from_numpy(clip.head_speed),
+        name=str(path),
     )
 
 
@@ -134,7 +141,7 @@ def draw_sample(
     speed_margin: int,
     closed_reference: float = 0.0,
 ) -> list[Tensor]:
-    """The fields of a Batch, without B. Frames in a row, or any frames (then without motion frames and margins)."""
+    """The tensors of a Batch, without B. Frames in a row, or any frames (then without motion frames and margins)."""
     total = len(clip.latents)
     if contiguous:
         first = int(rng.integers(total - num_frames + 1))
@@ -185,4 +192,4 @@ def draw_batch(
     """batch_size samples of clips chosen with their chances; `sample`: the arguments of draw_sample."""
     chosen = rng.choice(len(clips), batch_size, p=chances)
     rows = [draw_sample(clips[i], rng, **sample) for i in chosen]
-    return Batch(*(torch.stack(column) for column in zip(*rows, strict=True)))
+    return Batch(*(torch.stack(column) for column in zip(*rows, strict=True)), names=[clips[i].name for i in chosen])

@@ -41,13 +41,14 @@ class AutoencoderTask:
     def batch(self, rng: np.random.Generator, device: torch.device) -> Tensor:
         return self.draw(rng).to(device)
 
-    def loss(self, model: nn.Module, batch: Tensor, generator: torch.Generator) -> Tensor:
+    def loss(self, model: nn.Module, batch: Tensor, generator: torch.Generator) -> tuple[Tensor, dict]:
         """Mean absolute error of the pixels and of their differences to the next ones."""
         latents = model.encode(batch).latent_dist.mode()
         noise = torch.randn(latents.shape, generator=generator, device=latents.device)
         latents = latents + LATENT_NOISE / model.config.scaling_factor * noise
         error = model.decode(latents).sample - batch
-        return error.abs().mean() + EDGE_WEIGHT * (error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean())
+        edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+        return error.abs().mean() + EDGE_WEIGHT * edges, {}
 
     def sample(self, model: nn.Module, path: Path) -> None:
         """A PNG: originals above, reconstructions below; prints their PSNR."""

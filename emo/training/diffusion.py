@@ -18,7 +18,7 @@ from emo.media.video import VideoWriter
 from emo.models.emo import Conditions, EMOModel
 from emo.models.pretrained import load_part, load_weights
 from emo.pipeline import EMOPipeline
-from emo.training.loss import diffusion_loss, drop
+from emo.training.loss import by_timestep, diffusion_loss, drop
 from emo.training.perceived import perceived_weights
 
 SAMPLE_FRAMES = 50
@@ -52,7 +52,7 @@ class DiffusionTask:
 
     def batch(self, rng: np.random.Generator, device: torch.device) -> Batch:
         data, model = self.config.data, self.model.config
-        batch = draw_batch(
+        return draw_batch(
             self.clips,
             self.chances,
             rng,
@@ -63,13 +63,14 @@ class DiffusionTask:
             audio_margin=model.audio_margin,
             speed_margin=model.speed_margin if model.temporal else 0,
             closed_reference=data.closed_reference,
-        )
-        return Batch(*(value.to(device) for value in vars(batch).values()))
+        ).to(device)
 
-    def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
+    def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict]:
         given = Conditions(batch.reference, batch.audio, batch.motion, batch.face_region, batch.head_speed)
         given = drop(given, self.config.loss, generator)
-        return diffusion_loss(model, self.scheduler, batch, given, self.config.loss, generator, self.perceived)
+        weighed = self.config.loss, generator, self.perceived
+        losses, steps = diffusion_loss(model, self.scheduler, batch, given, *weighed)
+        return losses.mean(), by_timestep(losses, steps, self.scheduler.config.num_train_timesteps)
 
     def pipeline(self, model: EMOModel) -> EMOPipeline:
         parts = model, self.vae, self.audio_encoder, self.scheduler

@@ -35,7 +35,7 @@ class FaceTask:
         device = next(self.model.parameters()).device
         return self.model.landmarker(pictures(crops).to(device))[0].double().cpu().numpy()
 
-    def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+    def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict]:
         """What finder and landmarker get wrong."""
         logits, geometry, points, is_face, maps = model(batch["canvases"], batch["crops"])
         near, real = batch["near"], batch["is_face"]
@@ -44,7 +44,7 @@ class FaceTask:
         spread = mean_over(real, -(target_maps(batch["points"], grid(maps)) * maps).sum(2).mean(1))
         doubt = binary_cross_entropy_with_logits(is_face, real.float())
         landmarks = POINTS_WEIGHT * off + MAPS_WEIGHT * spread + IS_FACE_WEIGHT * doubt
-        return focal_loss(logits, batch["heat"]) + GEOMETRY_WEIGHT * way + landmarks
+        return focal_loss(logits, batch["heat"]) + GEOMETRY_WEIGHT * way + landmarks, {}
 
     def sample(self, model: nn.Module, path: Path) -> None:
         """A PNG: crops with the points that were found; prints their mean error in per cent of the crop."""

@@ -66,9 +66,10 @@ def diffusion_loss(
     config: LossConfig,
     generator: torch.Generator,
     perceived: Tensor | None = None,
-) -> Tensor:
-    """A scalar. conditions: those of the batch, perhaps with some dropped. perceived (C,): the channels' weights in the
-    share of the loss that counts what the eye sees (see `perceived_weights`)."""
+) -> tuple[Tensor, Tensor]:
+    """The losses (B,) of the samples and their timesteps (B,). conditions: those of the batch, perhaps with some
+    dropped. perceived (C,): the channels' weights in the share of the loss that counts what the eye sees (see
+    `perceived_weights`)."""
     core = getattr(model, "module", model)
     target = core.to_diffused(batch.latents, conditions.reference)
     noise = torch.randn(target.shape, generator=generator, device=target.device)
@@ -85,4 +86,11 @@ def diffusion_loss(
     weight = weight * (1 + (config.mouth_weight - 1) * mouth_map(batch.lips, target.shape[-1]))
     if perceived is not None:
         weight = weight * (1 + config.perceived_share * (perceived - 1))[:, None, None]
-    return ((prediction - goal) ** 2 * weight).mean()
+    return ((prediction - goal) ** 2 * weight).mean((1, 2, 3, 4)), timesteps
+
+
+def by_timestep(losses: Tensor, timesteps: Tensor, total: int) -> dict[str, Tensor]:
+    """losses (B,) in those quarters of the `total` timesteps that have any."""
+    edges = [-(-total * i // 4) for i in range(5)]
+    quarters = timesteps * 4 // total
+    return {f"loss/t{edges[i]}-{edges[i + 1] - 1}": losses[quarters == i].detach() for i in quarters.unique().tolist()}

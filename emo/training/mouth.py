@@ -68,9 +68,9 @@ class MouthTask:
         mels, lips = self.draw(rng, change=True)
         return mels.to(device), lips.to(device)
 
-    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor], generator: torch.Generator) -> Tensor:
+    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor], generator: torch.Generator) -> tuple[Tensor, dict]:
         mels, lips = batch
-        return (model(mels).float() - lips).square().mean()
+        return (model(mels).float() - lips).square().mean(), {}
 
     def sample(self, model: nn.Module, path: Path) -> None:
         """A CSV of the lower lip's height, read and true, on unchanged sound; prints their correlation."""

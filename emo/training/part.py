@@ -35,7 +35,7 @@ class PartTask:
         tensors = {name: torch.from_numpy(value).to(device) for name, value in vars(batch).items()}
         return tensors | {"crops": pictures(batch.crops).to(device)}
 
-    def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+    def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict]:
         """How far the points are off, how wide their maps spread, and whether the part is covered."""
         points, covered, maps = model(batch["crops"])
         known = batch["known"]
@@ -44,7 +44,7 @@ class PartTask:
         off = mean_over(known, (wing(error) + wing(error - shift)).mean(2))  # the shape counts beside the place
         spread = mean_over(known, -(target_maps(batch["points"], grid(maps)) * maps).sum(2))
         doubt = binary_cross_entropy_with_logits(covered, batch["covered"].float())
-        return POINTS_WEIGHT * off + MAPS_WEIGHT * spread + COVERED_WEIGHT * doubt
+        return POINTS_WEIGHT * off + MAPS_WEIGHT * spread + COVERED_WEIGHT * doubt, {}
 
     def sample(self, model: nn.Module, path: Path) -> None:
         """A PNG: crops with the points that were found; prints their mean error in per cent of the crop, and how often

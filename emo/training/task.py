@@ -18,10 +18,10 @@ class Task(Protocol):
     model: nn.Module  # all that is trained
 
     def batch(self, rng: np.random.Generator, device: torch.device) -> Any:
-        """One batch; the same rng gives the same batch."""
+        """One batch; the same rng gives the same batch. Its `names`, where it has any, are those of its clips."""
 
-    def loss(self, model: nn.Module, batch: Any, generator: torch.Generator) -> Tensor:
-        """A scalar."""
+    def loss(self, model: nn.Module, batch: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """A scalar, and what to report beside it: name -> values of any number."""
 
     def sample(self, model: nn.Module, path: Path) -> None:
         """Writes something to look at: path + a suffix of the task's own."""

@@ -1,11 +1,10 @@
 """One trainer for every task and stage: run the same command again and it goes on where it stopped.
 
-A run's folder holds config.yaml, log.jsonl, checkpoints/, samples/ and, at the end, model/ (`save_pretrained`).
+A run's folder holds config.yaml, log.jsonl, checkpoints/, samples/ and, at the end, model/ (`save_pretrained`); with
+`tracking` also wandb_id and wandb/.
 """
 
-import json
 import math
-import time
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -14,12 +13,16 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
-from torch import nn
+from torch import Tensor, nn
 
 from emo.config import Config, load_config, save_config
 from emo.errors import InputError
+from emo.training.guard import Guard
+from emo.training.monitor import monitored
 from emo.training.state import resume_state, save_state
+from emo.training.stop import told_to_stop
 from emo.training.task import Task, make_task
+from emo.training.whole import written
 
 
 def freeze(model: nn.Module, trainable: list[str]) -> list[nn.Parameter]:
@@ -61,10 +64,12 @@ def averaged(ema: EMAModel, model: nn.Module):
         ema.restore(model.parameters())
 
 
-def train(config: Config) -> Path:
-    """Trains until `config.steps` and returns the folder of the averaged model.
+def train(config: Config) -> Path | None:
+    """Trains until `config.steps` and returns the folder of the averaged model; after SIGTERM it saves a checkpoint
+    and returns None.
 
-    Raises InputError when the run's folder belongs to other settings, or a setting can't be.
+    Raises InputError when the run's folder belongs to other settings, a setting can't be, or loss or gradient stay no
+    numbers.
     """
     if config.mixed_precision not in ("no", "bf16"):
         raise InputError(f"mixed_precision={config.mixed_precision}: choose no or bf16")
@@ -77,7 +82,7 @@ def train(config: Config) -> Path:
     torch.manual_seed(config.seed)
     task = make_task(config)
     parameters = freeze(task.model, config.trainable)
-    claim(run, config)
+    claim(run, config, accelerator.is_main_process)
 
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
     model, optimizer = accelerator.prepare(task.model, optimizer)
@@ -85,77 +90,75 @@ def train(config: Config) -> Path:
     ema.to(accelerator.device)
     accelerator.register_for_checkpointing(ema)
     first = resume_state(accelerator, run)
-    if accelerator.is_main_process:
-        rewind_log(run, first)
 
-    losses, since = [], time.perf_counter()
-    for step in range(first, config.steps):
-        rng, generator = randomness(config, step, accelerator.process_index, accelerator.device)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, step)
-        model.train()
-        batch = task.batch(rng, accelerator.device)
-        with accelerator.autocast():
-            loss = task.loss(model, batch, generator)
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(parameters, config.clip_norm)
-        optimizer.step()
-        optimizer.zero_grad()
-        ema.step(task.model.parameters())
-        losses.append(loss.item())
+    watch = monitored(run, config, first, accelerator.is_main_process, accelerator.num_processes, accelerator.device)
+    with watch as monitor, told_to_stop() as told:
+        guard = Guard(config.max_skipped_steps, monitor.say)
+        saved, losses = first, []
+        for step in range(first, config.steps):
+            rng, generator = randomness(config, step, accelerator.process_index, accelerator.device)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(config, step)
+            model.train()
+            with monitor.waiting():
+                batch = task.batch(rng, accelerator.device)
+            with accelerator.autocast():
+                loss, parts = task.loss(model, batch, generator)
+            accelerator.backward(loss)
+            norm = accelerator.clip_grad_norm_(parameters, config.clip_norm)
+            mean_loss, stop = over_processes(accelerator, loss, told.is_set())
+            done = step + 1
+            passed = guard.passes(done, loss.item(), mean_loss.item(), norm.item(), getattr(batch, "names", []))
+            if passed:
+                optimizer.step()
+                ema.step(task.model.parameters())
+                losses.append(mean_loss.item())
+            optimizer.zero_grad()
+            monitor.step(passed, {"loss": mean_loss, "gradient_norm": norm} | parts)
 
-        done = step + 1
-        if accelerator.is_main_process and done % config.log_steps == 0:
-            seconds = (time.perf_counter() - since) / len(losses)
-            log(
-                run,
-                step=done,
-                loss=float(np.mean(losses)),
-                lr=learning_rate(config, step),
-                seconds_per_step=seconds,
-            )
-            losses, since = [], time.perf_counter()
-        if accelerator.is_main_process and done % config.sample_steps == 0:
-            look(task, ema, run / "samples" / f"step_{done:08d}")
-        if done % config.checkpoint_steps == 0 or done == config.steps:
-            save_state(accelerator, run, done)
+            if done % config.log_steps == 0:
+                decay = ema.get_decay(ema.optimization_step)
+                monitor.report(done, lr=learning_rate(config, step), ema_decay=decay)
+            if accelerator.is_main_process and done % config.sample_steps == 0 and not stop:
+                monitor.samples(done, look(task, ema, run / "samples" / f"step_{done:08d}"))
+            if done % config.checkpoint_steps == 0 or done == config.steps or stop:
+                compared = losses and done - saved == config.checkpoint_steps  # few steps may be lucky
+                mean = float(np.mean(losses)) if compared else None
+                monitor.checkpoint(done, save_state(accelerator, run, done, mean, config.keep_checkpoints))
+                saved, losses = done, []
+            if stop and done < config.steps:
+                return None
 
-    if accelerator.is_main_process:
-        with averaged(ema, task.model.eval()) as best:
-            task.save(best, run / "model")
-    accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            with averaged(ema, task.model.eval()) as best, written(run / "model") as folder:
+                task.save(best, folder)
+        accelerator.wait_for_everyone()
     return run / "model"
 
 
-def look(task: Task, ema: EMAModel, path: Path) -> None:
-    """A sample of the averaged model."""
+def over_processes(accelerator: Accelerator, loss: Tensor, told: bool) -> tuple[Tensor, bool]:
+    """The mean loss () of all processes, and whether any was told to stop."""
+    both = torch.stack([loss.detach().float(), torch.tensor(float(told), device=loss.device)])
+    mean_loss, share = accelerator.reduce(both, "mean")
+    return mean_loss, share.item() > 0
+
+
+def look(task: Task, ema: EMAModel, path: Path) -> list[Path]:
+    """Samples of the averaged model; the files are `path` and what the task puts behind it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with averaged(ema, task.model.eval()) as model, torch.no_grad():
         task.sample(model, path)
+    return sorted(path.parent.glob(f"{path.name}*"))
 
 
-def claim(run: Path, config: Config) -> None:
-    """Makes the run's folder, or checks that it is this run's: only its length may differ."""
+def claim(run: Path, config: Config, write: bool) -> None:
+    """Makes the run's folder, or checks that it is this run's: only its length and tracking may differ. One writes."""
     run.mkdir(parents=True, exist_ok=True)
     path = run / "config.yaml"
     if path.exists():
         before = load_config(path)
-        before.steps = config.steps
+        before.steps, before.tracking = config.steps, config.tracking
         if before != config:
             raise InputError(f"{run} holds a run with other settings: give another `output=` or delete it")
-    save_config(config, path)
-
-
-def rewind_log(run: Path, step: int) -> None:
-    """Takes back what was logged after this step: it is done again."""
-    path = run / "log.jsonl"
-    if path.exists():
-        lines = path.read_text().splitlines(keepends=True)
-        path.write_text("".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step))
-
-
-def log(run: Path, **row: float) -> None:
-    """One line of log.jsonl, also on the screen."""
-    with (run / "log.jsonl").open("a") as file:
-        file.write(json.dumps(row) + "\n")
-    print("  ".join(f"{k} {v:.6g}" for k, v in row.items()), flush=True)
+    if write:
+        save_config(config, path)

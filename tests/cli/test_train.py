@@ -1,12 +1,15 @@
 """emo-train: one YAML file, one run; what is wrong with it is said in one line."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from emo.cli import train
 from emo.hub import load_pipeline
+from emo.training.diffusion import DiffusionTask
 
 
 @pytest.fixture
@@ -46,6 +49,20 @@ def test_a_run_ends_in_a_model_that_infer_takes(command, config_path, tmp_path):
     assert out.splitlines()[-1] == str(tmp_path / "run" / "model")
     assert [json.loads(line)["step"] for line in (tmp_path / "run" / "log.jsonl").open()] == [1, 2, 3]
     assert load_pipeline(str(tmp_path / "run" / "model"), "cpu").model.config.num_frames == 6
+
+
+def test_a_polite_kill_ends_well(command, config_path, tmp_path, monkeypatch):
+    batch = DiffusionTask.batch
+
+    def killed(self, rng, device):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return batch(self, rng, device)
+
+    monkeypatch.setattr(DiffusionTask, "batch", killed)
+    code, out, err = command(config_path)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1] == "stopped behind a checkpoint: the same command goes on from there"
+    assert (tmp_path / "run" / "checkpoints" / "step_00000001").is_dir() and not (tmp_path / "run" / "model").exists()
 
 
 def test_another_run_in_the_same_folder_is_refused(command, config_path):

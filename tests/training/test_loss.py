@@ -11,7 +11,7 @@ from emo.config import LossConfig, SchedulerConfig
 from emo.data.dataset import Batch
 from emo.models.emo import Conditions, EMOModel
 from emo.models.latents import encode_images, to_model
-from emo.training.loss import diffusion_loss, draw_timesteps, drop, mouth_map, step_weights
+from emo.training.loss import by_timestep, diffusion_loss, draw_timesteps, drop, mouth_map, step_weights
 
 B, F, M, C, S = 3, 4, 2, 4, 4
 NAMES = [field.name for field in fields(Conditions)]
@@ -56,6 +56,10 @@ class Fixed(torch.nn.Module):
     def forward(self, sample, timesteps, given):
         self.shown, self.timesteps = sample, timesteps
         return self.answer + torch.zeros_like(sample)
+
+
+def mean_loss(*arguments) -> torch.Tensor:
+    return diffusion_loss(*arguments)[0].mean()
 
 
 def same(one: Conditions, other: Conditions, but: str = "") -> bool:
@@ -137,14 +141,14 @@ def test_the_right_answer_costs_nothing_and_a_wrong_one_its_square(kind):
     answer = {"epsilon": noise, "sample": target, "v_prediction": made.get_velocity(target, noise, steps)}[kind]
     plain = replace(KEEP_ALL, min_snr_gamma=None)
     model = Fixed(answer)
-    assert diffusion_loss(model, made, batch(given), given, plain, generator(7)) == 0
+    assert mean_loss(model, made, batch(given), given, plain, generator(7)) == 0
     assert torch.allclose(model.shown, made.add_noise(target, noise, steps)) and torch.equal(model.timesteps, steps)
-    wrong = diffusion_loss(Fixed(answer + 0.5), made, batch(given), given, plain, generator(7))
+    wrong = mean_loss(Fixed(answer + 0.5), made, batch(given), given, plain, generator(7))
     assert wrong == pytest.approx(0.25)
-    weighed = diffusion_loss(Fixed(answer + 0.5), made, batch(given), given, KEEP_ALL, generator(7))
+    weighed = mean_loss(Fixed(answer + 0.5), made, batch(given), given, KEEP_ALL, generator(7))
     assert weighed == pytest.approx(0.25 * step_weights(made, steps, 5.0).mean().item(), rel=1e-4)
     at_mouth = replace(plain, mouth_weight=6.0)
-    more = diffusion_loss(Fixed(answer + 0.5), made, batch(given), given, at_mouth, generator(7))
+    more = mean_loss(Fixed(answer + 0.5), made, batch(given), given, at_mouth, generator(7))
     assert more == pytest.approx(0.25 * (1 + 5 * mouth_map(batch(given).lips, S).mean().item()), rel=1e-4)
 
 
@@ -156,8 +160,23 @@ def test_a_share_of_the_loss_weighs_channels_as_they_are_seen():
         for channel, weight in enumerate(cost):
             wrong = target.clone()
             wrong[:, :, channel] += 1
-            found = diffusion_loss(Fixed(wrong), made, batch(given), given, options, generator(), weights)
+            found = mean_loss(Fixed(wrong), made, batch(given), given, options, generator(), weights)
             assert found == pytest.approx(weight / C)
+
+
+def test_each_sample_has_its_loss_and_its_quarter_of_the_timesteps():
+    made, given, plain = scheduler(), conditions(), replace(KEEP_ALL, min_snr_gamma=None)
+    target = (batch(given).latents - given.reference[:, None]) * 2.0
+    off = torch.tensor([0.5, 0.0, 2.0])
+    model = Fixed(target + off[:, None, None, None, None])
+    losses, steps = diffusion_loss(model, made, batch(given), given, plain, generator(7))
+    assert torch.allclose(losses, off**2, atol=1e-5) and torch.equal(steps, model.timesteps)
+    found = by_timestep(torch.arange(6.0), torch.tensor([999, 0, 250, 249, 750, 998]), 1000)
+    assert {name: values.tolist() for name, values in found.items()} == {
+        "loss/t0-249": [1.0, 3.0],
+        "loss/t250-499": [2.0],
+        "loss/t750-999": [0.0, 4.0, 5.0],
+    }
 
 
 def test_the_noise_offset_is_one_number_per_channel():
@@ -183,7 +202,7 @@ def test_two_frames_are_learnt_by_heart(tiny_pipeline, tiny_model, draw):
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     losses = []
     for step in range(70):
-        loss = diffusion_loss(model, made, sample, given, options, generator(step))
+        loss = mean_loss(model, made, sample, given, options, generator(step))
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

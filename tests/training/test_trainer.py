@@ -1,6 +1,7 @@
 """The trainer: stopped and started again is the same as never stopped, and only what should learns."""
 
-import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,33 +10,12 @@ import torch
 from diffusers.training_utils import EMAModel
 from safetensors.torch import load_file, save_file
 
-from emo.config import Config, DataConfig, SchedulerConfig, load_config
+from emo.config import Config, load_config
 from emo.errors import InputError
 from emo.training.diffusion import DiffusionTask
 from emo.training.trainer import averaged, freeze, learning_rate, train
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-
-
-@pytest.fixture
-def config(tmp_path, clips_folder, tiny_model_folder, tiny_model) -> Config:
-    """Six steps of the tiny model on the drawn faces."""
-    return Config(
-        output=str(tmp_path / "run"),
-        device="cpu",
-        steps=6,
-        batch_size=2,
-        learning_rate=1e-3,
-        warmup_steps=2,
-        final_learning_rate=0.1,
-        log_steps=1,
-        checkpoint_steps=2,
-        autoencoder=str(tiny_model_folder / "vae"),
-        audio_encoder=str(tiny_model_folder / "audio_encoder"),
-        model=dict(tiny_model),
-        data=DataConfig(clips={str(clips_folder): 1.0}, num_frames=4, contiguous=True, size=64),
-        scheduler=SchedulerConfig(prediction_type="sample"),
-    )
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -44,11 +24,6 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def equal(one: dict, other: dict) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
-
-
-def logged(run: Path) -> list[dict]:
-    rows = [json.loads(line) for line in (run / "log.jsonl").open()]
-    return [{key: value for key, value in row.items() if key != "seconds_per_step"} for row in rows]
 
 
 def stop_at(monkeypatch, step: int | None) -> list[int]:
@@ -65,7 +40,7 @@ def stop_at(monkeypatch, step: int | None) -> list[int]:
     return begun
 
 
-def test_a_run_stopped_and_started_again_equals_an_unbroken_one(config, tmp_path, monkeypatch):
+def test_a_run_stopped_and_started_again_equals_an_unbroken_one(config, logged, tmp_path, monkeypatch):
     other, last = tmp_path / "unbroken", "checkpoints/step_00000006"
     train(replace(config, output=str(other)))
     for stop, left in [(1, 6), (4, 2), (5, 2)]:  # before a checkpoint, at one, behind one
@@ -84,14 +59,35 @@ def test_a_run_stopped_and_started_again_equals_an_unbroken_one(config, tmp_path
         assert logged(run) == logged(other) and [row["step"] for row in logged(run)] == [1, 2, 3, 4, 5, 6]
 
 
-def test_half_a_checkpoint_is_passed_over_and_a_finished_run_goes_on(config, tmp_path):
+def test_a_polite_kill_saves_after_its_step_and_the_run_goes_on(config, checkpoint, logged, tmp_path, monkeypatch):
+    batch, handler = DiffusionTask.batch, signal.getsignal(signal.SIGTERM)
+    kills = iter([False, False, True])
+
+    def killed(self, rng, device):
+        if next(kills, False):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return batch(self, rng, device)
+
+    run, other = tmp_path / "run", tmp_path / "unbroken"
+    train(replace(config, output=str(other)))
+    monkeypatch.setattr(DiffusionTask, "batch", killed)
+    config = replace(config, checkpoint_steps=6)
+    assert train(config) is None and not (run / "model").exists()
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["step_00000003"]
+    assert signal.getsignal(signal.SIGTERM) == handler
+    assert train(config) == run / "model"
+    assert equal(checkpoint(run, 6), checkpoint(other, 6)) and logged(run) == logged(other)
+
+
+def test_half_a_checkpoint_is_passed_over_and_a_finished_run_goes_on(config, logged, tmp_path):
     folder = tmp_path / "run" / "checkpoints"
     (folder / "partial_00000002").mkdir(parents=True)
     (folder / "partial_00000002" / "model.safetensors").write_bytes(b"half")
     train(replace(config, steps=3))
     assert [path.name for path in sorted(folder.iterdir())] == ["step_00000002", "step_00000003"]
+    (folder / "old_step_00000001").mkdir()
     train(replace(config, steps=4))
-    assert [path.name for path in sorted(folder.iterdir())] == ["step_00000003", "step_00000004"]
+    assert [path.name for path in sorted(folder.iterdir())] == [f"step_0000000{step}" for step in (2, 3, 4)]  # 2: best
     assert [row["step"] for row in logged(tmp_path / "run")] == [1, 2, 3, 4]
     assert load_config(tmp_path / "run" / "config.yaml").steps == 4
 
