@@ -9,9 +9,10 @@ from accelerate import Accelerator
 from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
-from emo.config import Config
+from emo.config import Config, DataConfig
 from emo.data.clip import FPS, SAMPLE_RATE, load_clip, read_clip_frames
 from emo.data.dataset import Batch, Cache, draw_batch, encoded
+from emo.data.sample import Window
 from emo.data.weights import choose_clips
 from emo.errors import InputError
 from emo.media.video import VideoWriter
@@ -42,19 +43,8 @@ class DiffusionTask:
         self.clips = [encoded(path, cache) for path in self.paths]
 
     def batch(self, rng: np.random.Generator, device: torch.device) -> Batch:
-        data, model = self.config.data, self.model.config
-        return draw_batch(
-            self.clips,
-            self.chances,
-            rng,
-            self.config.batch_size,
-            num_frames=data.num_frames,
-            contiguous=data.contiguous,
-            motion_frames=model.num_motion_frames if model.temporal else 0,
-            audio_margin=model.audio_margin,
-            speed_margin=model.speed_margin if model.temporal else 0,
-            closed_reference=data.closed_reference,
-        ).to(device)
+        window = window_of(self.config.data, self.model)
+        return draw_batch(self.clips, self.chances, rng, self.config.batch_size, window).to(device)
 
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
         given = Conditions(batch.reference, batch.audio, batch.motion, batch.face_region, batch.head_speed)
@@ -81,6 +71,19 @@ class DiffusionTask:
         """The whole pipeline: what emo-infer --model takes, and the next stage's start_from (its model/)."""
         dtype = getattr(torch, self.config.saved_dtype)
         copy.deepcopy(self.pipeline(model)).to(dtype).save_pretrained(folder)
+
+
+def window_of(data: DataConfig, model: EMOModel) -> Window:
+    """The samples that a model learns from."""
+    settings = model.config
+    return Window(
+        data.num_frames,
+        data.contiguous,
+        motion_frames=settings.num_motion_frames if settings.temporal else 0,
+        audio_margin=settings.audio_margin,
+        speed_margin=settings.speed_margin if settings.temporal else 0,
+        closed_reference=data.closed_reference,
+    )
 
 
 def make_model(config: Config) -> EMOModel:
