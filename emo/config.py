@@ -75,7 +75,7 @@ class Config:
     device: str | None = None  # None: a GPU where there is one
     mixed_precision: str = "no"  # or bf16
     steps: int = 1000
-    batch_size: int = 4
+    batch_size: int = 4  # of a step, over all processes
     learning_rate: float = 1e-5
     warmup_steps: int = 100
     final_learning_rate: float = 1.0  # share of learning_rate left at the end of a cosine

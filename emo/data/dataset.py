@@ -7,7 +7,7 @@ frames, C H W latents, W D audio features.
 import hashlib
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -138,11 +138,16 @@ def draw_sample(clip: EncodedClip, rng: np.random.Generator, window: Window) -> 
 
 
 def draw_batch(
-    clips: list[EncodedClip], chances: np.ndarray, rng: np.random.Generator, batch_size: int, window: Window
+    clips: list[EncodedClip], chances: np.ndarray, seed: int, numbers: Iterable[int], window: Window
 ) -> Batch:
-    """batch_size samples of clips chosen with their chances."""
-    chosen = rng.choice(len(clips), batch_size, p=chances)
-    return stacked([draw_sample(clips[i], rng, window) for i in chosen], [clips[i].name for i in chosen])
+    """Samples of clips chosen with their chances; what a sample is comes from seed and number alone."""
+    samples, names = [], []
+    for number in numbers:
+        rng = np.random.default_rng([seed, number])
+        clip = clips[rng.choice(len(clips), p=chances)]
+        samples.append(draw_sample(clip, rng, window))
+        names.append(clip.name)
+    return stacked(samples, names)
 
 
 def stacked(samples: list[list[Tensor]], names: list[str]) -> Batch:

@@ -42,9 +42,9 @@ class DiffusionTask:
         self.paths, self.chances = choose_clips(data.clips, data.hold_out, data.num_frames)
         self.clips = [encoded(path, cache) for path in self.paths]
 
-    def batch(self, rng: np.random.Generator, device: torch.device) -> Batch:
+    def batch(self, numbers: range, device: torch.device) -> Batch:
         window = window_of(self.config.data, self.model)
-        return draw_batch(self.clips, self.chances, rng, self.config.batch_size, window).to(device)
+        return draw_batch(self.clips, self.chances, self.config.seed, numbers, window).to(device)
 
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
         given = Conditions(batch.reference, batch.audio, batch.motion, batch.face_region, batch.head_speed)

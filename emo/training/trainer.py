@@ -45,11 +45,15 @@ def learning_rate(config: Config, step: int) -> float:
     return config.learning_rate * warm * (config.final_learning_rate + (1 - config.final_learning_rate) * cosine)
 
 
-def randomness(config: Config, step: int, rank: int, device: torch.device):
-    """All chance of one step on one process: a numpy Generator for samples, a torch one for noise."""
+def numbers_of(step: int, batch_size: int, rank: int, processes: int) -> range:
+    """Which of the run's samples one process has in a step. With other processes a run goes on where it stopped."""
+    return range(step * batch_size + rank, (step + 1) * batch_size, processes)
+
+
+def randomness(config: Config, step: int, rank: int, device: torch.device) -> torch.Generator:
+    """All chance of one step's loss on one process; its samples have their own."""
     rng = np.random.default_rng([config.seed, step, rank])
-    generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
-    return rng, generator
+    return torch.Generator(device).manual_seed(int(rng.integers(2**62)))
 
 
 @contextmanager
@@ -78,6 +82,9 @@ def train(config: Config) -> Path | None:
         mixed_precision=config.mixed_precision,
         step_scheduler_with_optimizer=False,
     )
+    if config.batch_size % accelerator.num_processes:
+        shared = f"{accelerator.num_processes} processes share a step's batch"
+        raise InputError(f"batch_size={config.batch_size}: {shared}, give a multiple of that")
     torch.manual_seed(config.seed)
     task = make_task(config)
     parameters = freeze(task.model, config.trainable)
@@ -96,11 +103,12 @@ def train(config: Config) -> Path | None:
     losses, skipped, since = [], 0, time.perf_counter()
     with told_to_stop() as told:
         for step in range(first, config.steps):
-            rng, generator = randomness(config, step, accelerator.process_index, accelerator.device)
+            rank, processes = accelerator.process_index, accelerator.num_processes
+            generator = randomness(config, step, rank, accelerator.device)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(config, step)
             model.train()
-            batch = task.batch(rng, accelerator.device)
+            batch = task.batch(numbers_of(step, config.batch_size, rank, processes), accelerator.device)
             with accelerator.autocast():
                 loss = task.loss(model, batch, generator)
             accelerator.backward(loss)

@@ -75,11 +75,9 @@ def test_a_share_of_the_portraits_has_the_mouth_closed(clip):
         assert len({float(d) for d in drawn}) == (3 if share == 1 else 12)
 
 
-def test_a_batch_is_drawn_by_chance_and_the_same_rng_draws_the_same(clip):
+def test_a_batch_is_drawn_by_chance_and_the_same_numbers_draw_the_same(clip):
     other = EncodedClip(**{key: "high" if key == "name" else value + 100 for key, value in vars(clip).items()})
-    batch, again = (
-        draw_batch([clip, other], np.array([0.75, 0.25]), np.random.default_rng(1), 400, WINDOW) for _ in range(2)
-    )
+    batch, again = (draw_batch([clip, other], np.array([0.75, 0.25]), 1, range(400), WINDOW) for _ in range(2))
     assert all(
         torch.equal(a.nan_to_num(), b.nan_to_num())
         for a, b in zip(*(list(vars(x).values())[:-1] for x in (batch, again)), strict=True)
@@ -89,6 +87,18 @@ def test_a_batch_is_drawn_by_chance_and_the_same_rng_draws_the_same(clip):
     assert batch.latents.shape == (400, 4, 4, 2, 2) and batch.head_speed.shape == (400, 10)
     assert (batch.latents[:, 0, 0, 0, 0] > 100).float().mean() == pytest.approx(0.25, abs=0.06)
     assert batch.latents.dtype == batch.audio.dtype == torch.float32
+
+
+def test_a_sample_is_the_same_whoever_draws_it(clip):
+    given = [clip, replace(clip, latents=clip.latents + 100)], np.array([0.5, 0.5]), 7
+    whole = draw_batch(*given, range(8), WINDOW)
+    for processes in (2, 4):
+        parts = [draw_batch(*given, range(rank, 8, processes), WINDOW) for rank in range(processes)]
+        for rank, part in enumerate(parts):
+            assert torch.equal(part.latents, whole.latents[rank::processes])
+            assert torch.equal(part.reference, whole.reference[rank::processes])
+    assert len({*whole.latents[:, 0, 0, 0, 0].tolist()}) > 4
+    assert not torch.equal(draw_batch(*given[:2], 8, range(8), WINDOW).latents, whole.latents)
 
 
 def test_a_clip_is_encoded_once_frame_by_frame(tiny_pipeline, clips_folder, tmp_path, monkeypatch):
