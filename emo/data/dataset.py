@@ -61,6 +61,12 @@ def fingerprint(*models: torch.nn.Module) -> str:
     return digest.hexdigest()[:12]
 
 
+def encode_frames(vae: torch.nn.Module, frames: np.ndarray, device: torch.device) -> Tensor:
+    """(N H W 3) uint8 -> (N C h w), a few at a time."""
+    chunks = [to_model(frames[i : i + CHUNK], device) for i in range(0, len(frames), CHUNK)]
+    return torch.cat([encode_images(vae, chunk) for chunk in chunks])
+
+
 @dataclass
 class Cache:
     """Encodes clips once by the frozen parts and keeps the results in files, each part's under its fingerprint."""
@@ -80,9 +86,7 @@ class Cache:
     @torch.no_grad()
     def encode_latents(self, path: Path) -> Tensor:
         """(T C H W) float16."""
-        frames = np.stack(list(read_clip_frames(path)))
-        chunks = [to_model(frames[i : i + CHUNK], self.device) for i in range(0, len(frames), CHUNK)]
-        return torch.cat([encode_images(self.vae, chunk).half().cpu() for chunk in chunks])
+        return encode_frames(self.vae, np.stack(list(read_clip_frames(path))), self.device).half().cpu()
 
     @torch.no_grad()
     def encode_audio(self, clip: Clip) -> Tensor:

@@ -10,22 +10,20 @@ from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
 from emo.config import Config, DataConfig
-from emo.data.clip import FPS, SAMPLE_RATE, load_clip, read_clip_frames
-from emo.data.dataset import Batch, Cache, draw_batch, encoded
+from emo.data.clip import FPS, SAMPLE_RATE
+from emo.data.dataset import Batch
 from emo.data.sample import Window
-from emo.data.weights import choose_clips
 from emo.errors import InputError
 from emo.media.video import VideoWriter
 from emo.models.emo import Conditions, EMOModel
 from emo.models.pretrained import load_part, load_weights
 from emo.pipeline import EMOPipeline
 from emo.training.loss import diffusion_loss, drop
-
-SAMPLE_FRAMES = 50
+from emo.training.samples import open_samples
 
 
 class DiffusionTask:
-    """Clips are encoded once by the frozen autoencoder and audio encoder, then held in memory."""
+    """Learns from what the frozen autoencoder and audio encoder make of clips."""
 
     def __init__(self, config: Config):
         self.config = config
@@ -36,15 +34,11 @@ class DiffusionTask:
         self.model = make_model(config)
         if config.start_from:
             load_weights(self.model, Path(config.start_from), config.new)
-        data = config.data
-        folder = Path(data.cache or Path(config.output).parent / "cache")
-        cache = Cache(folder, self.vae, self.audio_encoder, data.sound_variants, device)
-        self.paths, self.chances = choose_clips(data.clips, data.hold_out, data.num_frames)
-        self.clips = [encoded(path, cache) for path in self.paths]
+        window = window_of(config.data, self.model)
+        self.samples = open_samples(config, window, self.vae, self.audio_encoder)
 
     def batch(self, numbers: range, device: torch.device) -> Batch:
-        window = window_of(self.config.data, self.model)
-        return draw_batch(self.clips, self.chances, self.config.seed, numbers, window).to(device)
+        return self.samples.batch(numbers, device)
 
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
         given = Conditions(batch.reference, batch.audio, batch.motion, batch.face_region, batch.head_speed)
@@ -56,14 +50,13 @@ class DiffusionTask:
         return EMOPipeline(*parts, size=self.config.data.size, **vars(self.config.sampling))
 
     def sample(self, model: nn.Module, path: Path) -> None:
-        """A video of the first clips: the first frame made to talk, beside the truth."""
+        """A video of some clips: the first frame made to talk, beside the truth."""
         pipeline = self.pipeline(model)
         pipeline.set_progress_bar_config(disable=True)
-        for clip_path in self.paths[:: max(1, len(self.paths) // 3)][:3]:
-            truth = list(read_clip_frames(clip_path))[:SAMPLE_FRAMES]
-            wave = load_clip(clip_path).voice[: int(len(truth) / FPS * SAMPLE_RATE)]
+        for name, truth, voice in self.samples.examples():
+            wave = voice[: int(len(truth) / FPS * SAMPLE_RATE)]
             frames = pipeline(truth[0], wave, fps=FPS, face="full", generator=torch.Generator().manual_seed(0)).frames
-            with VideoWriter(Path(f"{path}_{clip_path.stem}.mp4"), FPS, overwrite=True) as video:
+            with VideoWriter(Path(f"{path}_{name}.mp4"), FPS, overwrite=True) as video:
                 for made, true in zip(frames, truth, strict=True):
                     video.write(np.concatenate([truth[0], made, true], axis=1))
 

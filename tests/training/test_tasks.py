@@ -112,11 +112,11 @@ def test_margins_of_the_batch_are_those_of_the_model(config, tiny_model, tiny_mo
 def test_the_held_out_are_not_drawn_and_clips_weigh_by_person(config, tiny_model, tiny_model_folder, tmp_path):
     settings = diffusion(config, tiny_model, tiny_model_folder)
     task = make_task(settings)
-    assert [path.stem for path in task.paths] == ["a0", "a1", "b0"]
-    assert task.chances.tolist() == pytest.approx([0.293, 0.293, 0.414], abs=1e-3)
+    assert [path.stem for path in task.samples.paths] == ["a0", "a1", "b0"]
+    assert task.samples.chances.tolist() == pytest.approx([0.293, 0.293, 0.414], abs=1e-3)
     settings.data.hold_out = str(tmp_path / "out.txt")
     (tmp_path / "out.txt").write_text("anna\n")
-    assert [path.stem for path in make_task(settings).paths] == ["b0"]
+    assert [path.stem for path in make_task(settings).samples.paths] == ["b0"]
     (tmp_path / "out.txt").write_text("anna\nbert\n")
     with pytest.raises(InputError, match="no clip in"):
         make_task(settings)
