@@ -150,6 +150,7 @@ class Stream:
         for name, reason in found.broken.items():
             if name not in self.broken:
                 self.broken[name] = reason
+                self.log.parent.mkdir(parents=True, exist_ok=True)
                 with self.log.open("a") as file:
                     file.write(json.dumps({"clip": name, "reason": reason}) + "\n")
                 print(f"left out: {name}: {reason} ({len(self.broken)} broken clips up to now)", flush=True)

@@ -157,12 +157,12 @@ def look(task: Task, ema: EMAModel, path: Path) -> None:
 
 
 def claim(run: Path, config: Config) -> None:
-    """Makes the run's folder, or checks that it is this run's: only its length may differ."""
+    """Makes the run's folder, or checks that it is this run's: only its length and number of readers may differ."""
     run.mkdir(parents=True, exist_ok=True)
     path = run / "config.yaml"
     if path.exists():
         before = load_config(path)
-        before.steps = config.steps
+        before.steps, before.data.workers = config.steps, config.data.workers
         if before != config:
             raise InputError(f"{run} holds a run with other settings: give another `output=` or delete it")
     save_config(config, path)

@@ -59,6 +59,7 @@ def test_a_streamed_run_stopped_and_read_by_workers_equals_an_unbroken_one(strea
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(DiffusionTask, "batch", stopping)
         train(again)
+    again = replace(again, data=replace(again.data, workers=2))  # elsewhere there may be more cores
     weights = [load_file(folder / "model/diffusion_pytorch_model.safetensors") for folder in (unbroken, train(again))]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0]) and len(weights[0]) > 50
 
