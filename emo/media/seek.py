@@ -37,31 +37,23 @@ def pick_frames(video: bytes, name: str, numbers: Sequence[int], fps: float) -> 
     return np.stack([found[number] for number in numbers])
 
 
-def whole(frames: Iterator[tuple[int, av.VideoFrame]], name: str, number: int) -> av.VideoFrame:
-    """The next frame of this number. Raises InputError where it is missing or the decoder painted over a hole."""
+def whole(frames: Iterator[tuple[int, av.VideoFrame | None]], name: str, number: int) -> av.VideoFrame:
+    """The next frame of this number. Raises InputError where it is missing or not whole."""
     at, frame = next(((at, frame) for at, frame in frames if at >= number), (None, None))
-    if at != number or frame.is_corrupt:
+    if at != number or frame is None:
         raise InputError(f"{name}: frame {number} can't be decoded")
     return frame
 
 
-def frames_from(container, number: int, fps: float) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Numbered frames from this one or one before it on. An mp4 is searched by the times at which its packets are
-    decoded, so a search may end behind the frame: then it begins a second earlier."""
-    stream, begin = container.streams.video[0], number
-    while True:
-        start = stream.start_time or 0
-        container.seek(start + round(max(0, begin) / fps / stream.time_base), stream=stream)
-        frames = numbered(decoded_frames(container, stream), start * stream.time_base, fps)
-        first = next(frames, None)
-        if begin <= 0 or first is not None and first[0] <= number:
-            break
-        begin -= round(fps)
-    if first is not None:
-        yield first
-        yield from frames
-
-
-def numbered(frames: Iterator[av.VideoFrame], start_seconds: float, fps: float) -> Iterator[tuple[int, av.VideoFrame]]:
-    for frame in frames:
-        yield round((frame.time - float(start_seconds)) * fps), frame
+def frames_from(container, number: int, fps: float) -> Iterator[tuple[int, av.VideoFrame | None]]:
+    """Numbered frames, from the last keyframe that is not behind this one. None: a hole that the decoder painted over,
+    and what it made from that up to the next keyframe."""
+    stream = container.streams.video[0]
+    start, due, torn = stream.start_time or 0, None, False
+    container.seek(start + round(number / fps / stream.time_base), stream=stream)
+    for frame in decoded_frames(container, stream):
+        if frame.pts is not None:
+            at = round(float((frame.pts - start) * stream.time_base) * fps)
+            torn = frame.is_corrupt or not frame.key_frame and (torn or at != due)
+            due = at + 1
+            yield at, None if torn else frame
