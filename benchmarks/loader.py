@@ -33,7 +33,7 @@ def read_alone(config: Config, steps: int) -> None:
     spent, wall = time.process_time() - began, time.perf_counter() - wall
     print(
         f"one core: {count / spent:.1f} samples, {used / spent:.1f} frames to learn from, {read / spent:.1f} frames "
-        f"with motion frames and portraits per second of a core; {1 - min(1.0, spent / wall):.0%} of the time idle",
+        f"with motion frames and portraits per second of a core, of which it had {min(1.0, spent / wall):.0%}",
         flush=True,
     )
 
@@ -52,10 +52,9 @@ def timed(spent: dict[str, float], what: str, work: Callable) -> Callable:
     return call
 
 
-def train(config: Config, workers: int, steps: int) -> None:
+def train(config: Config, accelerator: Accelerator, workers: int, steps: int) -> None:
     """Prints the shares of a step; the first one starts the workers and is not counted."""
     task = make_task(replace(config, data=replace(config.data, workers=workers)))
-    accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision=config.mixed_precision)
     parameters = freeze(task.model, config.trainable)
     model, optimizer = accelerator.prepare(task.model, torch.optim.AdamW(parameters, lr=config.learning_rate))
     spent = defaultdict(float)
@@ -96,10 +95,11 @@ def main() -> None:
     config = load_config(args.config, args.overrides)
     if not config.data.shards:
         raise SystemExit("data.shards: name a folder of shards, such as data.shards=[shards]")
+    accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision=config.mixed_precision)
     try:
         read_alone(config, args.steps)
         for workers in args.workers:
-            train(config, workers, args.steps)
+            train(config, accelerator, workers, args.steps)
     except InputError as error:
         raise SystemExit(str(error)) from error
 
