@@ -17,10 +17,13 @@ from emo.errors import InputError
 @dataclass
 class DataConfig:
     clips: dict[str, float] = field(default_factory=dict)  # folder of prepared clips -> share of the samples
+    shards: list[str] = field(default_factory=list)  # in place of clips: folders, s3:// or hf://, read as a stream
+    lanes: int = 16  # shards that are read in turn; best a multiple of processes x workers: each has its own then
+    workers: int = 4  # processes that read shards, for each process that trains
     pictures: list[str] = field(default_factory=list)  # folders of still pictures
     labels: str | None = None  # folder of the face landmarks of emo.data.label
     hold_out: str | None = None  # text file, one person a line: never trained on
-    cache: str | None = None  # folder for encoded clips; None: beside the run
+    cache: str | None = None  # folder for encoded clips, or shards from elsewhere; None: beside the run
     sound_variants: int = 1  # the sound of each clip, and changed ones: other voices, rooms and noise
     num_frames: int = 1  # frames of a sample
     contiguous: bool = False  # frames in a row, or any frames of the clip
@@ -84,7 +87,7 @@ class Config:
     device: str | None = None  # None: a GPU where there is one
     mixed_precision: str = "no"  # or bf16
     steps: int = 1000
-    batch_size: int = 4
+    batch_size: int = 4  # of a step, over all processes
     learning_rate: float = 1e-5
     warmup_steps: int = 100
     final_learning_rate: float = 1.0  # share of learning_rate left at the end of a cosine

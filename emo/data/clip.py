@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load, save_file
 
 from emo.data.pictures import read_hold_out
 from emo.errors import InputError, OutputError
@@ -82,23 +82,40 @@ def save_clip(folder: Path, clip: Clip, frames: Iterator[np.ndarray]) -> None:
 
 def load_info(path: Path) -> ClipInfo:
     """path: the clip's JSON file. Raises InputError when it is none."""
-    try:
-        return ClipInfo(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        raise broken(path, error) from error
+    return parse_info(read_part(path, ".json"), path)
 
 
 def load_clip(path: Path) -> Clip:
     """path: the clip's JSON file. Raises InputError when a file of the clip is missing or broken."""
-    info = load_info(path)
+    return parse_clip(read_part(path, ".json"), read_part(path, ".safetensors"), path)
+
+
+def parse_info(text: bytes, name: str | Path) -> ClipInfo:
+    """text: of the JSON. Raises InputError, which calls the clip `name`, when it is none."""
     try:
-        return Clip(info, **load_file(path.with_suffix(".safetensors")))
-    except (OSError, TypeError, SafetensorError) as error:
+        return ClipInfo(**json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise broken(name, error) from error
+
+
+def parse_clip(text: bytes, tensors: bytes, name: str | Path) -> Clip:
+    """text, tensors: of the JSON and the safetensors. Raises InputError, which calls the clip `name`."""
+    info = parse_info(text, name)
+    try:
+        return Clip(info, **load(tensors))
+    except (TypeError, SafetensorError) as error:
+        raise broken(name, error) from error
+
+
+def read_part(path: Path, suffix: str) -> bytes:
+    try:
+        return path.with_suffix(suffix).read_bytes()
+    except OSError as error:
         raise broken(path, error) from error
 
 
-def broken(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path} is no prepared clip ({error}): prepare it again with emo-prepare")
+def broken(name: str | Path, error: Exception) -> InputError:
+    return InputError(f"{name} is no prepared clip ({error}): prepare it again with emo-prepare")
 
 
 def read_clip_frames(path: Path) -> Iterator[np.ndarray]:

@@ -7,7 +7,7 @@ frames, C H W latents, W D audio features.
 import hashlib
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,10 +16,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from emo.data.clip import FPS, LIPS, Clip, load_clip, read_clip_frames
+from emo.data.clip import FPS, Clip, load_clip, read_clip_frames
+from emo.data.sample import Window, marks, pick, region_mask, speeds, widened
 from emo.data.sound import vary
-from emo.face.mouth import opening
-from emo.face.region import Region, box_of_landmarks, locator_mask
 from emo.models.audio import AudioEncoder
 from emo.models.latents import encode_images, to_model
 
@@ -62,6 +61,12 @@ def fingerprint(*models: torch.nn.Module) -> str:
     return digest.hexdigest()[:12]
 
 
+def encode_frames(vae: torch.nn.Module, frames: np.ndarray, device: torch.device) -> Tensor:
+    """(N H W 3) uint8 -> (N C h w), a few at a time."""
+    chunks = [to_model(frames[i : i + CHUNK], device) for i in range(0, len(frames), CHUNK)]
+    return torch.cat([encode_images(vae, chunk) for chunk in chunks])
+
+
 @dataclass
 class Cache:
     """Encodes clips once by the frozen parts and keeps the results in files, each part's under its fingerprint."""
@@ -81,9 +86,7 @@ class Cache:
     @torch.no_grad()
     def encode_latents(self, path: Path) -> Tensor:
         """(T C H W) float16."""
-        frames = np.stack(list(read_clip_frames(path)))
-        chunks = [to_model(frames[i : i + CHUNK], self.device) for i in range(0, len(frames), CHUNK)]
-        return torch.cat([encode_images(self.vae, chunk).half().cpu() for chunk in chunks])
+        return encode_frames(self.vae, np.stack(list(read_clip_frames(path))), self.device).half().cpu()
 
     @torch.no_grad()
     def encode_audio(self, clip: Clip) -> Tensor:
@@ -113,83 +116,44 @@ def kept_name(path: Path, suffix: str) -> str:
 def encoded(path: Path, cache: Cache) -> EncodedClip:
     """The clip whose JSON is `path`."""
     clip = load_clip(path)
+    known = marks(clip)
     latents = kept(cache.latents / kept_name(path, ".mp4"), lambda: cache.encode_latents(path))
     audio = kept(cache.audio / kept_name(path, ".safetensors"), lambda: cache.encode_audio(clip))
-    lips = clip.landmarks[:, LIPS]
-    width = lips[..., 0].max(1) - lips[..., 0].min(1)
-    boxes = np.array([box_of_landmarks(points) for points in clip.landmarks])
-    box = (*boxes[:, :2].min(0), *boxes[:, 2:].max(0))
-    mask = locator_mask(box, Region((0.5, 0.5), 1.0), latents.shape[-1])
-    return EncodedClip(
-        latents=latents,
-        audio=audio,
-        lips=torch.from_numpy(np.concatenate([lips.mean(1), width[:, None]], 1)).float(),
-        opening=torch.from_numpy(opening(clip.landmarks)).float(),
-        face_region=torch.from_numpy(mask)[None],
-        head_speed=torch.from_numpy(clip.head_speed),
-        name=str(path),
-    )
+    region = region_mask(known.face_box, latents.shape[-1])
+    return EncodedClip(latents, audio, known.lips, known.opening, region, known.head_speed, str(path))
 
 
-def draw_sample(
-    clip: EncodedClip,
-    rng: np.random.Generator,
-    num_frames: int,
-    contiguous: bool,
-    motion_frames: int,
-    audio_margin: int,
-    speed_margin: int,
-    closed_reference: float = 0.0,
-) -> list[Tensor]:
-    """The tensors of a Batch, without B. Frames in a row, or any frames (then without motion frames and margins)."""
-    total = len(clip.latents)
-    if contiguous:
-        first = int(rng.integers(total - num_frames + 1))
-        rows = np.arange(first, first + num_frames)
-    else:
-        rows = rng.choice(total, num_frames, replace=False)
-    motion = torch.zeros(motion_frames, *clip.latents.shape[1:])
-    if contiguous and first >= motion_frames:
-        motion = clip.latents[first - motion_frames : first].float()
-    heard, inside = widened(rows, audio_margin, total)
-    audio = clip.audio[int(rng.integers(len(clip.audio)))][heard].float() * inside[:, None, None]
-    turned, inside = widened(rows, speed_margin, total)
-    head_speed = torch.where(inside, clip.head_speed[turned], torch.nan)
-    reference = clip.latents[draw_reference(clip, rng, closed_reference)].float()
+def draw_sample(clip: EncodedClip, rng: np.random.Generator, window: Window) -> list[Tensor]:
+    """The tensors of a Batch, without B."""
+    picked = pick(clip.opening, window, len(clip.audio), rng)
+    motion = torch.zeros(window.motion_frames, *clip.latents.shape[1:])
+    if len(picked.motion):
+        motion = clip.latents[picked.motion].float()
+    heard, inside = widened(picked.rows, window.audio_margin, len(clip.latents))
     return [
-        clip.latents[rows].float(),
-        reference,
+        clip.latents[picked.rows].float(),
+        clip.latents[picked.reference].float(),
         motion,
-        audio,
-        clip.lips[rows],
+        clip.audio[picked.variant][heard].float() * inside[:, None, None],
+        clip.lips[picked.rows],
         clip.face_region,
-        head_speed,
+        speeds(clip.head_speed, picked.rows, window.speed_margin),
     ]
 
 
-def draw_reference(clip: EncodedClip, rng: np.random.Generator, closed: float) -> int:
-    """The frame that stands for the portrait: any, but in a share `closed` of the samples one of the quarter in which
-    the mouth is most closed, as it is in most portraits."""
-    order = clip.opening.argsort()
-    choice = len(order) // 4 if rng.random() < closed else len(order)
-    return int(order[int(rng.integers(max(1, choice)))])
-
-
-def widened(rows: np.ndarray, margin: int, total: int) -> tuple[np.ndarray, Tensor]:
-    """rows (F,) and `margin` more on each side, held within the clip, and which of them (F+2m,) lie in it."""
-    before, after = rows[0] - np.arange(margin, 0, -1), rows[-1] + np.arange(1, margin + 1)
-    wide = np.concatenate([before, rows, after])
-    return wide.clip(0, total - 1), torch.from_numpy((wide >= 0) & (wide < total))
-
-
 def draw_batch(
-    clips: list[EncodedClip],
-    chances: np.ndarray,
-    rng: np.random.Generator,
-    batch_size: int,
-    **sample: float,
+    clips: list[EncodedClip], chances: np.ndarray, seed: int, numbers: Iterable[int], window: Window
 ) -> Batch:
-    """batch_size samples of clips chosen with their chances; `sample`: the arguments of draw_sample."""
-    chosen = rng.choice(len(clips), batch_size, p=chances)
-    rows = [draw_sample(clips[i], rng, **sample) for i in chosen]
-    return Batch(*(torch.stack(column) for column in zip(*rows, strict=True)), names=[clips[i].name for i in chosen])
+    """Samples of clips chosen with their chances; what a sample is comes from seed and number alone."""
+    samples, names = [], []
+    for number in numbers:
+        rng = np.random.default_rng([seed, number])
+        clip = clips[rng.choice(len(clips), p=chances)]
+        samples.append(draw_sample(clip, rng, window))
+        names.append(clip.name)
+    return stacked(samples, names)
+
+
+def stacked(samples: list[list[Tensor]], names: list[str]) -> Batch:
+    """samples: the tensors of each, in a Batch's order; names: their clips'."""
+    return Batch(*(torch.stack(column) for column in zip(*samples, strict=True)), names=names)

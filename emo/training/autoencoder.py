@@ -13,6 +13,7 @@ from emo.data.clip import list_clips, read_clip_frames
 from emo.data.pictures import augment, list_pictures
 from emo.media.image import read_image
 from emo.models.autoencoder import Autoencoder
+from emo.training.task import chance
 
 FRAMES_PER_CLIP = 4
 LATENT_NOISE = 0.05  # of the latents' deviation: what a diffusion model gets wrong must decode well
@@ -30,16 +31,16 @@ class AutoencoderTask:
         )
         if not config.start_from:
             rng = np.random.default_rng(config.seed)
-            self.model.fit_patches(torch.cat([self.draw(rng) for _ in range(256 // config.batch_size)]))
+            self.model.fit_patches(self.draw(rng, 256))
 
-    def draw(self, rng: np.random.Generator) -> Tensor:
-        """(N 3 size size) in [-1, 1]."""
-        chosen = rng.integers(len(self.images), size=self.config.batch_size)
+    def draw(self, rng: np.random.Generator, count: int) -> Tensor:
+        """(N 3 size size) in [-1, 1], N = count."""
+        chosen = rng.integers(len(self.images), size=count)
         crops = np.stack([augment(self.images[i], self.config.data.size, rng) for i in chosen])
         return torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 127.5 - 1
 
-    def batch(self, rng: np.random.Generator, device: torch.device) -> Tensor:
-        return self.draw(rng).to(device)
+    def batch(self, numbers: range, device: torch.device) -> Tensor:
+        return self.draw(chance(self.config.seed, numbers), len(numbers)).to(device)
 
     def loss(self, model: nn.Module, batch: Tensor, generator: torch.Generator) -> tuple[Tensor, dict]:
         """Mean absolute error of the pixels and of their differences to the next ones."""
@@ -52,7 +53,7 @@ class AutoencoderTask:
 
     def sample(self, model: nn.Module, path: Path) -> None:
         """A PNG: originals above, reconstructions below; prints their PSNR."""
-        images = self.draw(np.random.default_rng(0))[:8]
+        images = self.draw(np.random.default_rng(0), 8)
         again = model(images).clamp(-1, 1)
         print(f"PSNR {10 * np.log10(4 / (again - images).square().mean().item()):.2f} dB")
         rows = torch.cat([torch.cat(list(x), dim=-1) for x in (images, again)], dim=-2)

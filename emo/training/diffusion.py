@@ -9,10 +9,10 @@ from accelerate import Accelerator
 from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
-from emo.config import Config
-from emo.data.clip import FPS, SAMPLE_RATE, load_clip, read_clip_frames
-from emo.data.dataset import Batch, Cache, draw_batch, encoded
-from emo.data.weights import choose_clips
+from emo.config import Config, DataConfig
+from emo.data.clip import FPS, SAMPLE_RATE
+from emo.data.dataset import Batch
+from emo.data.sample import Window
 from emo.errors import InputError
 from emo.media.video import VideoWriter
 from emo.models.emo import Conditions, EMOModel
@@ -20,13 +20,13 @@ from emo.models.pretrained import load_part, load_weights
 from emo.pipeline import EMOPipeline
 from emo.training.loss import by_timestep, diffusion_loss, drop
 from emo.training.perceived import perceived_weights
+from emo.training.samples import open_samples
 
-SAMPLE_FRAMES = 50
-WEIGHED_CLIPS = 16
+WEIGHED_SAMPLES = 16
 
 
 class DiffusionTask:
-    """Clips are encoded once by the frozen autoencoder and audio encoder, then held in memory."""
+    """Learns from what the frozen autoencoder and audio encoder make of clips."""
 
     def __init__(self, config: Config):
         self.config = config
@@ -37,33 +37,17 @@ class DiffusionTask:
         self.model = make_model(config)
         if config.start_from:
             load_weights(self.model, Path(config.start_from), config.new)
-        data = config.data
-        folder = Path(data.cache or Path(config.output).parent / "cache")
-        cache = Cache(folder, self.vae, self.audio_encoder, data.sound_variants, device)
-        self.paths, self.chances = choose_clips(data.clips, data.hold_out, data.num_frames)
-        self.clips = [encoded(path, cache) for path in self.paths]
-        self.perceived = self.weigh_channels().to(device) if config.loss.perceived_share else None
+        window = window_of(config.data, self.model)
+        self.samples = open_samples(config, window, self.vae, self.audio_encoder)
+        self.perceived = self.weigh_channels(device) if config.loss.perceived_share else None
 
-    def weigh_channels(self) -> Tensor:
-        """(C,) by one frame of some clips."""
-        some = self.clips[:: -(-len(self.clips) // WEIGHED_CLIPS)]
-        latents = torch.stack([clip.latents[len(clip.latents) // 2].float() for clip in some])
-        return perceived_weights(self.vae, latents.to(self.vae.device))
+    def weigh_channels(self, device: torch.device) -> Tensor:
+        """(C,) by a frame of each of the run's first samples."""
+        latents = self.batch(range(WEIGHED_SAMPLES), device).latents[:, 0]
+        return perceived_weights(self.vae, latents).to(device)
 
-    def batch(self, rng: np.random.Generator, device: torch.device) -> Batch:
-        data, model = self.config.data, self.model.config
-        return draw_batch(
-            self.clips,
-            self.chances,
-            rng,
-            self.config.batch_size,
-            num_frames=data.num_frames,
-            contiguous=data.contiguous,
-            motion_frames=model.num_motion_frames if model.temporal else 0,
-            audio_margin=model.audio_margin,
-            speed_margin=model.speed_margin if model.temporal else 0,
-            closed_reference=data.closed_reference,
-        ).to(device)
+    def batch(self, numbers: range, device: torch.device) -> Batch:
+        return self.samples.batch(numbers, device)
 
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict]:
         given = Conditions(batch.reference, batch.audio, batch.motion, batch.face_region, batch.head_speed)
@@ -77,14 +61,13 @@ class DiffusionTask:
         return EMOPipeline(*parts, size=self.config.data.size, **vars(self.config.sampling))
 
     def sample(self, model: nn.Module, path: Path) -> None:
-        """A video of the first clips: the first frame made to talk, beside the truth."""
+        """A video of some clips: the first frame made to talk, beside the truth."""
         pipeline = self.pipeline(model)
         pipeline.set_progress_bar_config(disable=True)
-        for clip_path in self.paths[:: max(1, len(self.paths) // 3)][:3]:
-            truth = list(read_clip_frames(clip_path))[:SAMPLE_FRAMES]
-            wave = load_clip(clip_path).voice[: int(len(truth) / FPS * SAMPLE_RATE)]
+        for name, truth, voice in self.samples.examples():
+            wave = voice[: int(len(truth) / FPS * SAMPLE_RATE)]
             frames = pipeline(truth[0], wave, fps=FPS, face="full", generator=torch.Generator().manual_seed(0)).frames
-            with VideoWriter(Path(f"{path}_{clip_path.stem}.mp4"), FPS, overwrite=True) as video:
+            with VideoWriter(Path(f"{path}_{name}.mp4"), FPS, overwrite=True) as video:
                 for made, true in zip(frames, truth, strict=True):
                     video.write(np.concatenate([truth[0], made, true], axis=1))
 
@@ -92,6 +75,19 @@ class DiffusionTask:
         """The whole pipeline: what emo-infer --model takes, and the next stage's start_from (its model/)."""
         dtype = getattr(torch, self.config.saved_dtype)
         copy.deepcopy(self.pipeline(model)).to(dtype).save_pretrained(folder)
+
+
+def window_of(data: DataConfig, model: EMOModel) -> Window:
+    """The samples that a model learns from."""
+    settings = model.config
+    return Window(
+        data.num_frames,
+        data.contiguous,
+        motion_frames=settings.num_motion_frames if settings.temporal else 0,
+        audio_margin=settings.audio_margin,
+        speed_margin=settings.speed_margin if settings.temporal else 0,
+        closed_reference=data.closed_reference,
+    )
 
 
 def make_model(config: Config) -> EMOModel:

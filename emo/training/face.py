@@ -12,6 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 from emo.config import Config
 from emo.data.faces import FaceBatch, load_faces, sample_batch
 from emo.face.network import FaceNet, grid
+from emo.training.task import chance
 
 GEOMETRY_WEIGHT, POINTS_WEIGHT, MAPS_WEIGHT, IS_FACE_WEIGHT = 0.5, 10.0, 0.5, 1.0
 MAP_SIGMA = 0.05  # of the landmarker's maps, in sides of the crop
@@ -25,9 +26,10 @@ class FaceTask:
         self.faces = load_faces(config.data.pictures, config.data.labels, config.data.hold_out)
         self.model = FaceNet()
 
-    def batch(self, rng: np.random.Generator, device: torch.device) -> dict[str, Tensor]:
+    def batch(self, numbers: range, device: torch.device) -> dict[str, Tensor]:
         """A FaceBatch as tensors, its pictures (N 3 H W) in [-1, 1]."""
-        return tensors(sample_batch(self.faces, self.config.batch_size, rng, self.look), device)
+        rng = chance(self.config.seed, numbers)
+        return tensors(sample_batch(self.faces, len(numbers), rng, self.look), device)
 
     @torch.no_grad()
     def look(self, crops: np.ndarray) -> np.ndarray:
@@ -48,7 +50,7 @@ class FaceTask:
 
     def sample(self, model: nn.Module, path: Path) -> None:
         """A PNG: crops with the points that were found; prints their mean error in per cent of the crop."""
-        batch = self.batch(np.random.default_rng(0), next(model.parameters()).device)
+        batch = self.batch(range(self.config.batch_size), next(model.parameters()).device)
         _, _, points, _, _ = model(batch["canvases"], batch["crops"])
         real = batch["is_face"]
         error = (points - batch["points"]).norm(dim=-1)[real].mean().item()

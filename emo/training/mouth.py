@@ -14,6 +14,7 @@ from emo.data.clip import FPS, LIPS, SAMPLE_RATE, Clip, load_clip
 from emo.data.sound import vary
 from emo.data.weights import choose_clips
 from emo.models.audio import MelEncoder
+from emo.training.task import chance
 
 SCALE = 40.0  # sides of the crop -> about unit deviation
 CODE_NOISE = 0.1
@@ -54,18 +55,18 @@ class MouthTask:
         wave, speed = (clip.voice[:end], 1.0) if rng is None else vary(clip.voice[:end], rng)
         return encoder.log_mel(torch.from_numpy(wave)[None], first, count, FPS * speed)[0]
 
-    def draw(self, rng: np.random.Generator, change: bool) -> tuple[Tensor, Tensor]:
-        """mels (N n_mels columns) and lips (N 20 2), N = batch_size * num_frames."""
+    def draw(self, rng: np.random.Generator, count: int, change: bool) -> tuple[Tensor, Tensor]:
+        """mels (N n_mels columns) and lips (N 20 2), N = count * num_frames."""
         mels, lips = [], []
-        for i in rng.choice(len(self.clips), self.config.batch_size, p=self.chances):
+        for i in rng.choice(len(self.clips), count, p=self.chances):
             clip = self.clips[i]
             first = int(rng.integers(clip.info.num_frames - self.config.data.num_frames + 1))
             mels.append(self.mel(clip, first, rng if change else None))
             lips.append(torch.from_numpy(self.targets(clip, first)))
         return torch.cat(mels), torch.cat(lips)
 
-    def batch(self, rng: np.random.Generator, device: torch.device) -> tuple[Tensor, Tensor]:
-        mels, lips = self.draw(rng, change=True)
+    def batch(self, numbers: range, device: torch.device) -> tuple[Tensor, Tensor]:
+        mels, lips = self.draw(chance(self.config.seed, numbers), len(numbers), change=True)
         return mels.to(device), lips.to(device)
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor], generator: torch.Generator) -> tuple[Tensor, dict]:
@@ -74,7 +75,7 @@ class MouthTask:
 
     def sample(self, model: nn.Module, path: Path) -> None:
         """A CSV of the lower lip's height, read and true, on unchanged sound; prints their correlation."""
-        mels, lips = self.draw(np.random.default_rng(0), change=False)
+        mels, lips = self.draw(np.random.default_rng(0), self.config.batch_size, change=False)
         pair = torch.stack([read[:, 18, 1] for read in (model(mels), lips)])  # point 66, the lower inner lip: y
         print(f"lower lip r {torch.corrcoef(pair)[0, 1]:.3f}")
         np.savetxt(path.with_suffix(".csv"), pair.T.numpy(), header="read,true", delimiter=",", comments="")

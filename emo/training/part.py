@@ -14,6 +14,7 @@ from emo.errors import InputError
 from emo.face.network import grid, save_half
 from emo.face.parts import PARTS
 from emo.training.face import dotted, mean_over, pictures, target_maps, wing
+from emo.training.task import chance
 
 POINTS_WEIGHT, MAPS_WEIGHT, COVERED_WEIGHT = 10.0, 0.5, 0.5
 
@@ -29,9 +30,9 @@ class PartTask:
         self.faces = load_looks(config.data)
         self.model = self.part.net()
 
-    def batch(self, rng: np.random.Generator, device: torch.device) -> dict[str, Tensor]:
+    def batch(self, numbers: range, device: torch.device) -> dict[str, Tensor]:
         """A PartBatch as tensors, its crops (N 3 S S) in [-1, 1]."""
-        batch = sample_parts(self.faces, self.part, self.config.batch_size, rng)
+        batch = sample_parts(self.faces, self.part, len(numbers), chance(self.config.seed, numbers))
         tensors = {name: torch.from_numpy(value).to(device) for name, value in vars(batch).items()}
         return tensors | {"crops": pictures(batch.crops).to(device)}
 
@@ -49,7 +50,7 @@ class PartTask:
     def sample(self, model: nn.Module, path: Path) -> None:
         """A PNG: crops with the points that were found; prints their mean error in per cent of the crop, and how often
         the model knows whether the part is covered."""
-        batch = self.batch(np.random.default_rng(0), next(model.parameters()).device)
+        batch = self.batch(range(self.config.batch_size), next(model.parameters()).device)
         points, covered, _ = model(batch["crops"])
         error = mean_over(batch["known"], (points - batch["points"]).norm(dim=-1)).item()
         right = ((covered > 0) == batch["covered"]).float().mean().item()

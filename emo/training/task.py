@@ -17,8 +17,9 @@ class Task(Protocol):
 
     model: nn.Module  # all that is trained
 
-    def batch(self, rng: np.random.Generator, device: torch.device) -> Any:
-        """One batch; the same rng gives the same batch. Its `names`, where it has any, are those of its clips."""
+    def batch(self, numbers: range, device: torch.device) -> Any:
+        """The run's samples of these numbers: the same whenever and by whichever process they are asked for. Its
+        `names`, where it has any, are those of its clips."""
 
     def loss(self, model: nn.Module, batch: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """A scalar, and what to report beside it: name -> values of any number."""
@@ -37,6 +38,11 @@ TASKS = {
     "part": ("emo.training.part", "PartTask"),
     "diffusion": ("emo.training.diffusion", "DiffusionTask"),
 }
+
+
+def chance(seed: int, numbers: range) -> np.random.Generator:
+    """For a batch of these samples."""
+    return np.random.default_rng([seed, numbers.start])
 
 
 def make_task(config: Config) -> Task:

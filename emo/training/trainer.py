@@ -46,11 +46,15 @@ def learning_rate(config: Config, step: int) -> float:
     return config.learning_rate * warm * (config.final_learning_rate + (1 - config.final_learning_rate) * cosine)
 
 
-def randomness(config: Config, step: int, rank: int, device: torch.device):
-    """All chance of one step on one process: a numpy Generator for samples, a torch one for noise."""
+def numbers_of(step: int, batch_size: int, rank: int, processes: int) -> range:
+    """Which of the run's samples one process has in a step. With other processes a run goes on where it stopped."""
+    return range(step * batch_size + rank, (step + 1) * batch_size, processes)
+
+
+def randomness(config: Config, step: int, rank: int, device: torch.device) -> torch.Generator:
+    """All chance of one step's loss on one process; its samples have their own."""
     rng = np.random.default_rng([config.seed, step, rank])
-    generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
-    return rng, generator
+    return torch.Generator(device).manual_seed(int(rng.integers(2**62)))
 
 
 @contextmanager
@@ -79,6 +83,9 @@ def train(config: Config) -> Path | None:
         mixed_precision=config.mixed_precision,
         step_scheduler_with_optimizer=False,
     )
+    if config.batch_size % accelerator.num_processes:
+        shared = f"{accelerator.num_processes} processes share a step's batch"
+        raise InputError(f"batch_size={config.batch_size}: {shared}, give a multiple of that")
     torch.manual_seed(config.seed)
     task = make_task(config)
     parameters = freeze(task.model, config.trainable)
@@ -96,12 +103,13 @@ def train(config: Config) -> Path | None:
         guard = Guard(config.max_skipped_steps, monitor.say)
         saved, losses = first, []
         for step in range(first, config.steps):
-            rng, generator = randomness(config, step, accelerator.process_index, accelerator.device)
+            rank, processes = accelerator.process_index, accelerator.num_processes
+            generator = randomness(config, step, rank, accelerator.device)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(config, step)
             model.train()
             with monitor.waiting():
-                batch = task.batch(rng, accelerator.device)
+                batch = task.batch(numbers_of(step, config.batch_size, rank, processes), accelerator.device)
             with accelerator.autocast():
                 loss, parts = task.loss(model, batch, generator)
             accelerator.backward(loss)
@@ -152,12 +160,13 @@ def look(task: Task, ema: EMAModel, path: Path) -> list[Path]:
 
 
 def claim(run: Path, config: Config, write: bool) -> None:
-    """Makes the run's folder, or checks that it is this run's: only its length and tracking may differ. One writes."""
+    """Makes the run's folder, or checks that it is this run's: only its length, its tracking and its number of readers
+    may differ. One process writes."""
     run.mkdir(parents=True, exist_ok=True)
     path = run / "config.yaml"
     if path.exists():
         before = load_config(path)
-        before.steps, before.tracking = config.steps, config.tracking
+        before.steps, before.tracking, before.data.workers = config.steps, config.tracking, config.data.workers
         if before != config:
             raise InputError(f"{run} holds a run with other settings: give another `output=` or delete it")
     if write:

@@ -9,9 +9,10 @@ import torch
 
 from emo.data.clip import load_clip
 from emo.data.dataset import Cache, EncodedClip, draw_batch, draw_sample, encoded, fingerprint
+from emo.data.sample import Window
 
 T = 12
-OPTIONS = dict(num_frames=4, contiguous=True, motion_frames=2, audio_margin=1, speed_margin=3)
+WINDOW = Window(num_frames=4, contiguous=True, motion_frames=2, audio_margin=1, speed_margin=3)
 
 
 @pytest.fixture
@@ -36,9 +37,7 @@ def first_numbers(value: torch.Tensor) -> list[float]:
 def test_frames_in_a_row_with_what_lies_around_them(clip):
     seen = set()
     for seed in range(60):
-        latents, reference, motion, audio, lips, region, speed = draw_sample(
-            clip, np.random.default_rng(seed), **OPTIONS
-        )
+        latents, reference, motion, audio, lips, region, speed = draw_sample(clip, np.random.default_rng(seed), WINDOW)
         first = int(latents[0, 0, 0, 0])
         seen.add(first)
         rows = [first + i for i in range(4)]
@@ -52,8 +51,8 @@ def test_frames_in_a_row_with_what_lies_around_them(clip):
 
 
 def test_any_frames_are_different_ones_and_belong_together(clip):
-    options = OPTIONS | {"contiguous": False, "motion_frames": 0, "audio_margin": 0, "speed_margin": 0}
-    latents, _, motion, audio, lips, _, speed = draw_sample(clip, np.random.default_rng(0), **options)
+    window = Window(num_frames=4, contiguous=False, motion_frames=0, audio_margin=0, speed_margin=0)
+    latents, _, motion, audio, lips, _, speed = draw_sample(clip, np.random.default_rng(0), window)
     rows = first_numbers(latents)
     assert len(set(rows)) == 4 and np.ptp(rows) > 3 and motion.shape[0] == 0
     assert rows == first_numbers(audio) == first_numbers(lips) == first_numbers(speed)
@@ -61,8 +60,8 @@ def test_any_frames_are_different_ones_and_belong_together(clip):
 
 def test_a_sample_hears_one_variant_of_the_sound_each_in_its_turn(clip):
     clip.audio = torch.cat([clip.audio, clip.audio + 100])
-    options = OPTIONS | {"audio_margin": 0}
-    heard = [draw_sample(clip, np.random.default_rng(seed), **options) for seed in range(20)]
+    window = replace(WINDOW, audio_margin=0)
+    heard = [draw_sample(clip, np.random.default_rng(seed), window) for seed in range(20)]
     shifts = [{a - b for a, b in zip(first_numbers(s[3]), first_numbers(s[0]), strict=True)} for s in heard]
     assert all(len(shift) == 1 for shift in shifts) and set.union(*shifts) == {0, 100}
 
@@ -70,17 +69,15 @@ def test_a_sample_hears_one_variant_of_the_sound_each_in_its_turn(clip):
 def test_a_share_of_the_portraits_has_the_mouth_closed(clip):
     """The mouth of this clip closes: the last 3 of 12 frames are the most closed quarter."""
     for share, expected in ((1.0, 1.0), (0.5, 0.625), (0.0, 0.25)):
-        options = OPTIONS | {"closed_reference": share}
-        drawn = [draw_sample(clip, np.random.default_rng(seed), **options)[1][0, 0, 0] for seed in range(400)]
+        window = replace(WINDOW, closed_reference=share)
+        drawn = [draw_sample(clip, np.random.default_rng(seed), window)[1][0, 0, 0] for seed in range(400)]
         assert np.mean([d > 9 for d in drawn]) == pytest.approx(expected, abs=0.08)
         assert len({float(d) for d in drawn}) == (3 if share == 1 else 12)
 
 
-def test_a_batch_is_drawn_by_chance_and_the_same_rng_draws_the_same(clip):
+def test_a_batch_is_drawn_by_chance_and_the_same_numbers_draw_the_same(clip):
     other = EncodedClip(**{key: "high" if key == "name" else value + 100 for key, value in vars(clip).items()})
-    batch, again = (
-        draw_batch([clip, other], np.array([0.75, 0.25]), np.random.default_rng(1), 400, **OPTIONS) for _ in range(2)
-    )
+    batch, again = (draw_batch([clip, other], np.array([0.75, 0.25]), 1, range(400), WINDOW) for _ in range(2))
     assert all(
         torch.equal(a.nan_to_num(), b.nan_to_num())
         for a, b in zip(*(list(vars(x).values())[:-1] for x in (batch, again)), strict=True)
@@ -90,6 +87,18 @@ def test_a_batch_is_drawn_by_chance_and_the_same_rng_draws_the_same(clip):
     assert batch.latents.shape == (400, 4, 4, 2, 2) and batch.head_speed.shape == (400, 10)
     assert (batch.latents[:, 0, 0, 0, 0] > 100).float().mean() == pytest.approx(0.25, abs=0.06)
     assert batch.latents.dtype == batch.audio.dtype == torch.float32
+
+
+def test_a_sample_is_the_same_whoever_draws_it(clip):
+    given = [clip, replace(clip, latents=clip.latents + 100)], np.array([0.5, 0.5]), 7
+    whole = draw_batch(*given, range(8), WINDOW)
+    for processes in (2, 4):
+        parts = [draw_batch(*given, range(rank, 8, processes), WINDOW) for rank in range(processes)]
+        for rank, part in enumerate(parts):
+            assert torch.equal(part.latents, whole.latents[rank::processes])
+            assert torch.equal(part.reference, whole.reference[rank::processes])
+    assert len({*whole.latents[:, 0, 0, 0, 0].tolist()}) > 4
+    assert not torch.equal(draw_batch(*given[:2], 8, range(8), WINDOW).latents, whole.latents)
 
 
 def test_a_clip_is_encoded_once_frame_by_frame(tiny_pipeline, clips_folder, tmp_path, monkeypatch):

@@ -52,7 +52,7 @@ def test_the_autoencoder_learns(config, pictures, tmp_path, capsys):
     folder = train(settings)
     assert losses(tmp_path / "autoencoder")[-1] < losses(tmp_path / "autoencoder")[0]
     assert "PSNR" in capsys.readouterr().out
-    assert Image.open(tmp_path / "autoencoder/samples/step_00000020.png").size == (64 * 4, 64 * 2)
+    assert Image.open(tmp_path / "autoencoder/samples/step_00000020.png").size == (64 * 8, 64 * 2)
     assert Autoencoder.from_pretrained(folder).config.latent_channels == 8
 
 
@@ -102,8 +102,8 @@ def test_diffusion_leaves_videos_and_a_pipeline(config, tiny_model, tiny_model_f
 def test_margins_of_the_batch_are_those_of_the_model(config, tiny_model, tiny_model_folder, temporal, margin):
     model = tiny_model | {"temporal": temporal, "audio_margin": margin, "speed_margin": 1}
     task = make_task(diffusion(config, model, tiny_model_folder))
-    rng, generator = randomness(task.config, 0, 0, torch.device("cpu"))
-    batch = task.batch(rng, torch.device("cpu"))
+    generator = randomness(task.config, 0, 0, torch.device("cpu"))
+    batch = task.batch(range(4), torch.device("cpu"))
     assert batch.audio.shape[1] == 4 + 2 * margin
     assert batch.head_speed.shape[1] == 4 + 2 * temporal and batch.motion.shape[1] == 2 * temporal
     assert task.loss(task.model, batch, generator)[0].isfinite()
@@ -112,11 +112,11 @@ def test_margins_of_the_batch_are_those_of_the_model(config, tiny_model, tiny_mo
 def test_the_held_out_are_not_drawn_and_clips_weigh_by_person(config, tiny_model, tiny_model_folder, tmp_path):
     settings = diffusion(config, tiny_model, tiny_model_folder)
     task = make_task(settings)
-    assert [path.stem for path in task.paths] == ["a0", "a1", "b0"]
-    assert task.chances.tolist() == pytest.approx([0.293, 0.293, 0.414], abs=1e-3)
+    assert [path.stem for path in task.samples.paths] == ["a0", "a1", "b0"]
+    assert task.samples.chances.tolist() == pytest.approx([0.293, 0.293, 0.414], abs=1e-3)
     settings.data.hold_out = str(tmp_path / "out.txt")
     (tmp_path / "out.txt").write_text("anna\n")
-    assert [path.stem for path in make_task(settings).paths] == ["b0"]
+    assert [path.stem for path in make_task(settings).samples.paths] == ["b0"]
     (tmp_path / "out.txt").write_text("anna\nbert\n")
     with pytest.raises(InputError, match="no clip in"):
         make_task(settings)
@@ -145,8 +145,8 @@ def test_dropped_conditions_do_not_matter_to_the_loss(config, tiny_model, tiny_m
     task = make_task(diffusion(config, tiny_model, tiny_model_folder, loss=LossConfig(**rates)))
 
     def loss(change: bool) -> torch.Tensor:
-        rng, generator = randomness(task.config, 0, 0, torch.device("cpu"))
-        batch = task.batch(rng, torch.device("cpu"))
+        generator = randomness(task.config, 0, 0, torch.device("cpu"))
+        batch = task.batch(range(4), torch.device("cpu"))
         if change:
             batch.audio, batch.reference, batch.motion = batch.audio + 1, batch.reference + 1, batch.motion + 1
         return task.loss(task.model, batch, generator)[0]
@@ -155,13 +155,28 @@ def test_dropped_conditions_do_not_matter_to_the_loss(config, tiny_model, tiny_m
 
 
 def test_chance_comes_from_seed_step_and_rank_alone():
-    def draw(seed: int, step: int, rank: int) -> tuple[float, float]:
-        rng, generator = randomness(Config(seed=seed), step, rank, torch.device("cpu"))
-        return float(rng.random()), float(torch.rand((), generator=generator))
+    def draw(seed: int, step: int, rank: int) -> float:
+        return float(torch.rand((), generator=randomness(Config(seed=seed), step, rank, torch.device("cpu"))))
 
     assert draw(0, 5, 0) == draw(0, 5, 0)
-    assert len({draw(*which)[0] for which in [(0, 5, 0), (1, 5, 0), (0, 6, 0), (0, 5, 1)]}) == 4
-    assert len({draw(*which)[1] for which in [(0, 5, 0), (1, 5, 0), (0, 6, 0), (0, 5, 1)]}) == 4
+    assert len({draw(*which) for which in [(0, 5, 0), (1, 5, 0), (0, 6, 0), (0, 5, 1)]}) == 4
+
+
+@pytest.mark.parametrize("task", ["autoencoder", "mouth", "part", "diffusion"])
+def test_the_numbers_of_a_batch_say_what_is_in_it(config, pictures, tiny_model, tiny_model_folder, task):
+    models = {"autoencoder": {"widths": [8, 8, 8]}, "mouth": {"widths": [16, 16], "dim": 16}, "part": {"part": "eye"}}
+    data = {"pictures": [str(pictures)]} if task == "autoencoder" else {"num_frames": 4}
+    settings = config(task, models[task], data) if task in models else diffusion(config, tiny_model, tiny_model_folder)
+
+    def drawn(numbers: range) -> torch.Tensor:
+        batch = make_task(settings).batch(numbers, torch.device("cpu"))
+        batch = vars(batch)["latents"] if task == "diffusion" else batch["crops"] if task == "part" else batch
+        return batch[0] if task == "mouth" else batch
+
+    first = drawn(range(0, 8, 2))
+    assert torch.equal(first, drawn(range(0, 8, 2)))
+    assert len(first) == (4 * 4 if task == "mouth" else len(drawn(range(1, 8, 2)))) and len(first) > 0
+    assert not torch.equal(first, drawn(range(1, 8, 2)))
 
 
 def test_every_task_has_what_the_trainer_asks_for():

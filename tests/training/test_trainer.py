@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from emo.config import Config, load_config
 from emo.errors import InputError
 from emo.training.diffusion import DiffusionTask
-from emo.training.trainer import averaged, freeze, learning_rate, train
+from emo.training.trainer import averaged, freeze, learning_rate, numbers_of, train
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -146,6 +146,15 @@ def test_the_average_is_put_in_for_a_look_only():
         assert torch.equal(seen.weight, before)
         raise RuntimeError
     assert torch.equal(model.weight, before + 1)
+
+
+def test_processes_share_a_step_and_others_go_on_where_they_stopped():
+    for before, after in [(1, 4), (4, 1), (2, 3)]:
+        steps = [[numbers_of(step, 12, rank, before) for rank in range(before)] for step in range(3)]
+        steps += [[numbers_of(step, 12, rank, after) for rank in range(after)] for step in range(3, 5)]
+        seen = [sorted(number for share in shares for number in share) for shares in steps]
+        assert sum(seen, []) == list(range(5 * 12))
+        assert all(len({len(share) for share in shares}) == 1 for shares in steps)
 
 
 def test_learning_rate_warms_up_and_falls():

@@ -1,0 +1,61 @@
+"""Frames by number are those that reading from the start gives, and what can't be decoded is said."""
+
+import numpy as np
+import pytest
+
+from emo.errors import InputError
+from emo.media.seek import pick_frames
+from emo.media.video import VideoWriter, read_video
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    """80 frames of moving noise and a bar: no two alike, with keyframes at 0, 25, 50 and 75."""
+    path, rng = tmp_path_factory.mktemp("seek") / "noise.mp4", np.random.default_rng(0)
+    still = rng.integers(0, 255, (64, 64, 3), np.uint8)
+    with VideoWriter(path, 25.0) as video:
+        for number in range(80):
+            frame = np.roll(still, number, axis=1)
+            frame[:, : number % 64] //= 2
+            video.write(frame)
+    return path
+
+
+@pytest.mark.parametrize("numbers", [range(80), [0], [79], [24, 25, 26], [60, 3, 3, 49, 50], [23, 24], [74, 0, 48]])
+def test_frames_are_those_of_reading_it_all(path, numbers):
+    truth = list(read_video(path))
+    picked = pick_frames(path.read_bytes(), "noise", [*numbers], 25.0)
+    assert len(picked) == len(numbers)
+    for number, frame in zip(numbers, picked, strict=True):
+        assert np.array_equal(frame, truth[number]), number
+
+
+def test_a_lone_frame_is_found_at_every_place(path):
+    """The frame before a keyframe too, which is decoded after it."""
+    truth, video = list(read_video(path)), path.read_bytes()
+    assert all(np.array_equal(pick_frames(video, "noise", [n], 25.0)[0], truth[n]) for n in range(80))
+
+
+def test_what_is_missing_or_damaged_is_said(path):
+    video = bytearray(path.read_bytes())
+    with pytest.raises(InputError, match="noise: frame 80 can't be decoded"):
+        pick_frames(bytes(video), "noise", [3, 80], 25.0)
+    with pytest.raises(InputError, match="noise can't be read as video"):
+        pick_frames(b"no video" * 99, "noise", [0], 25.0)
+
+
+@pytest.mark.parametrize("place", [0.1, 0.5])
+def test_what_is_damaged_is_refused_and_never_shown(path, place):
+    """A picture is as it was, or not given: nor are those that the decoder makes from a damaged one."""
+    truth, video = list(read_video(path)), bytearray(path.read_bytes())
+    begin = video.index(b"mdat") + 4
+    first = begin + int(place * (len(video) - begin))
+    video[first : first + 300] = b"\xff" * 300
+    refused = []
+    for number in range(80):
+        try:
+            assert np.array_equal(pick_frames(bytes(video), "noise", [number], 25.0)[0], truth[number]), number
+        except InputError as error:
+            assert str(error) == f"noise: frame {number} can't be decoded"
+            refused.append(number)
+    assert 0 < len(refused) <= 25 and refused == list(range(refused[0], refused[-1] + 1))
