@@ -78,7 +78,7 @@ def one_step(config: Config, task: Task, accelerator: Accelerator, model, optimi
     device = accelerator.device
     given = batch(numbers_of(step, config.batch_size, 0, 1), device)
     with accelerator.autocast():
-        loss = task.loss(model, given, randomness(config, step, 0, device))
+        loss, _ = task.loss(model, given, randomness(config, step, 0, device))
     accelerator.backward(loss)
     optimizer.step()
     optimizer.zero_grad()

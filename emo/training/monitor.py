@@ -125,7 +125,7 @@ class Monitor:
 
 
 @contextmanager
-def monitored(run: Path, config: Config, first: int, is_main: bool, processes: int, device: torch.device):
+def monitored(run: Path, config: Config, first: int, is_main: bool, device: torch.device):
     """Yields the Monitor of a run that goes on behind the step `first`; only the main process's has listeners."""
     listeners: list[Listener] = [Journal(run, first)] if is_main else []
     if is_main and config.tracking.project:
@@ -134,7 +134,7 @@ def monitored(run: Path, config: Config, first: int, is_main: bool, processes: i
         listeners.append(Board(run, config))
     exit_code = 1
     try:
-        yield Monitor(listeners, config.batch_size * processes, device)
+        yield Monitor(listeners, config.batch_size, device)
         exit_code = 0
     finally:
         for listener in listeners:

@@ -18,8 +18,9 @@ class Task(Protocol):
     model: nn.Module  # all that is trained
 
     def batch(self, numbers: range, device: torch.device) -> Any:
-        """The run's samples of these numbers: the same whenever and by whichever process they are asked for. Its
-        `names`, where it has any, are those of its clips."""
+        """The run's samples of these numbers, the same whenever they are asked for (of diffusion each sample by itself,
+        so by whichever process; of the small networks the batch, which is one process's). Its `names`, where it has
+        any, are those of its clips."""
 
     def loss(self, model: nn.Module, batch: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """A scalar, and what to report beside it: name -> values of any number."""

@@ -98,7 +98,7 @@ def train(config: Config) -> Path | None:
     accelerator.register_for_checkpointing(ema)
     first = resume_state(accelerator, run)
 
-    watch = monitored(run, config, first, accelerator.is_main_process, accelerator.num_processes, accelerator.device)
+    watch = monitored(run, config, first, accelerator.is_main_process, accelerator.device)
     with watch as monitor, told_to_stop() as told:
         guard = Guard(config.max_skipped_steps, monitor.say)
         saved, losses = first, []

@@ -146,7 +146,7 @@ def test_means_and_shares_are_of_what_came_since_the_row_before(monkeypatch):
 
 
 def test_only_the_main_process_reports(config, tmp_path, capsys):
-    with monitored(tmp_path, config, 0, False, 2, CPU) as watch:
+    with monitored(tmp_path, config, 0, False, CPU) as watch:
         watch.say("hello")
         watch.step(True, {"loss": torch.tensor(1.0)})
         watch.report(1)
