@@ -72,6 +72,14 @@ class SamplingConfig:
 
 
 @dataclass
+class InitialiseConfig:
+    """Published weights that a run begins with: folders in diffusers' layout, or Hub ids."""
+
+    unet: str | None = None  # Stable Diffusion 1.5's, or the pipeline around it: for the backbone and the ReferenceNet
+    motion_adapter: str | None = None  # AnimateDiff's, for the temporal layers
+
+
+@dataclass
 class TrackingConfig:
     """Weights & Biases, beside the screen and log.jsonl; all else is its own to ask: WANDB_MODE, WANDB_ENTITY, ..."""
 
@@ -101,9 +109,11 @@ class Config:
     sample_steps: int = 1000
     trainable: list[str] = field(default_factory=lambda: ["*"])  # patterns over parameter names
     start_from: str | None = None  # a folder of save_pretrained: weights by name
-    new: list[str] = field(default_factory=list)  # patterns of the names that `start_from` lacks
-    autoencoder: str | None = None  # folder, frozen
-    audio_encoder: str | None = None  # folder, frozen
+    initialise: InitialiseConfig = field(default_factory=InitialiseConfig)
+    new: list[str] = field(default_factory=list)  # patterns of names that none of these weights has
+    unused: list[str] = field(default_factory=list)  # patterns of the model's names, of those they have, to leave out
+    autoencoder: str | None = None  # frozen: a folder of ours or diffusers', of a pipeline with vae/, or a Hub id
+    audio_encoder: str | None = None  # frozen: a folder of ours or transformers' wav2vec 2.0, or a Hub id
     saved_dtype: str = "float32"  # of the pipeline's weights on disk
     model: dict[str, Any] = field(default_factory=dict)  # arguments of the model's class
     data: DataConfig = field(default_factory=DataConfig)

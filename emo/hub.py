@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,6 +12,14 @@ from emo.models.pretrained import load_part
 from emo.pipeline import EMOPipeline
 
 BUILT_IN = {"mini": Path(__file__).parent / "weights" / "mini"}
+PART_WEIGHTS = (  # of diffusers, then of transformers; the first that is there is taken
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model.fp16.safetensors",
+    "diffusion_pytorch_model.bin",
+    "diffusion_pytorch_model.fp16.bin",
+    "model.safetensors",
+    "pytorch_model.bin",
+)
 
 
 def resolve(model: str) -> Path:
@@ -42,6 +51,34 @@ def find_weights(given: str) -> Path:
 
     name, file = rest if len(rest) == 2 else (*rest, "syncnet_v2.model")
     return downloaded(f"--syncnet {given}: no such file", lambda: hf_hub_download(f"{owner}/{name}", file))
+
+
+def find_part(setting: str, given: str | None, subfolder: str) -> Path:
+    """The folder of a part's config.json and weights: `given` or its `subfolder`, as diffusers and transformers lay
+    them out, here or on the Hub (OWNER/NAME).
+
+    Raises InputError, which names the setting, when there is none, or no way to it.
+    """
+    if given is None or not Path(given).is_dir() and (given.count("/") != 1 or given.startswith((".", "/"))):
+        raise InputError(f"{setting}={given}: give the folder of a trained one, or a Hub id")
+    folder = Path(given) if Path(given).is_dir() else download_part(setting, given, subfolder)
+    for place in (folder / subfolder, folder):
+        if (place / "config.json").is_file():
+            return place
+    raise InputError(f"{setting}={given} holds no config.json, and no {subfolder}/ with one: give another")
+
+
+def download_part(setting: str, name: str, subfolder: str) -> Path:
+    """The Hub's repository as a folder, with no more of it than the part's config.json and one file of weights."""
+    from huggingface_hub import snapshot_download
+
+    for weights in PART_WEIGHTS:
+        wanted = [f"{place}{file}" for place in ("", f"{subfolder}/") for file in ("config.json", weights)]
+        get = partial(snapshot_download, name, allow_patterns=wanted)
+        folder = downloaded(f"{setting}={name}: no such folder", get)
+        if (folder / weights).is_file() or (folder / subfolder / weights).is_file():
+            break
+    return folder
 
 
 def downloaded(missing: str, get: Callable[[], str]) -> Path:

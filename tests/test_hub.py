@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from emo.errors import InputError
-from emo.hub import find_weights, load_pipeline, resolve
+from emo.hub import find_part, find_weights, load_pipeline, resolve
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -130,6 +130,45 @@ def test_weights_of_the_hub_without_network(monkeypatch):
     for given in ("nobody/nothing-like-this/a.model", "no body/x/y"):
         with pytest.raises(InputError, match=f"--syncnet {given}: no such file, and the Hub says: .+") as error:
             find_weights(given)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("stored", "asked", "found"),
+    [
+        (["vae/config.json", "vae/diffusion_pytorch_model.safetensors"], 1, "vae"),
+        (["vae/config.json", "vae/diffusion_pytorch_model.fp16.safetensors"], 2, "vae"),
+        (["config.json", "pytorch_model.bin"], 6, "."),
+    ],
+)
+def test_a_part_of_the_hub_comes_with_one_file_of_weights(tmp_path, monkeypatch, stored, asked, found):
+    wanted = []
+
+    def download(name: str, allow_patterns: list[str]) -> str:
+        assert name == "owner/name"
+        wanted.append(allow_patterns)
+        for file in set(stored) & set(allow_patterns):
+            (tmp_path / file).parent.mkdir(exist_ok=True)
+            (tmp_path / file).touch()
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert find_part("autoencoder", "owner/name", "vae") == tmp_path / found
+    assert len(wanted) == asked and all((tmp_path / file).is_file() for file in stored)
+
+
+def test_a_part_that_is_not_there_is_said(tmp_path, monkeypatch):
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    for given, says in [
+        ("nobody/nothing-like-this", "no such folder, and the Hub says: .+"),
+        (None, "give the folder of a trained one, or a Hub id"),
+        ("runs/stage1/model", "give the folder"),
+        (str(tmp_path), "holds no config.json, and no vae/ with one: give another"),
+    ]:
+        with pytest.raises(InputError, match=f"autoencoder={given}:? {says}") as error:
+            find_part("autoencoder", given, "vae")
         assert "\n" not in str(error.value)
 
 

@@ -185,8 +185,10 @@ class Wav2VecEncoder(AudioEncoder):
 
     @classmethod
     def from_wav2vec(cls, name_or_path: str) -> Self:
-        """From a model of transformers: a folder or a name on the Hub."""
-        model = Wav2Vec2Model.from_pretrained(name_or_path)
+        """From a model of transformers: a folder or a name on the Hub. Raises ValueError when a weight is missing."""
+        model, info = Wav2Vec2Model.from_pretrained(name_or_path, output_loading_info=True)
+        if missing := sorted(set(info["missing_keys"]) - {"masked_spec_embed"}):  # that one is for training
+            raise ValueError(f"it lacks {missing[0]!r}, {len(missing)} such")
         config = model.config.to_dict()
         config.pop("_name_or_path", None)  # where it lay is nobody's business
         encoder = cls(config)
@@ -249,3 +251,10 @@ class AudioProjection(nn.Module):
         windows = features.flatten(2).unfold(1, 2 * self.margin + 1, 1)  # (B F WD 2m+1)
         tokens = self.mlp(windows.transpose(2, 3).flatten(2))
         return self.norm(tokens.unflatten(2, (self.num_tokens, -1)))
+
+
+class NoProjection(nn.Module):
+    """Of a model without audio attention: there are no tokens."""
+
+    def forward(self, features: Tensor) -> None:
+        return None

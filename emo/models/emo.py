@@ -12,7 +12,7 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor
 
-from emo.models.audio import AudioProjection
+from emo.models.audio import AudioProjection, NoProjection
 from emo.models.conditioners import FaceLocator, SpeedEncoder
 from emo.models.unet import UNet
 
@@ -34,10 +34,10 @@ class Seen:
 
     latents: Tensor  # (B C H W) the portrait's
     reference: list[Tensor | None]  # (B S C) tokens of the portrait, for each layer
-    audio: Tensor  # (B F A D) audio tokens
+    audio: Tensor | None  # (B F A D) audio tokens; None: no audio attention
     located: Tensor  # (B C H W) added after the first convolution
     motion: list[Tensor] | None = None  # (B M C H W), or zeros (B M 1 1 1), for each layer; None: no time
-    speed: Tensor | None = None  # (B F E) speed tokens; None: no time
+    speed: Tensor | None = None  # (B F E) speed tokens; None: no speed layers
 
 
 class EMOModel(ModelMixin, ConfigMixin):
@@ -62,7 +62,7 @@ class EMOModel(ModelMixin, ConfigMixin):
         audio_layers: int = 13,  # W
         audio_feature_dim: int = 768,  # D
         audio_tokens: int = 32,
-        audio_token_dim: int = 768,
+        audio_token_dim: int | None = 768,  # None: no audio attention, for a model of stills
         audio_hidden_dim: int = 512,
         audio_margin: int = 2,  # frames on each side
         audio_embedding: bool = False,  # the tokens are also added to the time embedding, as a shift of every layer
@@ -70,15 +70,17 @@ class EMOModel(ModelMixin, ConfigMixin):
         num_motion_frames: int = 4,
         max_frames: int = 32,  # entries of the position table
         speed_margin: int = 2,  # frames on each side
-        speed_token_dim: int = 256,
+        speed_token_dim: int | None = 256,  # None: no speed layers
         speed_centers: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6),  # rad/s
         speed_radii: tuple[float, ...] = (0.1,) * 9,  # rad/s
         temporal: bool = True,  # False: frames do not know each other, and there is no head speed
         residual_scale: float | None = None,
         residual_threshold: float = 0.0,  # of the diffused difference, RMS over channels; below it is the portrait
     ):
-        """Raises ValueError when window and motion frames exceed the position table."""
+        """Raises ValueError when window and motion frames exceed the position table, or without tokens they shift."""
         super().__init__()
+        if audio_embedding and audio_token_dim is None:
+            raise ValueError("audio_embedding=true: needs an audio_token_dim")
         if num_frames + num_motion_frames > max_frames:
             raise ValueError(
                 f"{num_frames} frames and {num_motion_frames} motion frames exceed max_frames={max_frames}"
@@ -96,11 +98,15 @@ class EMOModel(ModelMixin, ConfigMixin):
         self.reference_net = UNet(latent_channels, None, *sizes, audio_dim=None, max_frames=None)
         self.face_locator = FaceLocator(block_out_channels[0])
         feature_shape = (audio_layers, audio_feature_dim)
-        self.audio_projection = AudioProjection(
-            feature_shape, audio_margin, audio_tokens, audio_token_dim, audio_hidden_dim
+        self.audio_projection = (
+            NoProjection()
+            if audio_token_dim is None
+            else AudioProjection(feature_shape, audio_margin, audio_tokens, audio_token_dim, audio_hidden_dim)
         )
         self.speed_encoder = (
-            SpeedEncoder(speed_centers, speed_radii, speed_margin, speed_token_dim) if temporal else None
+            SpeedEncoder(speed_centers, speed_radii, speed_margin, speed_token_dim)
+            if temporal and speed_token_dim is not None
+            else None
         )
 
     def to_diffused(self, latents: Tensor, reference: Tensor) -> Tensor:
@@ -153,9 +159,10 @@ class EMOModel(ModelMixin, ConfigMixin):
             audio=self.audio_projection(audio),
             located=self.face_locator(given(conditions.face_region, 1.0, b, 1, h, w)),
         )
-        if config.temporal:
+        if self.speed_encoder is not None:
             head_speed = given(conditions.head_speed, float("nan"), b, f + 2 * config.speed_margin)
             seen.speed = self.speed_encoder(head_speed)
+        if config.temporal:
             none = [latents.new_zeros(b, config.num_motion_frames, 1, 1, 1)] * len(reference)
             seen.motion = none if conditions.motion is None else self.look_at_motion(conditions.motion)
         return seen

@@ -48,7 +48,10 @@ def join(own: Tensor, shared: Tensor) -> Tensor:
 
 
 class SpatialBlock(nn.Module):
-    """The tokens of a frame attend to the frame and the reference, then to the audio of the frame."""
+    """The tokens of a frame attend to the frame and the reference, then to the audio of the frame.
+
+    Fresh audio attention changes nothing, so that a model which comes to hear starts as the one of stills.
+    """
 
     def __init__(self, dim: int, heads: int, audio_dim: int | None, tokens_only: bool):
         super().__init__()
@@ -58,6 +61,7 @@ class SpatialBlock(nn.Module):
         self.attn1 = Attention(dim, heads)
         if audio_dim is not None:
             self.norm2, self.attn2 = nn.LayerNorm(dim), Attention(dim, heads, audio_dim)
+            zeroed(self.attn2.to_out)
         self.norm3, self.ff = nn.LayerNorm(dim), FeedForward(dim)
 
     def forward(self, x: Tensor, tokens: Tensor, audio: Tensor | None, reference: Tensor | None) -> Tensor:

@@ -1,6 +1,7 @@
 """Trained parts from their folders, strictly: no weight missing, none left over."""
 
 import json
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from importlib import import_module
 from pathlib import Path
@@ -8,39 +9,92 @@ from pathlib import Path
 import diffusers
 import torch
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from emo.errors import InputError
+from emo.models.audio import Wav2VecEncoder
 
 
 def load_part(folder: Path, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """One component, of the class its config.json names, ours or diffusers', with exactly that class's weights.
+    """One component, of the class its config.json names, ours or diffusers', with exactly that class's weights; a
+    folder of transformers' wav2vec 2.0 is a Wav2VecEncoder.
 
     Raises InputError otherwise.
     """
     try:
-        kind = json.loads((folder / "config.json").read_text())["_class_name"]
-        known = getattr(import_module("emo"), kind, None) or getattr(diffusers, kind)
-        part, info = known.from_pretrained(folder, torch_dtype=dtype, output_loading_info=True, low_cpu_mem_usage=False)
+        part, info = open_part(folder, dtype)
     except Exception as error:  # libraries raise what they like on a broken file
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{folder} can't be loaded ({reason}): get the model again") from error
-    wrong = {"lacks": info["missing_keys"], "has unknown": info["unexpected_keys"]}
-    for verb, names in wrong.items():
-        if names:
-            raise InputError(f"{folder} {verb} {sorted(names)[0]!r} ({len(names)} such): get the model again")
+    for verb, names in {"lacks": info["missing_keys"], "has unknown": info["unexpected_keys"]}.items():
+        refuse(names, f"{folder} {verb}", "get the model again")
     return part.eval()
 
 
-def load_weights(model: nn.Module, folder: Path, new: list[str]) -> None:
-    """Weights by name from a folder of `save_pretrained`. What a pattern of `new` matches may be missing there.
+def open_part(folder: Path, dtype: torch.dtype) -> tuple[nn.Module, dict]:
+    """The component, and diffusers' account of its weights. Half precision is taken where there is no other."""
+    config = json.loads((folder / "config.json").read_text())
+    if config.get("model_type") == "wav2vec2":
+        return Wav2VecEncoder.from_wav2vec(str(folder)).to(dtype), {"missing_keys": [], "unexpected_keys": []}
+    kind = config["_class_name"]
+    known = getattr(import_module("emo"), kind, None) or getattr(diffusers, kind)
+    half = [path for path in folder.glob("diffusion_pytorch_model*") if ".fp16." in path.name]
+    only_half = half and len(half) == len(list(folder.glob("diffusion_pytorch_model*")))
+    how = {"torch_dtype": dtype, "variant": "fp16" if only_half else None, "low_cpu_mem_usage": False}
+    return known.from_pretrained(folder, output_loading_info=True, **how)
 
-    Raises InputError when anything else is missing or left over.
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Name -> weight from a folder of `save_pretrained`, in one file or several.
+
+    Raises InputError when there is none.
     """
-    path = folder / "diffusion_pytorch_model.safetensors"
-    if not path.is_file():
-        raise InputError(f"start_from: {path} does not exist")
-    missing, unexpected = model.load_state_dict(load_file(path), strict=False)
-    missing = [name for name in missing if not any(fnmatchcase(name, pattern) for pattern in new)]
-    if missing or unexpected:
-        raise InputError(f"{path} lacks {missing[:3]} ({len(missing)}) and has unknown {unexpected[:3]}")
+    files = sorted(folder.glob("diffusion_pytorch_model*.safetensors"))
+    if not files:
+        path = folder / "diffusion_pytorch_model.safetensors"
+        raise InputError(f"start_from: {path} does not exist: give a model/ that a run has left")
+    return {name: weight for file in files for name, weight in load_file(file).items()}
+
+
+def load_weights(model: nn.Module, given: dict[str, dict[str, Tensor]], new: list[str], unused: list[str]) -> None:
+    """Puts weights in by name. given: what to call a source -> its weights by the model's names. Patterns of `unused`
+    match names that stay in their sources, those of `new` names that no source has: such weights stay as they are.
+
+    Raises InputError, and changes nothing, when any other name is missing or left over, a shape differs, two sources
+    have the same name, a source has what is called new, or a pattern matches nothing.
+    """
+    own, taken, sources = model.state_dict(), {}, " and ".join(given)
+    useless([name for weights in given.values() for name in weights], unused, f"unused: no name in {sources}")
+    for source, weights in given.items():
+        weights = {name: weights[name] for name in weights.keys() - matching(weights, unused)}
+        check_source(source, weights, own)
+        refuse(weights.keys() & taken.keys(), f"{sources} both have", "leave one of them out")
+        taken |= weights
+    missing = own.keys() - taken.keys()
+    refuse(matching(taken, new), f"{sources} has", "it matches `new`, make that narrower, or add to `unused`")
+    useless(missing, new, "new: no name of the model")
+    refuse(missing - matching(missing, new), f"{sources} lacks", "change `model`, or add to `new`")
+    model.load_state_dict(taken, strict=False)
+
+
+def check_source(source: str, weights: dict[str, Tensor], own: dict[str, Tensor]) -> None:
+    """Raises InputError where the model's `own` have no place for a weight."""
+    left = weights.keys() - own.keys()
+    refuse(left, f"{source} has, and the model has not,", "change `model`, or add to `unused`")
+    other = [name for name, weight in weights.items() if weight.shape != own[name].shape]
+    refuse(other, f"{source} has of another shape", "change `model` to the sizes of these weights")
+
+
+def matching(names: Iterable[str], patterns: list[str]) -> set[str]:
+    return {name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)}
+
+
+def useless(names: Iterable[str], patterns: list[str], before: str) -> None:
+    """Raises InputError for patterns that match none of the names."""
+    refuse([p for p in patterns if not matching(names, [p])], f"{before} matches", "take it out")
+
+
+def refuse(names: Iterable[str], before: str, mend: str) -> None:
+    """Raises InputError with the first of the names, where there are any."""
+    if names := sorted(names):
+        raise InputError(f"{before} {names[0]!r} ({len(names)} such): {mend}")

@@ -19,19 +19,6 @@ from torch import Tensor, nn
 
 from emo.models.layers import FrameEncoding, SpatialTransformer, TemporalTransformer, zeroed
 
-# Names of SD 1.5 that a full-size ReferenceNet has no use for: text attention, the head, and what lies behind
-# the tokens of the last layer.
-NOT_IN_REFERENCE_NET = (
-    "*.transformer_blocks.0.attn2.*",
-    "*.transformer_blocks.0.norm2.*",
-    "up_blocks.3.attentions.2.transformer_blocks.0.attn1.*",
-    "up_blocks.3.attentions.2.transformer_blocks.0.norm3.*",
-    "up_blocks.3.attentions.2.transformer_blocks.0.ff.*",
-    "up_blocks.3.attentions.2.proj_out.*",
-    "conv_norm_out.*",
-    "conv_out.*",
-)
-
 
 class Feature(NamedTuple):
     """What one layer saw."""

@@ -14,13 +14,16 @@ from emo.data.clip import FPS, SAMPLE_RATE
 from emo.data.dataset import Batch
 from emo.data.sample import Window
 from emo.errors import InputError
+from emo.hub import find_part
 from emo.media.video import VideoWriter
+from emo.models.audio import AudioEncoder
 from emo.models.emo import Conditions, EMOModel
-from emo.models.pretrained import load_part, load_weights
+from emo.models.pretrained import load_part
 from emo.pipeline import EMOPipeline
 from emo.training.loss import by_timestep, diffusion_loss, drop
 from emo.training.perceived import perceived_weights
 from emo.training.samples import open_samples
+from emo.training.start import start
 
 WEIGHED_SAMPLES = 16
 
@@ -31,12 +34,12 @@ class DiffusionTask:
     def __init__(self, config: Config):
         self.config = config
         device = Accelerator().device
-        self.vae = load_frozen(config.autoencoder, "autoencoder").to(device)
-        self.audio_encoder = load_frozen(config.audio_encoder, "audio_encoder").to(device)
+        self.vae = load_frozen("autoencoder", config.autoencoder, "vae").to(device)
+        self.audio_encoder = load_frozen("audio_encoder", config.audio_encoder, "audio_encoder").to(device)
         self.scheduler = DDIMScheduler(**vars(config.scheduler))
         self.model = make_model(config)
-        if config.start_from:
-            load_weights(self.model, Path(config.start_from), config.new)
+        check_fit(self.model, self.vae, self.audio_encoder)
+        start(self.model, config)
         window = window_of(config.data, self.model)
         self.samples = open_samples(config, window, self.vae, self.audio_encoder)
         self.perceived = self.weigh_channels(device) if config.loss.perceived_share else None
@@ -101,8 +104,15 @@ def make_model(config: Config) -> EMOModel:
     return model
 
 
-def load_frozen(folder: str | None, name: str) -> nn.Module:
-    """A frozen part. Raises InputError when the settings do not name its folder."""
-    if folder is None or not Path(folder).is_dir():
-        raise InputError(f"{name}={folder}: give the folder of a trained one")
-    return load_part(Path(folder)).requires_grad_(False)
+def check_fit(model: EMOModel, vae: nn.Module, audio_encoder: AudioEncoder) -> None:
+    """Raises InputError when the model is made for latents or features of other sizes than the frozen parts give."""
+    settings, given = model.config, (vae.config.latent_channels, *audio_encoder.feature_shape)
+    wanted = settings.latent_channels, settings.audio_layers, settings.audio_feature_dim
+    for name, want, has in zip(("latent_channels", "audio_layers", "audio_feature_dim"), wanted, given, strict=True):
+        if want != has:
+            raise InputError(f"model.{name}={want}: autoencoder and audio_encoder give {has}, set it so or change them")
+
+
+def load_frozen(setting: str, given: str | None, subfolder: str) -> nn.Module:
+    """A frozen part, or that of a pipeline. Raises InputError when the settings name none."""
+    return load_part(find_part(setting, given, subfolder)).requires_grad_(False)

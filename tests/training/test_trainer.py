@@ -125,7 +125,7 @@ def test_a_start_must_have_all_names_that_are_not_new(config, tmp_path, tiny_mod
     kept = {name: value for name, value in given.items() if not name.startswith("face_locator.")}
     save_file(kept, start / WEIGHTS)
     config = replace(config, steps=1, learning_rate=0.0, start_from=str(start))
-    with pytest.raises(InputError, match=r"lacks \['face_locator"):
+    with pytest.raises(InputError, match=r"start lacks 'face_locator.net.0.bias' \(6 such\)"):
         train(config)
     assert not (tmp_path / "run").exists()
     train(replace(config, new=["face_locator.*"]))

@@ -1,0 +1,9 @@
+#!/bin/sh
+# The full model from Stable Diffusion 1.5, AnimateDiff and wav2vec 2.0, stage after stage; each goes on where it stopped.
+# What is given goes to `accelerate launch`. A step's batch must be a multiple of the GPUs: on 64,
+#   IMAGES=64 CLIPS=64 scripts/train_three_stages.sh --config_file FILE
+# The result is runs/stage3/model.
+set -e
+accelerate launch "$@" -m emo.cli.train configs/stage1.yaml "batch_size=${IMAGES:-48}"
+accelerate launch "$@" -m emo.cli.train configs/stage2.yaml "batch_size=${CLIPS:-4}"
+accelerate launch "$@" -m emo.cli.train configs/stage3.yaml "batch_size=${CLIPS:-4}"
