@@ -18,8 +18,9 @@ from accelerate import Accelerator
 
 from emo.config import Config, load_config
 from emo.errors import InputError
+from emo.training.generators import Generators
 from emo.training.task import Task, make_task
-from emo.training.trainer import freeze, numbers_of, randomness
+from emo.training.trainer import freeze, numbers_of
 
 
 def read_alone(config: Config, steps: int) -> None:
@@ -76,9 +77,10 @@ def train(config: Config, accelerator: Accelerator, workers: int, steps: int) ->
 
 def one_step(config: Config, task: Task, accelerator: Accelerator, model, optimizer, batch: Callable, step: int):
     device = accelerator.device
-    given = batch(numbers_of(step, config.batch_size, 0, 1), device)
+    numbers = numbers_of(step, config.batch_size, 0, 1)
+    given = batch(numbers, device)
     with accelerator.autocast():
-        loss, _ = task.loss(model, given, randomness(config, step, 0, device))
+        loss, _ = task.loss(model, given, Generators(config.seed, numbers, device))
     accelerator.backward(loss)
     optimizer.step()
     optimizer.zero_grad()

@@ -13,6 +13,7 @@ from emo.data.clip import list_clips, read_clip_frames
 from emo.data.pictures import augment, list_pictures
 from emo.media.image import read_image
 from emo.models.autoencoder import Autoencoder
+from emo.training.generators import Generators
 from emo.training.task import chance
 
 FRAMES_PER_CLIP = 4
@@ -22,6 +23,8 @@ EDGE_WEIGHT = 1.0
 
 class AutoencoderTask:
     """Samples are random crops of everything the data names, all of it held in memory."""
+
+    splittable = False
 
     def __init__(self, config: Config):
         self.config = config
@@ -42,11 +45,10 @@ class AutoencoderTask:
     def batch(self, numbers: range, device: torch.device) -> Tensor:
         return self.draw(chance(self.config.seed, numbers), len(numbers)).to(device)
 
-    def loss(self, model: nn.Module, batch: Tensor, generator: torch.Generator) -> tuple[Tensor, dict]:
+    def loss(self, model: nn.Module, batch: Tensor, generators: Generators) -> tuple[Tensor, dict]:
         """Mean absolute error of the pixels and of their differences to the next ones."""
         latents = model.encode(batch).latent_dist.mode()
-        noise = torch.randn(latents.shape, generator=generator, device=latents.device)
-        latents = latents + LATENT_NOISE / model.config.scaling_factor * noise
+        latents = latents + LATENT_NOISE / model.config.scaling_factor * generators.randn(*latents.shape[1:])
         error = model.decode(latents).sample - batch
         edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
         return error.abs().mean() + EDGE_WEIGHT * edges, {}

@@ -20,6 +20,7 @@ from emo.models.audio import AudioEncoder
 from emo.models.emo import Conditions, EMOModel
 from emo.models.pretrained import load_part
 from emo.pipeline import EMOPipeline
+from emo.training.generators import Generators
 from emo.training.loss import by_timestep, diffusion_loss, drop
 from emo.training.perceived import perceived_weights
 from emo.training.samples import open_samples
@@ -30,6 +31,8 @@ WEIGHED_SAMPLES = 16
 
 class DiffusionTask:
     """Learns from what the frozen autoencoder and audio encoder make of clips."""
+
+    splittable = True
 
     def __init__(self, config: Config):
         self.config = config
@@ -52,10 +55,10 @@ class DiffusionTask:
     def batch(self, numbers: range, device: torch.device) -> Batch:
         return self.samples.batch(numbers, device)
 
-    def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict]:
+    def loss(self, model: nn.Module, batch: Batch, generators: Generators) -> tuple[Tensor, dict]:
         given = Conditions(batch.reference, batch.audio, batch.motion, batch.face_region, batch.head_speed)
-        given = drop(given, self.config.loss, generator)
-        weighed = self.config.loss, generator, self.perceived
+        given = drop(given, self.config.loss, generators)
+        weighed = self.config.loss, generators, self.perceived
         losses, steps = diffusion_loss(model, self.scheduler, batch, given, *weighed)
         return losses.mean(), by_timestep(losses, steps, self.scheduler.config.num_train_timesteps)
 

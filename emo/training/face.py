@@ -12,6 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 from emo.config import Config
 from emo.data.faces import FaceBatch, load_faces, sample_batch
 from emo.face.network import FaceNet, grid
+from emo.training.generators import Generators
 from emo.training.task import chance
 
 GEOMETRY_WEIGHT, POINTS_WEIGHT, MAPS_WEIGHT, IS_FACE_WEIGHT = 0.5, 10.0, 0.5, 1.0
@@ -20,6 +21,8 @@ MAP_SIGMA = 0.05  # of the landmarker's maps, in sides of the crop
 
 class FaceTask:
     """Labelled faces of pictures and videos on made-up canvases."""
+
+    splittable = False
 
     def __init__(self, config: Config):
         self.config = config
@@ -37,7 +40,7 @@ class FaceTask:
         device = next(self.model.parameters()).device
         return self.model.landmarker(pictures(crops).to(device))[0].double().cpu().numpy()
 
-    def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict]:
+    def loss(self, model: nn.Module, batch: dict[str, Tensor], generators: Generators) -> tuple[Tensor, dict]:
         """What finder and landmarker get wrong."""
         logits, geometry, points, is_face, maps = model(batch["canvases"], batch["crops"])
         near, real = batch["near"], batch["is_face"]

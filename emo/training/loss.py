@@ -10,24 +10,21 @@ from torch import Tensor, nn
 from emo.config import LossConfig
 from emo.data.dataset import Batch
 from emo.models.emo import Conditions
+from emo.training.generators import Generators
 
 
-def rand(generator: torch.Generator, *shape: int) -> Tensor:
-    return torch.rand(shape, generator=generator, device=generator.device)
-
-
-def draw_timesteps(scheduler: DDIMScheduler, count: int, full_rate: float, generator: torch.Generator) -> Tensor:
+def draw_timesteps(scheduler: DDIMScheduler, full_rate: float, generators: Generators) -> Tensor:
     """(B,) uniform, but a share `full_rate` at the last: pure noise, where sampling begins."""
-    last = scheduler.config.num_train_timesteps - 1
-    steps = torch.randint(0, last + 1, (count,), generator=generator, device=generator.device)
-    return torch.where(rand(generator, count) < full_rate, last, steps)
+    total = scheduler.config.num_train_timesteps
+    steps = (generators.rand() * total).long()
+    return torch.where(generators.rand() < full_rate, total - 1, steps)
 
 
-def drop(conditions: Conditions, config: LossConfig, generator: torch.Generator) -> Conditions:
+def drop(conditions: Conditions, config: LossConfig, generators: Generators) -> Conditions:
     """Each condition of each sample replaced by its null at its rate (classifier-free guidance, 2207.12598)."""
 
     def kept(value: Tensor, rate: float, null: float) -> Tensor:
-        keep = rand(generator, len(value)) >= rate
+        keep = generators.rand() >= rate
         return torch.where(keep.view(-1, *[1] * (value.ndim - 1)), value, null)
 
     return replace(
@@ -64,7 +61,7 @@ def diffusion_loss(
     batch: Batch,
     conditions: Conditions,
     config: LossConfig,
-    generator: torch.Generator,
+    generators: Generators,
     perceived: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The losses (B,) of the samples and their timesteps (B,). conditions: those of the batch, perhaps with some
@@ -72,12 +69,10 @@ def diffusion_loss(
     `perceived_weights`)."""
     core = getattr(model, "module", model)
     target = core.to_diffused(batch.latents, conditions.reference)
-    noise = torch.randn(target.shape, generator=generator, device=target.device)
+    noise = generators.randn(*target.shape[1:])
     if config.noise_offset:
-        noise = noise + config.noise_offset * torch.randn(
-            (*target.shape[:1], 1, *target.shape[2:3], 1, 1), generator=generator, device=target.device
-        )
-    timesteps = draw_timesteps(scheduler, len(target), config.full_noise_rate, generator)
+        noise = noise + config.noise_offset * generators.randn(1, target.shape[2], 1, 1)
+    timesteps = draw_timesteps(scheduler, config.full_noise_rate, generators)
     prediction = model(scheduler.add_noise(target, noise, timesteps), timesteps, conditions).float()
     kind = scheduler.config.prediction_type
     goal = {"epsilon": noise, "sample": target}.get(kind)

@@ -14,6 +14,7 @@ from emo.data.clip import FPS, LIPS, SAMPLE_RATE, Clip, load_clip
 from emo.data.sound import vary
 from emo.data.weights import choose_clips
 from emo.models.audio import MelEncoder
+from emo.training.generators import Generators
 from emo.training.task import chance
 
 SCALE = 40.0  # sides of the crop -> about unit deviation
@@ -35,6 +36,8 @@ class MouthReader(nn.Module):
 
 class MouthTask:
     """A sample is `num_frames` frames in a row of one clip, its sound changed at random."""
+
+    splittable = False
 
     def __init__(self, config: Config):
         self.config = config
@@ -69,7 +72,7 @@ class MouthTask:
         mels, lips = self.draw(chance(self.config.seed, numbers), len(numbers), change=True)
         return mels.to(device), lips.to(device)
 
-    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor], generator: torch.Generator) -> tuple[Tensor, dict]:
+    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor], generators: Generators) -> tuple[Tensor, dict]:
         mels, lips = batch
         return (model(mels).float() - lips).square().mean(), {}
 

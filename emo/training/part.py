@@ -14,6 +14,7 @@ from emo.errors import InputError
 from emo.face.network import grid, save_half
 from emo.face.parts import PARTS
 from emo.training.face import dotted, mean_over, pictures, target_maps, wing
+from emo.training.generators import Generators
 from emo.training.task import chance
 
 POINTS_WEIGHT, MAPS_WEIGHT, COVERED_WEIGHT = 10.0, 0.5, 0.5
@@ -21,6 +22,8 @@ POINTS_WEIGHT, MAPS_WEIGHT, COVERED_WEIGHT = 10.0, 0.5, 0.5
 
 class PartTask:
     """Mouths or eyes of labelled faces, some of them covered."""
+
+    splittable = False
 
     def __init__(self, config: Config):
         self.config, self.name = config, config.model.get("part")
@@ -36,7 +39,7 @@ class PartTask:
         tensors = {name: torch.from_numpy(value).to(device) for name, value in vars(batch).items()}
         return tensors | {"crops": pictures(batch.crops).to(device)}
 
-    def loss(self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict]:
+    def loss(self, model: nn.Module, batch: dict[str, Tensor], generators: Generators) -> tuple[Tensor, dict]:
         """How far the points are off, how wide their maps spread, and whether the part is covered."""
         points, covered, maps = model(batch["crops"])
         known = batch["known"]

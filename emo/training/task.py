@@ -10,19 +10,20 @@ from torch import Tensor, nn
 
 from emo.config import Config
 from emo.errors import InputError
+from emo.training.generators import Generators
 
 
 class Task(Protocol):
     """One of autoencoder, mouth, face, part, diffusion; constructed from a Config."""
 
     model: nn.Module  # all that is trained
+    splittable: bool  # whether processes and micro-batches can share out a step: each sample is drawn by itself
 
     def batch(self, numbers: range, device: torch.device) -> Any:
-        """The run's samples of these numbers, the same whenever they are asked for (of diffusion each sample by itself,
-        so by whichever process; of the small networks the batch, which is one process's). Its `names`, where it has
-        any, are those of its clips."""
+        """The run's samples of these numbers, the same whenever they are asked for. Its `names`, where it has any, are
+        those of its clips."""
 
-    def loss(self, model: nn.Module, batch: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, model: nn.Module, batch: Any, generators: Generators) -> tuple[Tensor, dict[str, Tensor]]:
         """A scalar, and what to report beside it: name -> values of any number."""
 
     def sample(self, model: nn.Module, path: Path) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from emo.config import Config, load_config, save_config
 from emo.errors import InputError
+from emo.training.generators import Generators
 from emo.training.guard import Guard
 from emo.training.monitor import monitored
 from emo.training.state import resume_state, save_state
@@ -49,12 +50,6 @@ def learning_rate(config: Config, step: int) -> float:
 def numbers_of(step: int, batch_size: int, rank: int, processes: int) -> range:
     """Which of the run's samples one process has in a step. With other processes a run goes on where it stopped."""
     return range(step * batch_size + rank, (step + 1) * batch_size, processes)
-
-
-def randomness(config: Config, step: int, rank: int, device: torch.device) -> torch.Generator:
-    """All chance of one step's loss on one process; its samples have their own."""
-    rng = np.random.default_rng([config.seed, step, rank])
-    return torch.Generator(device).manual_seed(int(rng.integers(2**62)))
 
 
 @contextmanager
@@ -104,14 +99,15 @@ def train(config: Config) -> Path | None:
         saved, losses = first, []
         for step in range(first, config.steps):
             rank, processes = accelerator.process_index, accelerator.num_processes
-            generator = randomness(config, step, rank, accelerator.device)
+            numbers = numbers_of(step, config.batch_size, rank, processes)
+            generators = Generators(config.seed, numbers, accelerator.device)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(config, step)
             model.train()
             with monitor.waiting():
-                batch = task.batch(numbers_of(step, config.batch_size, rank, processes), accelerator.device)
+                batch = task.batch(numbers, accelerator.device)
             with accelerator.autocast():
-                loss, parts = task.loss(model, batch, generator)
+                loss, parts = task.loss(model, batch, generators)
             accelerator.backward(loss)
             norm = accelerator.clip_grad_norm_(parameters, config.clip_norm)
             mean_loss, stop = over_processes(accelerator, loss, told.is_set())

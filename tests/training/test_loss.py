@@ -11,6 +11,7 @@ from emo.config import LossConfig, SchedulerConfig
 from emo.data.dataset import Batch
 from emo.models.emo import Conditions, EMOModel
 from emo.models.latents import encode_images, to_model
+from emo.training.generators import Generators
 from emo.training.loss import by_timestep, diffusion_loss, draw_timesteps, drop, mouth_map, step_weights
 
 B, F, M, C, S = 3, 4, 2, 4, 4
@@ -20,6 +21,10 @@ KEEP_ALL = LossConfig(**{f"drop_{name}": 0.0 for name in NAMES})
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def generators(seed: int = 0, count: int = B) -> Generators:
+    return Generators(seed, range(count), torch.device("cpu"))
 
 
 def scheduler(kind: str = "sample", zero_snr: bool = False) -> DDIMScheduler:
@@ -71,7 +76,7 @@ def same(one: Conditions, other: Conditions, but: str = "") -> bool:
 @torch.no_grad()
 def test_always_dropped_is_the_null_and_the_rest_is_untouched(make_pipeline, name):
     model, given = make_pipeline().model, conditions()
-    dropped = drop(given, replace(KEEP_ALL, **{f"drop_{name}": 1.0}), generator())
+    dropped = drop(given, replace(KEEP_ALL, **{f"drop_{name}": 1.0}), generators())
     assert same(dropped, given, but=name)
     sample, step = torch.randn(B, F, C, S, S, generator=generator()), torch.tensor([3, 500, 900])
     without = model(sample, step, replace(given, **{name: None}))
@@ -80,13 +85,13 @@ def test_always_dropped_is_the_null_and_the_rest_is_untouched(make_pipeline, nam
 
 
 def test_never_dropped_is_untouched():
-    assert same(drop(conditions(), KEEP_ALL, generator()), conditions())
+    assert same(drop(conditions(), KEEP_ALL, generators()), conditions())
 
 
 def test_a_rate_drops_that_share_of_the_samples_whole():
     given = Conditions(*(torch.ones(4000, *size) for size in [(1, 2, 2), (2, 2, 2), (1, 1, 2, 2), (1, 2, 2), (3,)]))
     rates = {"reference": 0.1, "audio": 0.2, "motion": 0.3, "face_region": 0.0, "head_speed": 0.5}
-    dropped = drop(given, LossConfig(**{f"drop_{name}": rate for name, rate in rates.items()}), generator())
+    dropped = drop(given, LossConfig(**{f"drop_{name}": rate for name, rate in rates.items()}), generators(count=4000))
     for name in ("reference", "audio", "motion", "head_speed"):
         gone = getattr(dropped, name).flatten(1).ne(1)
         assert torch.equal(gone.any(1), gone.all(1))
@@ -111,11 +116,11 @@ def test_weights_are_finite_at_pure_noise():
 
 
 def test_timesteps_are_uniform_but_for_those_at_full_noise():
-    steps = draw_timesteps(scheduler(), 8000, 0.25, generator())
+    steps = draw_timesteps(scheduler(), 0.25, generators(count=8000))
     assert steps.min() >= 0 and steps.max() == 999
     assert (steps == 999).float().mean() == pytest.approx(0.25, abs=0.02)
     assert steps[steps < 999].float().mean() == pytest.approx(500, abs=15)
-    assert (draw_timesteps(scheduler(), 100, 1.0, generator()) == 999).all()
+    assert (draw_timesteps(scheduler(), 1.0, generators(count=100)) == 999).all()
 
 
 def test_the_mouth_map_peaks_at_the_mouth():
@@ -135,20 +140,20 @@ def test_the_mouth_map_peaks_at_the_mouth():
 def test_the_right_answer_costs_nothing_and_a_wrong_one_its_square(kind):
     made, given = scheduler(kind), conditions()
     target = (batch(given).latents - given.reference[:, None]) * 2.0
-    chance = generator(7)
-    noise = torch.randn(target.shape, generator=chance)
-    steps = draw_timesteps(made, B, 0.0, chance)
+    chance = generators(7)
+    noise = chance.randn(*target.shape[1:])
+    steps = draw_timesteps(made, 0.0, chance)
     answer = {"epsilon": noise, "sample": target, "v_prediction": made.get_velocity(target, noise, steps)}[kind]
     plain = replace(KEEP_ALL, min_snr_gamma=None)
     model = Fixed(answer)
-    assert mean_loss(model, made, batch(given), given, plain, generator(7)) == 0
+    assert mean_loss(model, made, batch(given), given, plain, generators(7)) == 0
     assert torch.allclose(model.shown, made.add_noise(target, noise, steps)) and torch.equal(model.timesteps, steps)
-    wrong = mean_loss(Fixed(answer + 0.5), made, batch(given), given, plain, generator(7))
+    wrong = mean_loss(Fixed(answer + 0.5), made, batch(given), given, plain, generators(7))
     assert wrong == pytest.approx(0.25)
-    weighed = mean_loss(Fixed(answer + 0.5), made, batch(given), given, KEEP_ALL, generator(7))
+    weighed = mean_loss(Fixed(answer + 0.5), made, batch(given), given, KEEP_ALL, generators(7))
     assert weighed == pytest.approx(0.25 * step_weights(made, steps, 5.0).mean().item(), rel=1e-4)
     at_mouth = replace(plain, mouth_weight=6.0)
-    more = mean_loss(Fixed(answer + 0.5), made, batch(given), given, at_mouth, generator(7))
+    more = mean_loss(Fixed(answer + 0.5), made, batch(given), given, at_mouth, generators(7))
     assert more == pytest.approx(0.25 * (1 + 5 * mouth_map(batch(given).lips, S).mean().item()), rel=1e-4)
 
 
@@ -160,7 +165,7 @@ def test_a_share_of_the_loss_weighs_channels_as_they_are_seen():
         for channel, weight in enumerate(cost):
             wrong = target.clone()
             wrong[:, :, channel] += 1
-            found = mean_loss(Fixed(wrong), made, batch(given), given, options, generator(), weights)
+            found = mean_loss(Fixed(wrong), made, batch(given), given, options, generators(), weights)
             assert found == pytest.approx(weight / C)
 
 
@@ -169,7 +174,7 @@ def test_each_sample_has_its_loss_and_its_quarter_of_the_timesteps():
     target = (batch(given).latents - given.reference[:, None]) * 2.0
     off = torch.tensor([0.5, 0.0, 2.0])
     model = Fixed(target + off[:, None, None, None, None])
-    losses, steps = diffusion_loss(model, made, batch(given), given, plain, generator(7))
+    losses, steps = diffusion_loss(model, made, batch(given), given, plain, generators(7))
     assert torch.allclose(losses, off**2, atol=1e-5) and torch.equal(steps, model.timesteps)
     found = by_timestep(torch.arange(6.0), torch.tensor([999, 0, 250, 249, 750, 998]), 1000)
     assert {name: values.tolist() for name, values in found.items()} == {
@@ -183,8 +188,8 @@ def test_the_noise_offset_is_one_number_per_channel():
     made, given = scheduler(), conditions()
     options = replace(KEEP_ALL, min_snr_gamma=None, full_noise_rate=1.0)
     plain, offset = Fixed(0.0), Fixed(0.0)
-    diffusion_loss(plain, made, batch(given), given, options, generator())
-    diffusion_loss(offset, made, batch(given), given, replace(options, noise_offset=0.5), generator())
+    diffusion_loss(plain, made, batch(given), given, options, generators())
+    diffusion_loss(offset, made, batch(given), given, replace(options, noise_offset=0.5), generators())
     shift = offset.shown - plain.shown
     assert torch.allclose(shift, shift[:, :1, :, :1, :1].expand_as(shift), atol=1e-4) and shift.abs().max() > 0.1
 
@@ -202,7 +207,7 @@ def test_two_frames_are_learnt_by_heart(tiny_pipeline, tiny_model, draw):
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     losses = []
     for step in range(70):
-        loss = mean_loss(model, made, sample, given, options, generator(step))
+        loss = mean_loss(model, made, sample, given, options, generators(step, 4))
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

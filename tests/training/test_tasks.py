@@ -15,8 +15,9 @@ from emo.face.network import load_half
 from emo.face.parts import PARTS
 from emo.hub import load_pipeline
 from emo.media.video import read_video
+from emo.training.generators import Generators
 from emo.training.task import TASKS, make_task
-from emo.training.trainer import randomness, train
+from emo.training.trainer import train
 
 
 @pytest.fixture
@@ -102,11 +103,11 @@ def test_diffusion_leaves_videos_and_a_pipeline(config, tiny_model, tiny_model_f
 def test_margins_of_the_batch_are_those_of_the_model(config, tiny_model, tiny_model_folder, temporal, margin):
     model = tiny_model | {"temporal": temporal, "audio_margin": margin, "speed_margin": 1}
     task = make_task(diffusion(config, model, tiny_model_folder))
-    generator = randomness(task.config, 0, 0, torch.device("cpu"))
+    generators = Generators(0, range(4), torch.device("cpu"))
     batch = task.batch(range(4), torch.device("cpu"))
     assert batch.audio.shape[1] == 4 + 2 * margin
     assert batch.head_speed.shape[1] == 4 + 2 * temporal and batch.motion.shape[1] == 2 * temporal
-    assert task.loss(task.model, batch, generator)[0].isfinite()
+    assert task.loss(task.model, batch, generators)[0].isfinite()
 
 
 def test_the_held_out_are_not_drawn_and_clips_weigh_by_person(config, tiny_model, tiny_model_folder, tmp_path):
@@ -132,8 +133,8 @@ def test_channels_are_weighed_as_they_are_seen_where_a_share_asks_for_it(config,
     assert weighing.perceived.mean() == pytest.approx(1) and weighing.perceived.std() > 0
     batch, losses = plain.batch(range(4), torch.device("cpu")), []
     for task in (plain, weighing):
-        generator = randomness(plain.config, 0, 0, torch.device("cpu"))
-        losses.append(task.loss(plain.model, batch, generator)[0].item())
+        generators = Generators(0, range(4), torch.device("cpu"))
+        losses.append(task.loss(plain.model, batch, generators)[0].item())
     assert losses[0] != losses[1] and losses[1] == pytest.approx(losses[0], rel=0.5)
 
 
@@ -143,21 +144,13 @@ def test_dropped_conditions_do_not_matter_to_the_loss(config, tiny_model, tiny_m
     task = make_task(diffusion(config, tiny_model, tiny_model_folder, loss=LossConfig(**rates)))
 
     def loss(change: bool) -> torch.Tensor:
-        generator = randomness(task.config, 0, 0, torch.device("cpu"))
+        generators = Generators(0, range(4), torch.device("cpu"))
         batch = task.batch(range(4), torch.device("cpu"))
         if change:
             batch.audio, batch.reference, batch.motion = batch.audio + 1, batch.reference + 1, batch.motion + 1
-        return task.loss(task.model, batch, generator)[0]
+        return task.loss(task.model, batch, generators)[0]
 
     assert torch.equal(loss(False), loss(True))
-
-
-def test_chance_comes_from_seed_step_and_rank_alone():
-    def draw(seed: int, step: int, rank: int) -> float:
-        return float(torch.rand((), generator=randomness(Config(seed=seed), step, rank, torch.device("cpu"))))
-
-    assert draw(0, 5, 0) == draw(0, 5, 0)
-    assert len({draw(*which) for which in [(0, 5, 0), (1, 5, 0), (0, 6, 0), (0, 5, 1)]}) == 4
 
 
 @pytest.mark.parametrize("task", ["autoencoder", "mouth", "part", "diffusion"])
