@@ -20,7 +20,7 @@ from emo.config import Config, load_config
 from emo.errors import InputError
 from emo.training.generators import Generators
 from emo.training.task import Task, make_task
-from emo.training.trainer import freeze, numbers_of
+from emo.training.trainer import freeze
 
 
 def read_alone(config: Config, steps: int) -> None:
@@ -77,7 +77,7 @@ def train(config: Config, accelerator: Accelerator, workers: int, steps: int) ->
 
 def one_step(config: Config, task: Task, accelerator: Accelerator, model, optimizer, batch: Callable, step: int):
     device = accelerator.device
-    numbers = numbers_of(step, config.batch_size, 0, 1)
+    numbers = range(step * config.batch_size, (step + 1) * config.batch_size)
     given = batch(numbers, device)
     with accelerator.autocast():
         loss, _ = task.loss(model, given, Generators(config.seed, numbers, device))

@@ -95,7 +95,11 @@ class Config:
     device: str | None = None  # None: a GPU where there is one
     mixed_precision: str = "no"  # or bf16
     steps: int = 1000
-    batch_size: int = 4  # of a step, over all processes
+    batch_size: int = 4  # of a step, over all processes and their micro-batches
+    gradient_accumulation_steps: int = 1  # micro-batches that a process makes of its share, one after the other
+    gradient_checkpointing: bool = False  # layers are computed again for the gradient: much less memory, slower
+    compile: bool = False  # by torch.compile: minutes at the start, then faster
+    optimizer: str = "adamw"  # or adamw8bit, of bitsandbytes: its state takes a quarter of the memory; not sharded
     learning_rate: float = 1e-5
     warmup_steps: int = 100
     final_learning_rate: float = 1.0  # share of learning_rate left at the end of a cosine
@@ -103,6 +107,7 @@ class Config:
     clip_norm: float = 1.0
     max_skipped_steps: int = 10  # in a row, because loss or gradient is no number; then the run stops
     ema_decay: float = 0.999
+    ema_device: str | None = None  # cpu: the average is kept there; None: beside the weights, sharded as they are
     log_steps: int = 50
     checkpoint_steps: int = 500
     keep_checkpoints: int = 2  # the last ones, beside the one of the least loss; 0: all

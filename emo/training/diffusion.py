@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import PartialState
 from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
@@ -36,7 +36,7 @@ class DiffusionTask:
 
     def __init__(self, config: Config):
         self.config = config
-        device = Accelerator().device
+        device = PartialState().device
         self.vae = load_frozen("autoencoder", config.autoencoder, "vae").to(device)
         self.audio_encoder = load_frozen("audio_encoder", config.audio_encoder, "audio_encoder").to(device)
         self.scheduler = DDIMScheduler(**vars(config.scheduler))

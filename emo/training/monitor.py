@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 import psutil
 import torch
+from accelerate.utils import gather_object
 from torch import Tensor
 
 from emo.config import Config
@@ -98,9 +99,9 @@ class Monitor:
                 self.values[name] += value.flatten().tolist()
 
     def report(self, step: int, **now: float) -> None:
-        """A row of the means since the row before, `now` beside them."""
+        """A row of the means since the row before, `now` beside them. All processes must call it."""
         seconds = time.perf_counter() - self.since
-        means = {name: float(np.mean(self.values[name])) for name in sorted(self.values)}
+        means = means_over_processes(self.values)
         machine = {
             "seconds_per_step": seconds / self.steps,
             "samples_per_second": self.samples_per_step * self.steps / seconds,
@@ -139,6 +140,15 @@ def monitored(run: Path, config: Config, first: int, is_main: bool, device: torc
     finally:
         for listener in listeners:
             listener.close(exit_code)
+
+
+def means_over_processes(values: dict[str, list[float]]) -> dict[str, float]:
+    """The means of all that the processes have seen; not all need to have seen each name."""
+    everything = defaultdict(list)
+    for seen in gather_object([dict(values)]):
+        for name, some in seen.items():
+            everything[name] += some
+    return {name: float(np.mean(everything[name])) for name in sorted(everything)}
 
 
 def memory_gib(device: torch.device) -> float:

@@ -11,9 +11,24 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from torch.distributed.checkpoint.api import CheckpointException  # of sharded checkpoints; no Exception
 
 from emo.errors import InputError, OutputError
 from emo.training.whole import cannot_write, is_of_disk, remove, remove_halves, settle
+
+
+def keep_plain_names(accelerator: Accelerator) -> None:
+    """Checkpoints name the parameters as the model does, whatever wraps it: another number of processes can load them.
+    (Sharded ones, of FSDP and DeepSpeed, are not accelerate's to write: it has no weights then, and no models.)"""
+
+    def save(models: list, weights: list, folder: str) -> None:
+        weights[:] = [accelerator.unwrap_model(model).state_dict() for model, _ in zip(models, weights, strict=False)]
+
+    def load(models: list, folder: str) -> None:
+        models[:] = [accelerator.unwrap_model(model) for model in models]
+
+    accelerator.register_save_state_pre_hook(save)
+    accelerator.register_load_state_pre_hook(load)
 
 
 def checkpoints(run: Path) -> list[Path]:
@@ -55,7 +70,7 @@ def together(accelerator: Accelerator, target: Path, work: Callable[[], object])
     error = None
     try:
         work()
-    except Exception as caught:
+    except (Exception, CheckpointException) as caught:
         if not is_of_disk(caught):
             raise
         error = caught
@@ -87,8 +102,9 @@ def resume_state(accelerator: Accelerator, run: Path) -> int:
         return 0
     try:
         accelerator.load_state(str(found[-1]))
-    except Exception as error:  # a damaged file makes its reader raise anything
+    except (Exception, CheckpointException) as error:  # a damaged file makes its reader raise anything
         reason = (str(error) or repr(error)).splitlines()[0]
         mend = "if it is damaged, delete it: the one before is taken then"
         raise InputError(f"{found[-1]} can't be loaded ({reason}); {mend}") from error
+    accelerator.step = 0  # it counts micro-batches, of which there may be others now
     return int(found[-1].name.removeprefix("step_"))

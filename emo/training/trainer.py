@@ -4,7 +4,10 @@ A run's folder holds config.yaml, log.jsonl, checkpoints/, samples/ and, at the 
 `tracking` also wandb_id and wandb/.
 """
 
+import copy
 import math
+from collections import defaultdict
+from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,18 +15,22 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
-from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from emo.config import Config, load_config, save_config
 from emo.errors import InputError
+from emo.training.average import Average
+from emo.training.devices import clip_gradient, make_accelerator, micro_batches, prepare
 from emo.training.generators import Generators
 from emo.training.guard import Guard
-from emo.training.monitor import monitored
-from emo.training.state import resume_state, save_state
+from emo.training.monitor import Monitor, monitored
+from emo.training.state import keep_plain_names, resume_state, save_state
 from emo.training.stop import told_to_stop
 from emo.training.task import Task, make_task
 from emo.training.whole import written
+
+# Settings that may change from one start of a run to the next
+NOT_THE_RUN = "steps", "tracking", "gradient_accumulation_steps", "gradient_checkpointing", "compile", "ema_device"
 
 
 def freeze(model: nn.Module, trainable: list[str]) -> list[nn.Parameter]:
@@ -47,20 +54,17 @@ def learning_rate(config: Config, step: int) -> float:
     return config.learning_rate * warm * (config.final_learning_rate + (1 - config.final_learning_rate) * cosine)
 
 
-def numbers_of(step: int, batch_size: int, rank: int, processes: int) -> range:
-    """Which of the run's samples one process has in a step. With other processes a run goes on where it stopped."""
-    return range(step * batch_size + rank, (step + 1) * batch_size, processes)
-
-
 @contextmanager
-def averaged(ema: EMAModel, model: nn.Module):
-    """The model with its averaged weights, for a look or for good."""
-    ema.store(model.parameters())
-    ema.copy_to(model.parameters())
-    try:
-        yield model
-    finally:
-        ema.restore(model.parameters())
+def averaged(average: Average, shown: nn.Module | None, device: torch.device) -> Iterator[nn.Module | None]:
+    """`shown`, the main process's own copy of the model, whole and on the device, with the averaged weights; to the
+    other processes None. All must enter it."""
+    weights = average.whole()
+    if shown is None:
+        yield None
+        return
+    shown.load_state_dict(shown.state_dict() | weights)
+    yield shown.to(device).eval()
+    shown.to("cpu")
 
 
 def train(config: Config) -> Path | None:
@@ -70,27 +74,19 @@ def train(config: Config) -> Path | None:
     Raises InputError when the run's folder belongs to other settings, a setting can't be, or loss or gradient stay no
     numbers.
     """
-    if config.mixed_precision not in ("no", "bf16"):
-        raise InputError(f"mixed_precision={config.mixed_precision}: choose no or bf16")
-    run = Path(config.output)
-    accelerator = Accelerator(
-        cpu=config.device == "cpu",
-        mixed_precision=config.mixed_precision,
-        step_scheduler_with_optimizer=False,
-    )
-    if config.batch_size % accelerator.num_processes:
-        shared = f"{accelerator.num_processes} processes share a step's batch"
-        raise InputError(f"batch_size={config.batch_size}: {shared}, give a multiple of that")
+    run, accelerator = Path(config.output), make_accelerator(config)
     torch.manual_seed(config.seed)
     task = make_task(config)
-    parameters = freeze(task.model, config.trainable)
+    if config.batch_size > len(micro_batches(0, config, 0, accelerator.num_processes)[0]) and not task.splittable:
+        raise InputError(f"task={config.task} draws its batch at once: one process, gradient_accumulation_steps=1")
+    freeze(task.model, config.trainable)
     claim(run, config, accelerator.is_main_process)
 
-    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
-    model, optimizer = accelerator.prepare(task.model, optimizer)
-    ema = EMAModel(task.model.parameters(), decay=config.ema_decay, use_ema_warmup=True, power=0.75, foreach=True)
-    ema.to(accelerator.device)
-    accelerator.register_for_checkpointing(ema)
+    shown = copy.deepcopy(task.model) if accelerator.is_main_process else None
+    model, optimizer = prepare(accelerator, task.model, config)
+    average = Average(task.model, config.ema_decay, config.ema_device)
+    accelerator.register_for_checkpointing(average)
+    keep_plain_names(accelerator)
     first = resume_state(accelerator, run)
 
     watch = monitored(run, config, first, accelerator.is_main_process, accelerator.device)
@@ -98,33 +94,27 @@ def train(config: Config) -> Path | None:
         guard = Guard(config.max_skipped_steps, monitor.say)
         saved, losses = first, []
         for step in range(first, config.steps):
-            rank, processes = accelerator.process_index, accelerator.num_processes
-            numbers = numbers_of(step, config.batch_size, rank, processes)
-            generators = Generators(config.seed, numbers, accelerator.device)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(config, step)
             model.train()
-            with monitor.waiting():
-                batch = task.batch(numbers, accelerator.device)
-            with accelerator.autocast():
-                loss, parts = task.loss(model, batch, generators)
-            accelerator.backward(loss)
-            norm = accelerator.clip_grad_norm_(parameters, config.clip_norm)
+            loss, parts, names = add_gradients(accelerator, task, model, config, step, monitor)
+            norm = clip_gradient(accelerator, task.model, config.clip_norm)
             mean_loss, stop = over_processes(accelerator, loss, told.is_set())
             done = step + 1
-            passed = guard.passes(done, loss.item(), mean_loss.item(), norm.item(), getattr(batch, "names", []))
+            passed = guard.passes(done, loss.item(), mean_loss.item(), norm.item(), names)
             if passed:
                 optimizer.step()
-                ema.step(task.model.parameters())
+                average.step()
                 losses.append(mean_loss.item())
             optimizer.zero_grad()
             monitor.step(passed, {"loss": mean_loss, "gradient_norm": norm} | parts)
 
             if done % config.log_steps == 0:
-                decay = ema.get_decay(ema.optimization_step)
-                monitor.report(done, lr=learning_rate(config, step), ema_decay=decay)
-            if accelerator.is_main_process and done % config.sample_steps == 0 and not stop:
-                monitor.samples(done, look(task, ema, run / "samples" / f"step_{done:08d}"))
+                monitor.report(done, lr=learning_rate(config, step), ema_decay=average.decay)
+            if done % config.sample_steps == 0 and not stop:
+                with averaged(average, shown, accelerator.device) as best:
+                    if accelerator.is_main_process:
+                        monitor.samples(done, look(task, best, run / "samples" / f"step_{done:08d}"))
             if done % config.checkpoint_steps == 0 or done == config.steps or stop:
                 compared = losses and done - saved == config.checkpoint_steps  # few steps may be lucky
                 mean = float(np.mean(losses)) if compared else None
@@ -133,11 +123,33 @@ def train(config: Config) -> Path | None:
             if stop and done < config.steps:
                 return None
 
-        if accelerator.is_main_process:
-            with averaged(ema, task.model.eval()) as best, written(run / "model") as folder:
-                task.save(best, folder)
+        with averaged(average, shown, accelerator.device) as best:
+            if accelerator.is_main_process:
+                with written(run / "model") as folder:
+                    task.save(best, folder)
         accelerator.wait_for_everyone()
     return run / "model"
+
+
+def add_gradients(
+    accelerator: Accelerator, task: Task, model: nn.Module, config: Config, step: int, monitor: Monitor
+) -> tuple[Tensor, dict[str, Tensor], list[str]]:
+    """Leaves the gradient of the step's mean loss, and returns of this process that loss (), what the task reports
+    beside it, and the names of its clips."""
+    losses, parts, names = [], defaultdict(list), []
+    for numbers in micro_batches(step, config, accelerator.process_index, accelerator.num_processes):
+        with monitor.waiting():
+            batch = task.batch(numbers, accelerator.device)
+        generators = Generators(config.seed, numbers, accelerator.device)
+        with accelerator.accumulate(model):
+            with accelerator.autocast():
+                loss, told = task.loss(model, batch, generators)
+            accelerator.backward(loss)
+        losses.append(loss.detach().float())
+        names += getattr(batch, "names", [])
+        for name, values in told.items():
+            parts[name].append(values.flatten())
+    return torch.stack(losses).mean(), {name: torch.cat(values) for name, values in parts.items()}, names
 
 
 def over_processes(accelerator: Accelerator, loss: Tensor, told: bool) -> tuple[Tensor, bool]:
@@ -147,22 +159,24 @@ def over_processes(accelerator: Accelerator, loss: Tensor, told: bool) -> tuple[
     return mean_loss, share.item() > 0
 
 
-def look(task: Task, ema: EMAModel, path: Path) -> list[Path]:
-    """Samples of the averaged model; the files are `path` and what the task puts behind it."""
+@torch.no_grad()
+def look(task: Task, model: nn.Module, path: Path) -> list[Path]:
+    """Samples of the model; the files are `path` and what the task puts behind it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with averaged(ema, task.model.eval()) as model, torch.no_grad():
-        task.sample(model, path)
+    task.sample(model, path)
     return sorted(path.parent.glob(f"{path.name}*"))
 
 
 def claim(run: Path, config: Config, write: bool) -> None:
-    """Makes the run's folder, or checks that it is this run's: only its length, its tracking and its number of readers
-    may differ. One process writes."""
+    """Makes the run's folder, or checks that it is this run's: but for its length, its tracking and what only spreads
+    its work, the settings must be the same. One process writes."""
     run.mkdir(parents=True, exist_ok=True)
     path = run / "config.yaml"
     if path.exists():
         before = load_config(path)
-        before.steps, before.tracking, before.data.workers = config.steps, config.tracking, config.data.workers
+        before.data.workers = config.data.workers
+        for name in NOT_THE_RUN:
+            setattr(before, name, getattr(config, name))
         if before != config:
             raise InputError(f"{run} holds a run with other settings: give another `output=` or delete it")
     if write:

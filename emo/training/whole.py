@@ -7,14 +7,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError
+from torch.distributed.checkpoint.api import CheckpointException
 
 from emo.errors import OutputError
 
 TORCH_SAYS = ("iostream error", "inline_container.cc")  # its writer's RuntimeErrors on a full disk
 
 
-def is_of_disk(error: Exception) -> bool:
+def is_of_disk(error: BaseException) -> bool:
     """A full disk, or one that refuses: as Python, safetensors and torch.save tell it."""
+    if isinstance(error, CheckpointException):  # of one or more processes
+        return all(is_of_disk(failure) for failure, _ in error.failures.values())
     return isinstance(error, OSError | SafetensorError) or any(words in str(error) for words in TORCH_SAYS)
 
 

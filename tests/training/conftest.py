@@ -35,7 +35,7 @@ def read_checkpoint(run: Path, step: int) -> dict[str, torch.Tensor]:
     folder = run / "checkpoints" / f"step_{step:08d}"
     tensors = load_file(folder / "model.safetensors")
     average = torch.load(folder / "custom_checkpoint_0.pkl", weights_only=True)
-    tensors |= {f"average {i}": value for i, value in enumerate(average["shadow_params"])}
+    tensors |= {f"average {name}": value for name, value in average["values"].items()}
     for i, state in torch.load(folder / "optimizer.bin", weights_only=True)["state"].items():
         tensors |= {f"optimizer {i} {name}": value for name, value in state.items()}
     return tensors

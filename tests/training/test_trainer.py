@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers.training_utils import EMAModel
 from safetensors.torch import load_file, save_file
 
 from emo.config import Config, load_config
 from emo.errors import InputError
 from emo.training.diffusion import DiffusionTask
-from emo.training.trainer import averaged, freeze, learning_rate, numbers_of, train
+from emo.training.trainer import freeze, learning_rate, train
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -134,27 +133,6 @@ def test_a_start_must_have_all_names_that_are_not_new(config, tmp_path, tiny_mod
     save_file(given | {"strange": torch.zeros(1)}, start / WEIGHTS)
     with pytest.raises(InputError, match="strange"):
         train(replace(config, output=str(tmp_path / "other"), new=["*"]))
-
-
-def test_the_average_is_put_in_for_a_look_only():
-    model = torch.nn.Linear(2, 2)
-    ema, before = EMAModel(model.parameters(), decay=0.5), model.weight.detach().clone()
-    ema.step(model.parameters())
-    with torch.no_grad():
-        model.weight += 1
-    with pytest.raises(RuntimeError), averaged(ema, model) as seen:
-        assert torch.equal(seen.weight, before)
-        raise RuntimeError
-    assert torch.equal(model.weight, before + 1)
-
-
-def test_processes_share_a_step_and_others_go_on_where_they_stopped():
-    for before, after in [(1, 4), (4, 1), (2, 3)]:
-        steps = [[numbers_of(step, 12, rank, before) for rank in range(before)] for step in range(3)]
-        steps += [[numbers_of(step, 12, rank, after) for rank in range(after)] for step in range(3, 5)]
-        seen = [sorted(number for share in shares for number in share) for shares in steps]
-        assert sum(seen, []) == list(range(5 * 12))
-        assert all(len({len(share) for share in shares}) == 1 for shares in steps)
 
 
 def test_learning_rate_warms_up_and_falls():

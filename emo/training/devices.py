@@ -1,0 +1,93 @@
+"""A run on its devices: what settings and launcher make of model and optimizer, and how a step is shared out."""
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType, GradientAccumulationPlugin
+from torch import Tensor, nn
+from torch.distributed.fsdp import MixedPrecisionPolicy
+from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
+
+from emo.config import Config
+from emo.errors import InputError
+
+
+def make_accelerator(config: Config) -> Accelerator:
+    """Raises InputError for a batch that processes and micro-batches can't share out evenly."""
+    if config.mixed_precision not in ("no", "bf16"):
+        raise InputError(f"mixed_precision={config.mixed_precision}: choose no or bf16")
+    if config.gradient_accumulation_steps < 1:
+        raise InputError(f"gradient_accumulation_steps={config.gradient_accumulation_steps}: give 1 or more")
+    accelerator = Accelerator(
+        cpu=config.device == "cpu",
+        mixed_precision=config.mixed_precision,
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=config.gradient_accumulation_steps),
+        step_scheduler_with_optimizer=False,
+    )
+    if config.batch_size % (accelerator.num_processes * config.gradient_accumulation_steps):
+        shared = f"{accelerator.num_processes} processes x {config.gradient_accumulation_steps} micro-batches share it"
+        raise InputError(f"batch_size={config.batch_size}: {shared}, give a multiple of that")
+    return accelerator
+
+
+def micro_batches(step: int, config: Config, rank: int, processes: int) -> list[range]:
+    """Which of the run's samples one process has in a step, one micro-batch after the other. With other processes or
+    micro-batches a run goes on where it stopped."""
+    own = range(step * config.batch_size + rank, (step + 1) * config.batch_size, processes)
+    size = len(own) // config.gradient_accumulation_steps
+    return [own[i : i + size] for i in range(0, len(own), size)]
+
+
+def make_optimizer(config: Config, parameters: list[nn.Parameter]) -> Optimizer:
+    """Raises InputError for an unknown one, and where bitsandbytes is missing."""
+    settings = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, fused=True, **settings)
+    if config.optimizer != "adamw8bit":
+        raise InputError(f"optimizer={config.optimizer}: choose adamw or adamw8bit")
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError as error:
+        raise InputError("optimizer=adamw8bit needs bitsandbytes: pip install it, or choose adamw") from error
+    return AdamW8bit(parameters, **settings)
+
+
+def tell_launcher(accelerator: Accelerator, config: Config) -> None:
+    """FSDP and DeepSpeed what they must know of the run. Raises InputError for what they can't do."""
+    if accelerator.distributed_type == DistributedType.FSDP:
+        if config.optimizer != "adamw":
+            raise InputError(f"optimizer={config.optimizer} knows no shards: choose adamw, or launch without FSDP")
+        if config.mixed_precision == "bf16":  # accelerate's own policy would sum gradients in bf16 as well
+            policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+            accelerator.state.fsdp_plugin.mixed_precision_policy = policy
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        accelerator.state.deepspeed_plugin.deepspeed_config |= {
+            "train_micro_batch_size_per_gpu": len(micro_batches(0, config, 0, accelerator.num_processes)[0]),
+            "gradient_accumulation_steps": config.gradient_accumulation_steps,
+            "gradient_clipping": config.clip_norm,
+            "bf16": {"enabled": False},  # or all weights are of half precision
+            "torch_autocast": {"enabled": config.mixed_precision == "bf16", "dtype": "bfloat16"},
+        }
+
+
+def prepare(accelerator: Accelerator, model: nn.Module, config: Config) -> tuple[nn.Module, Optimizer]:
+    """The model, changed in place so that its parameters' names stay, and its optimizer, as the launcher spreads them.
+
+    Raises InputError for what the model or the launch can't do.
+    """
+    if config.gradient_checkpointing:
+        if not getattr(model, "_supports_gradient_checkpointing", False):
+            raise InputError(f"gradient_checkpointing: task={config.task} can't, set it false")
+        model.enable_gradient_checkpointing()
+    if config.compile:
+        model.compile()
+    tell_launcher(accelerator, config)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return accelerator.prepare(model, make_optimizer(config, trained))
+
+
+def clip_gradient(accelerator: Accelerator, model: nn.Module, limit: float) -> Tensor:
+    """Its norm () over all processes, before it is clipped."""
+    norm = accelerator.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], limit)
+    norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+    return torch.as_tensor(norm, device=accelerator.device)
