@@ -13,9 +13,11 @@ from emo.errors import InputError
 
 
 def make_accelerator(config: Config) -> Accelerator:
-    """Raises InputError for a batch that processes and micro-batches can't share out evenly."""
+    """Raises InputError for a value that is none, and a batch that processes and micro-batches can't share evenly."""
     if config.mixed_precision not in ("no", "bf16"):
         raise InputError(f"mixed_precision={config.mixed_precision}: choose no or bf16")
+    if config.ema_device not in (None, "cpu"):
+        raise InputError(f"ema_device={config.ema_device}: choose cpu, or leave it out")
     if config.gradient_accumulation_steps < 1:
         raise InputError(f"gradient_accumulation_steps={config.gradient_accumulation_steps}: give 1 or more")
     accelerator = Accelerator(

@@ -38,6 +38,7 @@ def test_a_process_reads_its_micro_batches_in_one_stride():
         ({"gradient_accumulation_steps": 3}, "batch_size=2: 1 processes x 3 micro-batches share it, give a multiple"),
         ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps=0: give 1 or more"),
         ({"optimizer": "sgd"}, "optimizer=sgd: choose adamw or adamw8bit"),
+        ({"ema_device": "disk"}, "ema_device=disk: choose cpu, or leave it out"),
         ({"mixed_precision": "fp16"}, "mixed_precision=fp16: choose no or bf16"),
     ],
 )
@@ -52,6 +53,22 @@ def test_small_networks_are_trained_whole(config):
         train(replace(eye, gradient_accumulation_steps=2))
     with pytest.raises(InputError, match="gradient_checkpointing: task=mouth can't"):
         train(replace(eye, gradient_checkpointing=True))
+
+
+def test_a_compiled_run_leaves_the_same_names_and_weights(config, checkpoint, tmp_path, monkeypatch):
+    config = replace(config, steps=2, ema_device="cpu")
+    train(replace(config, output=str(tmp_path / "plain")))
+    before, compiled = torch.nn.Module.compile, []
+
+    def compile_eagerly(model: torch.nn.Module) -> None:
+        compiled.append(model)
+        before(model, backend="eager")  # the default one takes minutes
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_eagerly)
+    train(replace(config, compile=True))
+    one, other = checkpoint(tmp_path / "plain", 2), checkpoint(tmp_path / "run", 2)
+    assert one.keys() == other.keys() and all(torch.allclose(one[name], other[name], atol=1e-6) for name in one)
+    assert len(compiled) == 1
 
 
 def test_a_missing_library_is_named(monkeypatch):
