@@ -18,6 +18,7 @@ from accelerate import Accelerator
 
 from emo.config import Config, load_config
 from emo.errors import InputError
+from emo.training.devices import make_accelerator
 from emo.training.generators import Generators
 from emo.training.task import Task, make_task
 from emo.training.trainer import freeze
@@ -97,7 +98,7 @@ def main() -> None:
     config = load_config(args.config, args.overrides)
     if not config.data.shards:
         raise SystemExit("data.shards: name a folder of shards, such as data.shards=[shards]")
-    accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision=config.mixed_precision)
+    accelerator = make_accelerator(config)
     try:
         read_alone(config, args.steps)
         for workers in args.workers:

@@ -93,7 +93,7 @@ class Config:
     output: str = "runs/default"
     seed: int = 0
     device: str | None = None  # None: a GPU where there is one
-    mixed_precision: str = "no"  # or bf16
+    precision: str = "fp32"  # of products; or bf16, where the device has it. Weights are float32 in both
     steps: int = 1000
     batch_size: int = 4  # of a step, over all processes and their micro-batches
     gradient_accumulation_steps: int = 1  # micro-batches that a process makes of its share, one after the other

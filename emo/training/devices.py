@@ -1,7 +1,7 @@
 """A run on its devices: what settings and launcher make of model and optimizer, and how a step is shared out."""
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedType, GradientAccumulationPlugin
 from torch import Tensor, nn
 from torch.distributed.fsdp import MixedPrecisionPolicy
@@ -14,15 +14,16 @@ from emo.errors import InputError
 
 def make_accelerator(config: Config) -> Accelerator:
     """Raises InputError for a value that is none, and a batch that processes and micro-batches can't share evenly."""
-    if config.mixed_precision not in ("no", "bf16"):
-        raise InputError(f"mixed_precision={config.mixed_precision}: choose no or bf16")
+    if config.precision not in ("fp32", "bf16"):
+        raise InputError(f"precision={config.precision}: choose fp32 or bf16")
     if config.ema_device not in (None, "cpu"):
         raise InputError(f"ema_device={config.ema_device}: choose cpu, or leave it out")
     if config.gradient_accumulation_steps < 1:
         raise InputError(f"gradient_accumulation_steps={config.gradient_accumulation_steps}: give 1 or more")
+    device = PartialState(cpu=config.device == "cpu").device
     accelerator = Accelerator(
         cpu=config.device == "cpu",
-        mixed_precision=config.mixed_precision,
+        mixed_precision="bf16" if in_bf16(config, device) else "no",
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=config.gradient_accumulation_steps),
         step_scheduler_with_optimizer=False,
     )
@@ -30,6 +31,14 @@ def make_accelerator(config: Config) -> Accelerator:
         shared = f"{accelerator.num_processes} processes x {config.gradient_accumulation_steps} micro-batches share it"
         raise InputError(f"batch_size={config.batch_size}: {shared}, give a multiple of that")
     return accelerator
+
+
+def in_bf16(config: Config, device: torch.device) -> bool:
+    """Whether products are of bf16. Where a CPU has none of its own it is made up, and a step of `mini` took eleven
+    times as long: float32 is used there."""
+    if config.precision == "fp32" or device.type != "cpu":
+        return config.precision == "bf16"
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def micro_batches(step: int, config: Config, rank: int, processes: int) -> list[range]:
@@ -59,7 +68,7 @@ def tell_launcher(accelerator: Accelerator, config: Config) -> None:
     if accelerator.distributed_type == DistributedType.FSDP:
         if config.optimizer != "adamw":
             raise InputError(f"optimizer={config.optimizer} knows no shards: choose adamw, or launch without FSDP")
-        if config.mixed_precision == "bf16":  # accelerate's own policy would sum gradients in bf16 as well
+        if accelerator.mixed_precision == "bf16":  # accelerate's own policy would sum gradients in bf16 as well
             policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
             accelerator.state.fsdp_plugin.mixed_precision_policy = policy
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
@@ -68,7 +77,7 @@ def tell_launcher(accelerator: Accelerator, config: Config) -> None:
             "gradient_accumulation_steps": config.gradient_accumulation_steps,
             "gradient_clipping": config.clip_norm,
             "bf16": {"enabled": False},  # or all weights are of half precision
-            "torch_autocast": {"enabled": config.mixed_precision == "bf16", "dtype": "bfloat16"},
+            "torch_autocast": {"enabled": accelerator.mixed_precision == "bf16", "dtype": "bfloat16"},
         }
 
 

@@ -19,6 +19,7 @@ from emo.data.weights import choose_clips
 from emo.errors import InputError
 from emo.media.seek import pick_frames
 from emo.models.audio import AudioEncoder
+from emo.training.devices import in_bf16
 
 EXAMPLES, EXAMPLE_FRAMES = 3, 50
 Example = tuple[str, list[np.ndarray], np.ndarray]  # a clip's name, first frames and voice
@@ -48,7 +49,7 @@ class Streamed:
 
     def __init__(self, config: Config, window: Window, vae: torch.nn.Module, audio_encoder: AudioEncoder):
         data, self.window, self.vae, self.audio_encoder = config.data, window, vae, audio_encoder
-        self.bf16 = config.mixed_precision == "bf16"
+        self.bf16 = in_bf16(config, next(vae.parameters()).device)
         self.cache = cache_folder(config)
         entries = entries_of(config, "train")
         self.shown = spread(entries_of(config, "validation") or entries)

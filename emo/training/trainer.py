@@ -92,6 +92,8 @@ def train(config: Config) -> Path | None:
     watch = monitored(run, config, first, accelerator.is_main_process, accelerator.device)
     with watch as monitor, told_to_stop() as told:
         guard = Guard(config.max_skipped_steps, monitor.say)
+        if config.precision == "bf16" and accelerator.mixed_precision == "no":
+            monitor.say("this CPU has no bf16 of its own: precision=fp32 is used")
         saved, losses = first, []
         for step in range(first, config.steps):
             for group in optimizer.param_groups:

@@ -88,7 +88,7 @@ def test_another_run_in_the_same_folder_is_refused(command, config_path):
         (["start_from=nowhere"], "start_from: nowhere"),
         (["model.nonsense=1"], "nonsense"),
         (["model.num_frames=99"], "max_frames=8"),
-        (["mixed_precision=fp7"], "mixed_precision"),
+        (["precision=fp7"], "precision"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

@@ -8,7 +8,7 @@ import torch
 
 from emo.config import Config
 from emo.errors import InputError
-from emo.training.devices import make_optimizer, micro_batches
+from emo.training.devices import in_bf16, make_optimizer, micro_batches
 from emo.training.trainer import train
 
 
@@ -32,6 +32,15 @@ def test_a_process_reads_its_micro_batches_in_one_stride():
     assert order == list(range(1, 24, 2))
 
 
+def test_bf16_is_taken_where_the_device_has_it(monkeypatch):
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    for has in (False, True):
+        monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda has=has: has)
+        assert in_bf16(Config(precision="bf16"), cpu) == (has and torch.backends.mkldnn.is_available())
+    assert in_bf16(Config(precision="bf16"), gpu)
+    assert not in_bf16(Config(precision="fp32"), gpu) and not in_bf16(Config(precision="fp32"), cpu)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -39,7 +48,7 @@ def test_a_process_reads_its_micro_batches_in_one_stride():
         ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps=0: give 1 or more"),
         ({"optimizer": "sgd"}, "optimizer=sgd: choose adamw or adamw8bit"),
         ({"ema_device": "disk"}, "ema_device=disk: choose cpu, or leave it out"),
-        ({"mixed_precision": "fp16"}, "mixed_precision=fp16: choose no or bf16"),
+        ({"precision": "fp16"}, "precision=fp16: choose fp32 or bf16"),
     ],
 )
 def test_what_can_not_be_is_said(config, changes, words):

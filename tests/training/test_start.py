@@ -73,7 +73,7 @@ def stage(published, clips_folder, tmp_path):
         sources = [f"initialise.unet={published}/sd"], [f"initialise.motion_adapter={published}/motion"], []
         before = [] if number == 1 else [f"start_from={tmp_path}/stage{number - 1}/model/model"]
         frozen = [f"autoencoder={published}/sd", f"audio_encoder={published}/wav2vec"]
-        run = ["device=cpu", "mixed_precision='no'", f"output={tmp_path}/stage{number}", "steps=2", "batch_size=2"]
+        run = ["device=cpu", "precision=fp32", f"output={tmp_path}/stage{number}", "steps=2", "batch_size=2"]
         data = ["data.shards=[]", "data.hold_out=null", f"data.clips={{{clips_folder}: 1}}", "data.size=64"]
         model = [f"model.{setting}" for setting in TINY + tokens]
         given = [*run, "learning_rate=1e-2", *data, *model, *frozen, *sources[number - 1], *before, *overrides]
