@@ -22,7 +22,7 @@ class DataConfig:
     workers: int = 4  # processes that read shards, for each process that trains
     pictures: list[str] = field(default_factory=list)  # folders of still pictures
     labels: str | None = None  # folder of the face landmarks of emo.data.label
-    hold_out: str | None = None  # text file, one person a line: never trained on
+    hold_out: str | None = None  # text file, one person a line: never trained on, the validation loss is theirs
     cache: str | None = None  # folder for encoded clips, or shards from elsewhere; None: beside the run
     sound_variants: int = 1  # the sound of each clip, and changed ones: other voices, rooms and noise
     num_frames: int = 1  # frames of a sample
@@ -110,8 +110,10 @@ class Config:
     ema_device: str | None = None  # cpu: the average is kept there; None: beside the weights, sharded as they are
     log_steps: int = 50
     checkpoint_steps: int = 500
-    keep_checkpoints: int = 2  # the last ones, beside the one of the least loss; 0: all
+    keep_checkpoints: int = 2  # the last ones, beside the one of the least (validation) loss; 0: all
     sample_steps: int = 1000
+    validation_steps: int = 1000  # between looks at the loss on people held out
+    validation_samples: int = 64  # of them, the same in every run
     trainable: list[str] = field(default_factory=lambda: ["*"])  # patterns over parameter names
     start_from: str | None = None  # a folder of save_pretrained: weights by name
     initialise: InitialiseConfig = field(default_factory=InitialiseConfig)

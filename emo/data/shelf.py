@@ -34,8 +34,8 @@ class Entry:
 
 
 def read_index(folder: str, split: str, hold_out: str | None = None) -> list[Entry]:
-    """The clips of one split ("train" or "validation") of a folder of shards, those of a shard in a row, without the
-    people in the file `hold_out`. Raises InputError for a folder without an index."""
+    """The clips of one split ("train" or "validation") of a folder of shards, those of a shard in a row; the people in
+    the file `hold_out` are of validation, whatever the index says. Raises InputError for a folder without an index."""
     fs, root = file_system(folder)
     try:
         with fs.open(f"{root}/index.parquet", "rb") as file:
@@ -43,7 +43,8 @@ def read_index(folder: str, split: str, hold_out: str | None = None) -> list[Ent
     except (OSError, pyarrow.ArrowException) as error:
         raise InputError(f"{folder}/index.parquet can't be read ({error}): make it with emo-prepare shards") from error
     people, place = read_hold_out(hold_out), fs.unstrip_protocol(root)
-    wanted = [row for row in rows if row["split"] == split and row["person"] not in people]
+    aside = [row["split"] == "validation" or row["person"] in people for row in rows]
+    wanted = [row for row, is_aside in zip(rows, aside, strict=True) if is_aside == (split == "validation")]
     wanted.sort(key=lambda row: row["shard"])
     return [Entry(r["name"], r["person"], r["num_frames"], f"{place}/{r['shard']}") for r in wanted]
 

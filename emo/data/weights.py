@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from emo.data.clip import list_clips, load_info
+from emo.data.pictures import read_hold_out
 from emo.errors import InputError
 
 
@@ -29,3 +30,10 @@ def choose_clips(shares: dict[str, float], hold_out: str | None, num_frames: int
         given = ", ".join(shares) or "no folder"
         raise InputError(f"data.num_frames={num_frames}: no clip in {given} (data.clips) is that long")
     return chosen, chances / chances.sum()
+
+
+def held_out_clips(folders: list[str], hold_out: str | None, num_frames: int) -> list[Path]:
+    """The JSON paths of all clips of at least `num_frames` whose person stands in the file `hold_out`."""
+    people = read_hold_out(hold_out)
+    infos = {path: load_info(path) for path in list_clips(folders)} if people else {}
+    return [path for path, info in infos.items() if info.person in people and info.num_frames >= num_frames]

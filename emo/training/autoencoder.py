@@ -14,14 +14,14 @@ from emo.data.pictures import augment, list_pictures
 from emo.media.image import read_image
 from emo.models.autoencoder import Autoencoder
 from emo.training.generators import Generators
-from emo.training.task import chance
+from emo.training.task import Task, chance
 
 FRAMES_PER_CLIP = 4
 LATENT_NOISE = 0.05  # of the latents' deviation: what a diffusion model gets wrong must decode well
 EDGE_WEIGHT = 1.0
 
 
-class AutoencoderTask:
+class AutoencoderTask(Task):
     """Samples are random crops of everything the data names, all of it held in memory."""
 
     splittable = False

@@ -25,11 +25,12 @@ from emo.training.loss import by_timestep, diffusion_loss, drop
 from emo.training.perceived import perceived_weights
 from emo.training.samples import open_samples
 from emo.training.start import start
+from emo.training.task import Task
 
 WEIGHED_SAMPLES = 16
 
 
-class DiffusionTask:
+class DiffusionTask(Task):
     """Learns from what the frozen autoencoder and audio encoder make of clips."""
 
     splittable = True
@@ -55,9 +56,12 @@ class DiffusionTask:
     def batch(self, numbers: range, device: torch.device) -> Batch:
         return self.samples.batch(numbers, device)
 
+    def held_out(self, count: int, device: torch.device) -> list[Batch]:
+        return self.samples.held_out(count, device)
+
     def loss(self, model: nn.Module, batch: Batch, generators: Generators) -> tuple[Tensor, dict]:
         given = Conditions(batch.reference, batch.audio, batch.motion, batch.face_region, batch.head_speed)
-        given = drop(given, self.config.loss, generators)
+        given = drop(given, self.config.loss, generators) if model.training else given
         weighed = self.config.loss, generators, self.perceived
         losses, steps = diffusion_loss(model, self.scheduler, batch, given, *weighed)
         return losses.mean(), by_timestep(losses, steps, self.scheduler.config.num_train_timesteps)

@@ -13,13 +13,13 @@ from emo.config import Config
 from emo.data.faces import FaceBatch, load_faces, sample_batch
 from emo.face.network import FaceNet, grid
 from emo.training.generators import Generators
-from emo.training.task import chance
+from emo.training.task import Task, chance
 
 GEOMETRY_WEIGHT, POINTS_WEIGHT, MAPS_WEIGHT, IS_FACE_WEIGHT = 0.5, 10.0, 0.5, 1.0
 MAP_SIGMA = 0.05  # of the landmarker's maps, in sides of the crop
 
 
-class FaceTask:
+class FaceTask(Task):
     """Labelled faces of pictures and videos on made-up canvases."""
 
     splittable = False

@@ -112,6 +112,11 @@ class Monitor:
             listener.row({"step": step} | means | now | {"skipped": self.skipped} | machine)
         self.clear()
 
+    def measured(self, step: int, values: dict[str, float]) -> None:
+        """A row of what is not measured in every step."""
+        for listener in self.listeners:
+            listener.row({"step": step} | values)
+
     def say(self, line: str) -> None:
         for listener in self.listeners:
             listener.say(line)

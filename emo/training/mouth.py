@@ -15,7 +15,7 @@ from emo.data.sound import vary
 from emo.data.weights import choose_clips
 from emo.models.audio import MelEncoder
 from emo.training.generators import Generators
-from emo.training.task import chance
+from emo.training.task import Task, chance
 
 SCALE = 40.0  # sides of the crop -> about unit deviation
 CODE_NOISE = 0.1
@@ -34,7 +34,7 @@ class MouthReader(nn.Module):
         return self.encoder.read_lips(code + CODE_NOISE * torch.randn_like(code) if self.training else code)
 
 
-class MouthTask:
+class MouthTask(Task):
     """A sample is `num_frames` frames in a row of one clip, its sound changed at random."""
 
     splittable = False

@@ -15,12 +15,12 @@ from emo.face.network import grid, save_half
 from emo.face.parts import PARTS
 from emo.training.face import dotted, mean_over, pictures, target_maps, wing
 from emo.training.generators import Generators
-from emo.training.task import chance
+from emo.training.task import Task, chance
 
 POINTS_WEIGHT, MAPS_WEIGHT, COVERED_WEIGHT = 10.0, 0.5, 0.5
 
 
-class PartTask:
+class PartTask(Task):
     """Mouths or eyes of labelled faces, some of them covered."""
 
     splittable = False

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -10,12 +11,12 @@ import torch
 
 from emo.config import Config
 from emo.data.clip import FPS, load_clip, read_clip_frames
-from emo.data.dataset import Batch, Cache, draw_batch, encoded
+from emo.data.dataset import Batch, Cache, draw_batch, draw_sample, encoded, stacked
 from emo.data.encode import encode_batch
 from emo.data.sample import Window
 from emo.data.shelf import Entry, local_shard, read_clip, read_index
-from emo.data.stream import Samples, Stream
-from emo.data.weights import choose_clips
+from emo.data.stream import RawSample, Samples, Stream
+from emo.data.weights import choose_clips, held_out_clips
 from emo.errors import InputError
 from emo.media.seek import pick_frames
 from emo.models.audio import AudioEncoder
@@ -31,28 +32,41 @@ class Held:
     def __init__(self, config: Config, window: Window, vae: torch.nn.Module, audio_encoder: AudioEncoder):
         data, self.seed, self.window = config.data, config.seed, window
         device = next(vae.parameters()).device
-        cache = Cache(cache_folder(config), vae, audio_encoder, data.sound_variants, device)
+        self.cache = Cache(cache_folder(config), vae, audio_encoder, data.sound_variants, device)
         self.paths, self.chances = choose_clips(data.clips, data.hold_out, data.num_frames)
-        self.clips = [encoded(path, cache) for path in self.paths]
+        self.clips = [encoded(path, self.cache) for path in self.paths]
+        self.aside = held_out_clips([*data.clips], data.hold_out, data.num_frames)
 
     def batch(self, numbers: range, device: torch.device) -> Batch:
         return draw_batch(self.clips, self.chances, self.seed, numbers, self.window).to(device)
 
+    def held_out(self, count: int, device: torch.device) -> list[Batch]:
+        """One of each clip, as far as there are so many, with its own sound."""
+        cache, batches = replace(self.cache, variants=1), []
+        for number, path in enumerate(spread(self.aside, count)):
+            clip = encoded(path, cache)
+            sample = draw_sample(clip, np.random.default_rng(number), self.window)
+            batches.append(stacked([sample], [clip.name]).to(device))
+        return batches
+
     def examples(self) -> Iterator[Example]:
-        for path in spread(self.paths):
+        shown = self.aside or self.paths
+        for path in spread(shown, min(EXAMPLES, len(shown))):
             yield path.stem, list(islice(read_clip_frames(path), EXAMPLE_FRAMES)), load_clip(path).voice
 
 
 class Streamed:
     """The train side of the shards' people, each clip once an epoch, encoded as it comes; the other side is for
-    looks."""
+    looks and validation."""
 
     def __init__(self, config: Config, window: Window, vae: torch.nn.Module, audio_encoder: AudioEncoder):
         data, self.window, self.vae, self.audio_encoder = config.data, window, vae, audio_encoder
         self.bf16 = in_bf16(config, next(vae.parameters()).device)
         self.cache = cache_folder(config)
         entries = entries_of(config, "train")
-        self.shown = spread(entries_of(config, "validation") or entries)
+        self.aside = entries_of(config, "validation")
+        shown = self.aside or entries
+        self.shown = spread(shown, min(EXAMPLES, len(shown)))
         if not entries:
             given = ", ".join(data.shards)
             raise InputError(f"data.num_frames={data.num_frames}: no clip in {given} (data.shards) is that long")
@@ -60,7 +74,17 @@ class Streamed:
         self.stream = Stream(samples, data.workers, Path(config.output) / "broken.jsonl")
 
     def batch(self, numbers: range, device: torch.device) -> Batch:
-        samples = self.stream.take(numbers)
+        return self.encode(self.stream.take(numbers), device)
+
+    def held_out(self, count: int, device: torch.device) -> list[Batch]:
+        """One of each clip, as far as there are so many, with its own sound. In place of a broken one comes another."""
+        few, known = spread(self.aside, count), self.stream.samples
+        if not few:
+            return []
+        stream = Stream(Samples(few, self.window, known.size, 1, 0, 1, self.cache), 0, self.stream.log)
+        return [self.encode([sample], device) for sample in stream.take(range(count))]
+
+    def encode(self, samples: list[RawSample], device: torch.device) -> Batch:
         return encode_batch(samples, self.window, self.vae, self.audio_encoder, device, self.bf16)
 
     def examples(self) -> Iterator[Example]:
@@ -86,9 +110,9 @@ def entries_of(config: Config, split: str) -> list[Entry]:
     return [entry for entry in found if entry.num_frames >= data.num_frames]
 
 
-def spread(items: list) -> list:
-    """A few, from begin to end."""
-    return items[:: max(1, len(items) // EXAMPLES)][:EXAMPLES]
+def spread(items: list, count: int) -> list:
+    """So many, evenly from begin to end; some more than once where there are fewer, none where there are none."""
+    return [items[i * len(items) // count] for i in range(count)] if items else []
 
 
 def cache_folder(config: Config) -> Path:

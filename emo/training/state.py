@@ -39,8 +39,9 @@ def checkpoints(run: Path) -> list[Path]:
 def save_state(accelerator: Accelerator, run: Path, step: int, loss: float | None, keep: int) -> Path:
     """Writes checkpoints/step_NNNNNNNN and returns it; keeps the last `keep` (0: all) and that of the least loss.
 
-    loss: the mean of the steps since the checkpoint before, kept in loss.json; None: not to be compared. Raises
-    OutputError, on all processes, where one can't write: the checkpoints before are there, the half is not.
+    loss: of validation, or the mean of the steps since the checkpoint before, kept in loss.json; None: not to be
+    compared. Raises OutputError, on all processes, where one can't write: the checkpoints before are there, the half is
+    not.
     """
     target = run / "checkpoints" / f"step_{step:08d}"
     partial = target.with_name(f"partial_{target.name}")

@@ -23,8 +23,13 @@ class Task(Protocol):
         """The run's samples of these numbers, the same whenever they are asked for. Its `names`, where it has any, are
         those of its clips."""
 
+    def held_out(self, count: int, device: torch.device) -> list[Any]:
+        """So many fixed samples of people never trained on, each a batch; nothing where there is nobody."""
+        return []
+
     def loss(self, model: nn.Module, batch: Any, generators: Generators) -> tuple[Tensor, dict[str, Tensor]]:
-        """A scalar, and what to report beside it: name -> values of any number."""
+        """A scalar, and what to report beside it: name -> values of any number. Chance that is there to teach, such as
+        dropped conditions, only while `model.training`."""
 
     def sample(self, model: nn.Module, path: Path) -> None:
         """Writes something to look at: path + a suffix of the task's own."""

@@ -27,6 +27,7 @@ from emo.training.monitor import Monitor, monitored
 from emo.training.state import keep_plain_names, resume_state, save_state
 from emo.training.stop import told_to_stop
 from emo.training.task import Task, make_task
+from emo.training.validation import validation_loss
 from emo.training.whole import written
 
 # Settings that may change from one start of a run to the next
@@ -88,13 +89,16 @@ def train(config: Config) -> Path | None:
     accelerator.register_for_checkpointing(average)
     keep_plain_names(accelerator)
     first = resume_state(accelerator, run)
+    held_out = task.held_out(config.validation_samples, accelerator.device) if accelerator.is_main_process else []
 
     watch = monitored(run, config, first, accelerator.is_main_process, accelerator.device)
     with watch as monitor, told_to_stop() as told:
         guard = Guard(config.max_skipped_steps, monitor.say)
         if config.precision == "bf16" and accelerator.mixed_precision == "no":
             monitor.say("this CPU has no bf16 of its own: precision=fp32 is used")
-        saved, losses = first, []
+        saved, losses, validated = first, [], None
+        if not held_out:
+            monitor.say("there is no validation loss: the task has no clips of people held out (data.hold_out)")
         for step in range(first, config.steps):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(config, step)
@@ -113,15 +117,21 @@ def train(config: Config) -> Path | None:
 
             if done % config.log_steps == 0:
                 monitor.report(done, lr=learning_rate(config, step), ema_decay=average.decay)
-            if done % config.sample_steps == 0 and not stop:
+            validates, shows = (done % n == 0 and not stop for n in (config.validation_steps, config.sample_steps))
+            if validates or shows:
                 with averaged(average, shown, accelerator.device) as best:
-                    if accelerator.is_main_process:
+                    if held_out and validates:
+                        with accelerator.autocast():
+                            validated = validation_loss(task, best, held_out, accelerator.device)
+                        monitor.measured(done, {"validation/loss": validated})
+                    if accelerator.is_main_process and shows:
                         monitor.samples(done, look(task, best, run / "samples" / f"step_{done:08d}"))
             if done % config.checkpoint_steps == 0 or done == config.steps or stop:
                 compared = losses and done - saved == config.checkpoint_steps  # few steps may be lucky
                 mean = float(np.mean(losses)) if compared else None
+                mean = validated if held_out else mean
                 monitor.checkpoint(done, save_state(accelerator, run, done, mean, config.keep_checkpoints))
-                saved, losses = done, []
+                saved, losses, validated = done, [], None
             if stop and done < config.steps:
                 return None
 

@@ -31,13 +31,14 @@ def test_a_clip_comes_out_as_it_went_in(shards, clips_folder, tmp_path):
     assert not (tmp_path / "cache").exists()  # nothing local is copied
 
 
-def test_people_are_on_their_side_and_the_held_out_on_none(clips_folder, tmp_path):
+def test_people_are_on_their_side_and_the_held_out_on_that_of_validation(clips_folder, tmp_path):
     write_shards([str(clips_folder)], tmp_path, 1, 0.5)
     sides = {side: {e.person for e in read_index(str(tmp_path), side)} for side in ("train", "validation")}
     assert sides == {side: {p for p in ("anna", "bert") if split_of(p, 0.5) == side} for side in sides}
     (tmp_path / "out.txt").write_text("anna\n")
-    held = [read_index(str(tmp_path), side, str(tmp_path / "out.txt")) for side in ("train", "validation")]
-    assert {entry.name for entries in held for entry in entries} == {"b0"}
+    train, validation = (read_index(str(tmp_path), side, str(tmp_path / "out.txt")) for side in sides)
+    assert {e.person for e in train} == sides["train"] - {"anna"}
+    assert {e.person for e in validation} == sides["validation"] | {"anna"}
 
 
 def test_a_shard_from_elsewhere_is_fetched_once_and_whole(shards, tmp_path, monkeypatch):
