@@ -80,6 +80,15 @@ class InitialiseConfig:
 
 
 @dataclass
+class SamplesConfig:
+    """Videos that a run makes every `sample_steps`, beside those of its own clips: each portrait with each voice."""
+
+    portraits: list[str] = field(default_factory=list)  # pictures with a face
+    voices: list[str] = field(default_factory=list)  # sound files
+    seconds: float = 4.0  # of each voice, from its begin
+
+
+@dataclass
 class TrackingConfig:
     """Weights & Biases, beside the screen and log.jsonl; all else is its own to ask: WANDB_MODE, WANDB_ENTITY, ..."""
 
@@ -127,6 +136,7 @@ class Config:
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    samples: SamplesConfig = field(default_factory=SamplesConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
 

@@ -8,10 +8,11 @@ Tracks are (S,) float64 at SAMPLE_RATE_HZ.
 """
 
 import sys
-import wave as riff
 from dataclasses import dataclass
 
 import numpy as np
+
+from emo.media.wav import write_wav
 
 SAMPLE_RATE_HZ = 24000
 BEAT_SECONDS = 0.6
@@ -145,11 +146,7 @@ def sing() -> np.ndarray:
 
 
 def main() -> None:
-    with riff.open(sys.argv[1], "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(SAMPLE_RATE_HZ)
-        file.writeframes(np.round(sing() * 32767).astype("<i2").tobytes())
+    write_wav(sys.argv[1], sing(), SAMPLE_RATE_HZ)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ as emo.face.mouth measures it in a face that looks straight ahead, `irises` (T 2
 
 import csv
 import tempfile
-import wave as riff
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from emo.errors import InputError, OutputError
 from emo.face.mouth import opening
 from emo.media.audio import read_audio
 from emo.media.video import VideoWriter
+from emo.media.wav import write_wav
 
 SAMPLE_RATE = 16000  # Hz, at which a recording is listened to
 LONGEST_SECONDS = 60.0  # of a video
@@ -123,7 +123,7 @@ def perform(take: Take, seconds: float | None, sound: Path) -> Motion:
         wave, rate = speech.wave[: round(longest * speech.sample_rate)], speech.sample_rate
     else:
         heard, rate = read_audio(take.sound, SAMPLE_RATE, 0.0, longest), SAMPLE_RATE
-        wave = np.int16(np.round(heard.clip(-1, 1) * 32767))
+        wave = heard
     count = int(len(wave) / rate * FPS)
     if count < 2:
         raise InputError(f"{take.sound or take.text}: there is less than a tenth of a second to speak")
@@ -132,15 +132,6 @@ def perform(take: Take, seconds: float | None, sound: Path) -> Motion:
     if take.text is not None:
         return move(mouth_of_phones(speech.phones, count, FPS), FPS, random)
     return move(mouth_of_sound(heard[: len(wave)], rate, count, FPS), FPS, random)
-
-
-def write_wav(path: Path, wave: np.ndarray, sample_rate: int) -> None:
-    """wave (S,) int16."""
-    with riff.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(sample_rate)
-        file.writeframes(wave.astype("<i2").tobytes())
 
 
 def truth(head: Head, motion: Motion) -> dict[str, np.ndarray]:

@@ -3,7 +3,6 @@
 import copy
 from pathlib import Path
 
-import numpy as np
 import torch
 from accelerate import PartialState
 from diffusers import DDIMScheduler
@@ -15,7 +14,6 @@ from emo.data.dataset import Batch
 from emo.data.sample import Window
 from emo.errors import InputError
 from emo.hub import find_part
-from emo.media.video import VideoWriter
 from emo.models.audio import AudioEncoder
 from emo.models.emo import Conditions, EMOModel
 from emo.models.pretrained import load_part
@@ -24,6 +22,7 @@ from emo.training.generators import Generators
 from emo.training.loss import by_timestep, diffusion_loss, drop
 from emo.training.perceived import perceived_weights
 from emo.training.samples import open_samples
+from emo.training.scenes import Scene, film, read_scenes
 from emo.training.start import start
 from emo.training.task import Task
 
@@ -37,6 +36,7 @@ class DiffusionTask(Task):
 
     def __init__(self, config: Config):
         self.config = config
+        self.scenes = read_scenes(config.samples)
         device = PartialState().device
         self.vae = load_frozen("autoencoder", config.autoencoder, "vae").to(device)
         self.audio_encoder = load_frozen("audio_encoder", config.audio_encoder, "audio_encoder").to(device)
@@ -71,15 +71,13 @@ class DiffusionTask(Task):
         return EMOPipeline(*parts, size=self.config.data.size, **vars(self.config.sampling))
 
     def sample(self, model: nn.Module, path: Path) -> None:
-        """A video of some clips: the first frame made to talk, beside the truth."""
+        """Videos of the run's scenes, and of some clips: the first frame made to talk, beside the truth."""
         pipeline = self.pipeline(model)
-        pipeline.set_progress_bar_config(disable=True)
+        for scene in self.scenes:
+            film(pipeline, scene, Path(f"{path}_{scene.name}.mp4"))
         for name, truth, voice in self.samples.examples():
-            wave = voice[: int(len(truth) / FPS * SAMPLE_RATE)]
-            frames = pipeline(truth[0], wave, fps=FPS, face="full", generator=torch.Generator().manual_seed(0)).frames
-            with VideoWriter(Path(f"{path}_{name}.mp4"), FPS, overwrite=True) as video:
-                for made, true in zip(frames, truth, strict=True):
-                    video.write(np.concatenate([truth[0], made, true], axis=1))
+            scene = Scene(name, truth[0], "full", voice[: int(len(truth) / FPS * SAMPLE_RATE)])
+            film(pipeline, scene, Path(f"{path}_{name}.mp4"), truth)
 
     def save(self, model: nn.Module, folder: Path) -> None:
         """The whole pipeline: what emo-infer --model takes, and the next stage's start_from (its model/)."""
