@@ -80,6 +80,14 @@ class InitialiseConfig:
 
 
 @dataclass
+class DistillationConfig:
+    """Whom the student of a distillation follows; how it is sampled itself stands in `sampling`."""
+
+    teacher: str | None = None  # folder of a trained pipeline, frozen; its own settings say how it is guided
+    teacher_steps: int | None = None  # from noise to picture, a multiple of the student's; None: the pipeline's own
+
+
+@dataclass
 class SamplesConfig:
     """Videos that a run makes every `sample_steps`, beside those of its own clips: each portrait with each voice."""
 
@@ -98,7 +106,7 @@ class TrackingConfig:
 
 @dataclass
 class Config:
-    task: str = "diffusion"  # autoencoder, mouth, face, part or diffusion
+    task: str = "diffusion"  # autoencoder, mouth, face, part, diffusion or distillation
     output: str = "runs/default"
     seed: int = 0
     device: str | None = None  # None: a GPU where there is one
@@ -136,6 +144,7 @@ class Config:
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
     samples: SamplesConfig = field(default_factory=SamplesConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 

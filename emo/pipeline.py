@@ -6,7 +6,7 @@ Shapes: H W the portrait's pixels, s those of the animated square, C h w latents
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from emo.face.region import Paster, crop, locator_mask
 from emo.models.audio import AudioEncoder
 from emo.models.autoencoder import Autoencoder
 from emo.models.emo import Conditions, EMOModel
+from emo.models.guidance import Guidance
 from emo.models.latents import decode_latents, encode_images, to_images, to_model
 
 DECODED_AT_ONCE = 4  # frames
@@ -76,12 +77,6 @@ def fade(held: Tensor, window: Tensor) -> Tensor:
     share = ((torch.arange(count, device=window.device) + 0.5) / max(1, count)).to(window).view(1, -1, 1, 1, 1)
     faded = torch.lerp(held, window[:, :count], share)
     return torch.cat([faded, window[:, count:]], dim=1)
-
-
-def limited(update: Tensor, threshold: float) -> Tensor:
-    """update (1 F C h w), each frame scaled down to an RMS of at most `threshold`; 0 is no limit."""
-    size = update.square().mean((2, 3, 4), keepdim=True).sqrt()
-    return update * (threshold / size).clamp(max=1) if threshold else update
 
 
 class EMOPipeline(DiffusionPipeline):
@@ -243,19 +238,13 @@ class EMOPipeline(DiffusionPipeline):
         generator: torch.Generator | None,
     ) -> Tensor:
         """Noise -> latents (1 F C h w) of one window."""
-        reference = conditions.reference
-        seen = [self.model.look(conditions, shape, portrait)]
-        if guidance_scale != 1:  # beside it, the same without sound
-            seen.append(replace(seen[0], audio=self.model.audio_projection(torch.zeros_like(conditions.audio))))
+        reference, guidance = conditions.reference, Guidance(guidance_scale, self.config.guidance_threshold)
+        seen = guidance.look(self.model, conditions, shape, portrait)
         self.scheduler.set_timesteps(steps, device=reference.device)
         sample = randn_tensor(shape, generator=generator, device=reference.device, dtype=reference.dtype)
         sample = sample * self.scheduler.init_noise_sigma
         for timestep in self.scheduler.timesteps:
             scaled = self.scheduler.scale_model_input(sample, timestep)
-            predictions = [self.model(scaled, timestep, conditions, s) for s in seen]
-            prediction = predictions[0]
-            if guidance_scale != 1:
-                update = limited(predictions[0] - predictions[1], self.config.guidance_threshold)
-                prediction = prediction + (guidance_scale - 1) * update
+            prediction = guidance.predict(self.model, scaled, timestep, conditions, seen)
             sample = self.scheduler.step(prediction, timestep, sample, generator=generator).prev_sample
         return self.model.from_diffused(sample, reference)

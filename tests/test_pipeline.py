@@ -13,7 +13,7 @@ from PIL import Image
 from emo.errors import InputError
 from emo.face.locate import Located
 from emo.face.region import Region
-from emo.pipeline import EMOPipeline, Sound, fade, limited
+from emo.pipeline import EMOPipeline, Sound, fade
 
 RATE = 16000
 PLACE = Located(Region((96.0, 100.0), 80.0), (60.0, 60.0, 130.0, 150.0))  # without the detector
@@ -148,13 +148,6 @@ def test_one_window_fades_into_the_next():
     held, window = torch.zeros(1, 3, 1, 1, 1), torch.ones(1, 5, 1, 1, 1)
     assert torch.allclose(fade(held, window).flatten(), torch.tensor([1 / 6, 0.5, 5 / 6, 1, 1]))
     assert torch.equal(fade(held[:, :0], window), window)
-
-
-def test_what_guidance_adds_to_a_frame_is_limited_in_size_and_keeps_its_direction():
-    update = torch.ones(1, 2, 3, 4, 4) * torch.tensor([0.05, -0.2]).view(1, 2, 1, 1, 1)
-    assert torch.equal(limited(update, 0.0), update)
-    assert torch.allclose(limited(update, 0.1)[0, :, 0, 0, 0], torch.tensor([0.05, -0.1]))
-    assert torch.equal(limited(0 * update, 0.1), 0 * update)
 
 
 def test_guidance_under_a_tight_threshold_is_no_guidance(tiny_pipeline, portrait, wave):

@@ -62,9 +62,14 @@ class DiffusionTask(Task):
     def loss(self, model: nn.Module, batch: Batch, generators: Generators) -> tuple[Tensor, dict]:
         given = Conditions(batch.reference, batch.audio, batch.motion, batch.face_region, batch.head_speed)
         given = drop(given, self.config.loss, generators) if model.training else given
-        weighed = self.config.loss, generators, self.perceived
-        losses, steps = diffusion_loss(model, self.scheduler, batch, given, *weighed)
+        losses, steps = self.losses(model, batch, given, generators)
         return losses.mean(), by_timestep(losses, steps, self.scheduler.config.num_train_timesteps)
+
+    def losses(
+        self, model: nn.Module, batch: Batch, given: Conditions, generators: Generators
+    ) -> tuple[Tensor, Tensor]:
+        """Of each sample (B,), and its timestep (B,)."""
+        return diffusion_loss(model, self.scheduler, batch, given, self.config.loss, generators, self.perceived)
 
     def pipeline(self, model: EMOModel) -> EMOPipeline:
         parts = model, self.vae, self.audio_encoder, self.scheduler

@@ -13,11 +13,15 @@ from emo.models.emo import Conditions
 from emo.training.generators import Generators
 
 
-def draw_timesteps(scheduler: DDIMScheduler, full_rate: float, generators: Generators) -> Tensor:
-    """(B,) uniform, but a share `full_rate` at the last: pure noise, where sampling begins."""
+def draw_timesteps(
+    scheduler: DDIMScheduler, full_rate: float, generators: Generators, steps: int | None = None
+) -> Tensor:
+    """(B,) uniform, but a share `full_rate` at the last: pure noise, where sampling begins. steps: only those that
+    sampling in so many steps passes, which divide all timesteps."""
     total = scheduler.config.num_train_timesteps
-    steps = (generators.rand() * total).long()
-    return torch.where(generators.rand() < full_rate, total - 1, steps)
+    steps = steps or total
+    drawn = ((generators.rand() * steps).long() + 1) * (total // steps) - 1
+    return torch.where(generators.rand() < full_rate, total - 1, drawn)
 
 
 def drop(conditions: Conditions, config: LossConfig, generators: Generators) -> Conditions:
@@ -55,6 +59,37 @@ def step_weights(scheduler: DDIMScheduler, timesteps: Tensor, gamma: float | Non
     return {"epsilon": capped / snr, "v_prediction": capped / (snr + 1), "sample": capped}[kind]
 
 
+def prediction_of(scheduler: DDIMScheduler, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+    """What is to be predicted of clean and noise (B F C H W), mixed at timesteps (B,): the scheduler's kind."""
+    kind = scheduler.config.prediction_type
+    known = {"epsilon": noise, "sample": clean}.get(kind)
+    return scheduler.get_velocity(clean, noise, timesteps) if known is None else known
+
+
+def draw_noise(clean: Tensor, config: LossConfig, generators: Generators) -> Tensor:
+    """For clean (B F C H W)."""
+    noise = generators.randn(*clean.shape[1:])
+    return noise + config.noise_offset * generators.randn(1, clean.shape[2], 1, 1) if config.noise_offset else noise
+
+
+def weighed(
+    prediction: Tensor,
+    goal: Tensor,
+    scheduler: DDIMScheduler,
+    timesteps: Tensor,
+    lips: Tensor,
+    config: LossConfig,
+    perceived: Tensor | None,
+) -> Tensor:
+    """The weighed squared error (B,) of predictions (B F C H W). lips (B F 3): as in a Batch; perceived (C,): the
+    channels' weights in the share of the loss that counts what the eye sees (see `perceived_weights`)."""
+    weight = step_weights(scheduler, timesteps, config.min_snr_gamma)[:, None, None, None, None]
+    weight = weight * (1 + (config.mouth_weight - 1) * mouth_map(lips, goal.shape[-1]))
+    if perceived is not None:
+        weight = weight * (1 + config.perceived_share * (perceived - 1))[:, None, None]
+    return ((prediction - goal) ** 2 * weight).mean((1, 2, 3, 4))
+
+
 def diffusion_loss(
     model: nn.Module,
     scheduler: DDIMScheduler,
@@ -65,23 +100,14 @@ def diffusion_loss(
     perceived: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The losses (B,) of the samples and their timesteps (B,). conditions: those of the batch, perhaps with some
-    dropped. perceived (C,): the channels' weights in the share of the loss that counts what the eye sees (see
-    `perceived_weights`)."""
+    dropped. perceived (C,): see `weighed`."""
     core = getattr(model, "module", model)
-    target = core.to_diffused(batch.latents, conditions.reference)
-    noise = generators.randn(*target.shape[1:])
-    if config.noise_offset:
-        noise = noise + config.noise_offset * generators.randn(1, target.shape[2], 1, 1)
+    clean = core.to_diffused(batch.latents, conditions.reference)
+    noise = draw_noise(clean, config, generators)
     timesteps = draw_timesteps(scheduler, config.full_noise_rate, generators)
-    prediction = model(scheduler.add_noise(target, noise, timesteps), timesteps, conditions).float()
-    kind = scheduler.config.prediction_type
-    goal = {"epsilon": noise, "sample": target}.get(kind)
-    goal = scheduler.get_velocity(target, noise, timesteps) if goal is None else goal
-    weight = step_weights(scheduler, timesteps, config.min_snr_gamma)[:, None, None, None, None]
-    weight = weight * (1 + (config.mouth_weight - 1) * mouth_map(batch.lips, target.shape[-1]))
-    if perceived is not None:
-        weight = weight * (1 + config.perceived_share * (perceived - 1))[:, None, None]
-    return ((prediction - goal) ** 2 * weight).mean((1, 2, 3, 4)), timesteps
+    prediction = model(scheduler.add_noise(clean, noise, timesteps), timesteps, conditions).float()
+    goal = prediction_of(scheduler, clean, noise, timesteps)
+    return weighed(prediction, goal, scheduler, timesteps, batch.lips, config, perceived), timesteps
 
 
 def by_timestep(losses: Tensor, timesteps: Tensor, total: int) -> dict[str, Tensor]:

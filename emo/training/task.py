@@ -14,7 +14,7 @@ from emo.training.generators import Generators
 
 
 class Task(Protocol):
-    """One of autoencoder, mouth, face, part, diffusion; constructed from a Config."""
+    """One of autoencoder, mouth, face, part, diffusion, distillation; constructed from a Config."""
 
     model: nn.Module  # all that is trained
     splittable: bool  # whether processes and micro-batches can share out a step: each sample is drawn by itself
@@ -44,6 +44,7 @@ TASKS = {
     "face": ("emo.training.face", "FaceTask"),
     "part": ("emo.training.part", "PartTask"),
     "diffusion": ("emo.training.diffusion", "DiffusionTask"),
+    "distillation": ("emo.training.distil", "DistillationTask"),
 }
 
 

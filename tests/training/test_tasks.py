@@ -174,5 +174,5 @@ def test_every_task_has_what_the_trainer_asks_for():
     for module, name in TASKS.values():
         task = getattr(import_module(module), name)
         assert all(callable(getattr(task, method)) for method in ("batch", "loss", "sample", "save"))
-    with pytest.raises(InputError, match="'nonsense' is none of autoencoder, mouth, face, part, diffusion"):
+    with pytest.raises(InputError, match=f"'nonsense' is none of {', '.join(TASKS)}"):
         make_task(Config(task="nonsense"))
