@@ -17,20 +17,6 @@ from emo.errors import InputError, OutputError
 from emo.training.whole import cannot_write, is_of_disk, remove, remove_halves, settle
 
 
-def keep_plain_names(accelerator: Accelerator) -> None:
-    """Checkpoints name the parameters as the model does, whatever wraps it: another number of processes can load them.
-    (Sharded ones, of FSDP and DeepSpeed, are not accelerate's to write: it has no weights then, and no models.)"""
-
-    def save(models: list, weights: list, folder: str) -> None:
-        weights[:] = [accelerator.unwrap_model(model).state_dict() for model, _ in zip(models, weights, strict=False)]
-
-    def load(models: list, folder: str) -> None:
-        models[:] = [accelerator.unwrap_model(model) for model in models]
-
-    accelerator.register_save_state_pre_hook(save)
-    accelerator.register_load_state_pre_hook(load)
-
-
 def checkpoints(run: Path) -> list[Path]:
     """The finished checkpoints, oldest first."""
     return sorted((run / "checkpoints").glob("step_????????"))

@@ -24,7 +24,7 @@ from emo.training.devices import clip_gradient, make_accelerator, micro_batches,
 from emo.training.generators import Generators
 from emo.training.guard import Guard
 from emo.training.monitor import Monitor, monitored
-from emo.training.state import keep_plain_names, resume_state, save_state
+from emo.training.state import resume_state, save_state
 from emo.training.stop import told_to_stop
 from emo.training.task import Task, make_task
 from emo.training.validation import validation_loss
@@ -87,7 +87,6 @@ def train(config: Config) -> Path | None:
     model, optimizer = prepare(accelerator, task.model, config)
     average = Average(task.model, config.ema_decay, config.ema_device)
     accelerator.register_for_checkpointing(average)
-    keep_plain_names(accelerator)
     first = resume_state(accelerator, run)
     held_out = task.held_out(config.validation_samples, accelerator.device) if accelerator.is_main_process else []
 
