@@ -11,7 +11,7 @@ import numpy as np
 
 from emo.errors import InputError
 from emo.media.colour import to_upright_rgb
-from emo.media.decode import decoded_frames
+from emo.media.damage import whole_packets
 
 
 def pick_frames(video: bytes, name: str, numbers: Sequence[int], fps: float) -> np.ndarray:
@@ -51,9 +51,14 @@ def frames_from(container, number: int, fps: float) -> Iterator[tuple[int, av.Vi
     stream = container.streams.video[0]
     start, due, torn = stream.start_time or 0, None, False
     container.seek(start + round(number / fps / stream.time_base), stream=stream)
-    for frame in decoded_frames(container, stream):
-        if frame.pts is not None:
-            at = round(float((frame.pts - start) * stream.time_base) * fps)
-            torn = frame.is_corrupt or not frame.key_frame and (torn or at != due)
-            due = at + 1
-            yield at, None if torn else frame
+    for packet in whole_packets(container):
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:  # those before it in time may be made from it, and come after it
+            frames, torn = [], True
+        for frame in frames:
+            if frame.pts is not None:
+                at = round(float((frame.pts - start) * stream.time_base) * fps)
+                torn = frame.is_corrupt or not frame.key_frame and (torn or at != due)
+                due = at + 1
+                yield at, None if torn else frame
