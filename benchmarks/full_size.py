@@ -1,0 +1,188 @@
+"""What a step of the full model takes, counted: parameters, FLOPs and memory of each stage of configs/.
+
+    python benchmarks/full_size.py [--stages 1 2 3] [--size 512] [--run]
+
+Counted by shapes alone (torch's FakeTensorMode), under bfloat16 autocast. Memory is the sum of what
+lies there when the backward pass begins, and the gradients; the frozen parts are not in it. With --run one real
+step is made on the CPU, on random latents, with weights, gradients and AdamW's states all in bfloat16, so that they
+fit into 20 GiB: it shows that the step runs, not how training goes.
+"""
+
+import argparse
+import resource
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler
+from torch import Tensor
+from torch._subclasses import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+from emo.config import Config, load_config
+from emo.data.dataset import Batch
+from emo.models.audio import SAMPLE_RATE
+from emo.models.emo import Conditions, EMOModel
+from emo.models.latents import encode_images
+from emo.models.unet import Stage
+from emo.training.diffusion import make_model
+from emo.training.generators import Generators
+from emo.training.loss import diffusion_loss
+from emo.training.trainer import freeze
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+CLIP_SECONDS = 8.0  # of sound that is heard for a sample
+PEAK, MFU = 312e12, 0.4  # FLOP/s of an A100 in bfloat16, and the share of them that is assumed
+FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+FLASH_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+ATTENTION = {  # torch's own table has the GPUs' alone; arguments are shapes
+    FLASH: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
+    FLASH_BACKWARD: lambda grad, q, k, v, *_, **__: sdpa_backward_flop_count(grad, q, k, v),
+}
+
+
+class Kept(torch.autograd.graph.saved_tensors_hooks):
+    """Bytes that the forward pass keeps for the backward pass, and the most that one layer of a UNet keeps of them."""
+
+    def __init__(self, model: EMOModel):
+        super().__init__(self.pack, lambda tensor: tensor)
+        self.bytes, self.layer = 0, 0
+        self.seen = {tensor.untyped_storage()._cdata for tensor in model.state_dict().values()}
+        for stage in (module for module in model.modules() if isinstance(module, Stage)):
+            stage.layer = partial(self.measured, stage.layer)
+
+    def pack(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        self.bytes += 0 if storage._cdata in self.seen else storage.nbytes()
+        self.seen.add(storage._cdata)
+        return tensor
+
+    def measured(self, layer: Callable, *args):
+        before = self.bytes
+        result = layer(*args)
+        self.layer = max(self.layer, self.bytes - before)
+        return result
+
+
+def random_batch(config: Config, model: EMOModel, size: int) -> Batch:
+    """So many samples, of the shapes that the stage learns from."""
+    sizes, frames, side = model.config, config.data.num_frames, config.data.size // 8
+    motion = sizes.num_motion_frames if sizes.temporal else 0
+    latents = torch.randn(size, frames + motion + 1, sizes.latent_channels, side, side)
+    heard = size, frames + 2 * sizes.audio_margin, sizes.audio_layers, sizes.audio_feature_dim
+    return Batch(
+        latents=latents[:, :frames],
+        reference=latents[:, frames],
+        motion=latents[:, frames + 1 :],
+        audio=torch.randn(heard),
+        lips=torch.full((size, frames, 3), 0.5),
+        face_region=torch.ones(size, 1, side, side),
+        head_speed=torch.zeros(size, frames + 2 * sizes.speed_margin),
+    )
+
+
+def loss_of(config: Config, model: EMOModel, batch: Batch) -> Tensor:
+    given = Conditions(batch.reference, batch.audio, batch.motion, batch.face_region, batch.head_speed)
+    scheduler = DDIMScheduler(**vars(config.scheduler))
+    chance = Generators(config.seed, range(len(batch.latents)), torch.device("cpu"))
+    return diffusion_loss(model, scheduler, batch, given, config.loss, chance)[0].mean()
+
+
+def full_model(config: Config, checkpointing: bool) -> tuple[EMOModel, list[torch.nn.Parameter]]:
+    """The stage's model, and what of it is trained."""
+    model = make_model(config).train()
+    if checkpointing:
+        model.enable_gradient_checkpointing()
+    return model, freeze(model, config.trainable)
+
+
+def count_flops(config: Config) -> int:
+    """Of the forward and backward pass of one sample, with gradient checkpointing."""
+    model, _ = full_model(config, True)
+    with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter, torch.autocast("cpu", torch.bfloat16):
+        loss_of(config, model, random_batch(config, model, 1)).backward()
+    return counter.get_total_flops()
+
+
+def count_kept(config: Config, checkpointing: bool, size: int) -> Kept:
+    model, _ = full_model(config, checkpointing)
+    kept = Kept(model)
+    with kept, torch.autocast("cpu", torch.bfloat16):
+        loss_of(config, model, random_batch(config, model, size))
+    return kept
+
+
+def count_activations(config: Config) -> str:
+    """GiB, without gradient checkpointing and with it, where the largest layer, which is made again, comes to what is
+    kept. Half-precision copies of the weights are among those of the first sample."""
+    whole, inputs = ([count_kept(config, on, size) for size in (1, 2)] for on in (False, True))
+    one, two = (kept.bytes / 2**30 for kept in whole)
+    less, more = ((kept.bytes + all_.layer) / 2**30 for kept, all_ in zip(inputs, whole, strict=True))
+    return f"{one:.1f} and {two - one:.2f} with each sample more; with checkpointing {less:.1f} and {more - less:.2f}"
+
+
+def count_frozen(config: Config, model: EMOModel) -> float:
+    """FLOPs of the autoencoder for one sample's frames, and of wav2vec 2.0 for the sound of its clip."""
+    blocks = dict(down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4)
+    vae = AutoencoderKL(**blocks, block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4)
+    ear, batch = Wav2Vec2Model(Wav2Vec2Config()).eval(), random_batch(config, model, 1)
+    frames = batch.latents.shape[1] + batch.motion.shape[1] + 1
+    with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter, torch.no_grad():
+        encode_images(vae, torch.zeros(frames, 3, config.data.size, config.data.size))
+        ear(torch.zeros(1, int(CLIP_SECONDS * SAMPLE_RATE)))
+    return counter.get_total_flops()
+
+
+def report(number: int, config: Config) -> None:
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        model, trained = full_model(config, True)
+        counts = [sum(p.numel() for p in parameters) for parameters in (model.parameters(), trained)]
+        flops, frozen, activations = count_flops(config), count_frozen(config, model), count_activations(config)
+    held = 8 * counts[0] + 12 * counts[1]  # weights, average, gradients and AdamW's states
+    days = config.steps * config.batch_size * (flops + frozen) / (8 * PEAK * MFU) / 86400
+    print(
+        f"stage {number}, {config.data.size} px: {counts[0] / 1e6:.0f} M parameters, {counts[1] / 1e6:.0f} M trained; "
+        f"a sample {flops / 1e12:.1f} TFLOP, and {frozen / 1e12:.1f} of the frozen parts; "
+        f"GiB: {held / 2**30:.1f} of weights, average, gradients and AdamW's states, activations {activations}; "
+        f"{config.steps} steps of {config.batch_size}: {days:.2f} days of 8 GPUs at {MFU * PEAK / 1e12:.0f} TFLOP/s",
+        flush=True,
+    )
+
+
+def run_step(config: Config) -> str:
+    """One real step of one sample, all in bfloat16: what it took, and what came of it."""
+    torch.set_default_dtype(torch.bfloat16)
+    model, trained = full_model(config, True)
+    for parameter in (p for p in model.parameters() if not p.any()):  # no gradient would pass branches of zeros
+        torch.nn.init.normal_(parameter, std=0.02)
+    batch = random_batch(config, model, 1)
+    torch.set_default_dtype(torch.float32)
+    began = time.perf_counter()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = loss_of(config, model, batch)
+    loss.backward()
+    norm = torch.nn.utils.get_total_norm([p.grad for p in trained])  # fails where one has none
+    torch.optim.AdamW(trained, lr=config.learning_rate).step()
+    seconds, peak = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return f"{seconds:.0f} s, peak {peak:.1f} GiB, loss {loss.item():.3g}, gradient {norm.item():.3g}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--stages", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--run", action="store_true")
+    args = parser.parse_args()
+    for number in args.stages:
+        config = load_config(CONFIGS / f"stage{number}.yaml", [f"data.size={args.size}"])
+        if args.run:
+            print(f"stage {number} at {args.size} px, one step: {run_step(config)}", flush=True)
+        else:
+            report(number, config)
+
+
+if __name__ == "__main__":
+    main()
