@@ -22,7 +22,7 @@ from emo.data.pictures import list_pictures
 from emo.data.prepare import IBUG, into_square, load_mesh
 from emo.data.screen import MOST_UNSTEADY, turned_degrees, unsteadiness
 from emo.data.sources import read_manifest
-from emo.data.styles import disturb
+from emo.data.styles import paint, wear
 from emo.errors import InputError, OutputError
 from emo.face.region import crop, region_of_landmarks
 from emo.media.image import read_image
@@ -47,10 +47,19 @@ def load_still(picture: Path, mesh_path: Path, size: int) -> tuple[np.ndarray, n
 
 
 def save_talking_still(
-    out: Path, info: ClipInfo, square: np.ndarray, mesh: np.ndarray, driving: Path, num_frames: int, first: int
+    out: Path,
+    info: ClipInfo,
+    square: np.ndarray,
+    mesh: np.ndarray,
+    driving: Path,
+    num_frames: int,
+    first: int,
+    worn: int | None,
 ) -> None:
     """The clip of a still (its square and mesh) that talks like `num_frames` frames of a clip from `first` on.
 
+    worn: what seeds the wear of its frames, the same for all, so that the inside of the mouth has the picture's
+    colours too; None for none.
     Raises InputError where the motion does not fit the face.
     """
     driver, rows = load_clip(driving), slice(first, first + num_frames)
@@ -60,6 +69,8 @@ def save_talking_still(
     pictures, meshes = zip(*animate(square, mesh, motion), strict=True)
     if unsteadiness(pictures) > MOST_UNSTEADY:
         raise InputError(f"{info.name}: the motion of {driving.stem} tears the picture")
+    if worn is not None:
+        pictures = [wear(picture, np.random.default_rng(worn)) for picture in pictures]
     info.num_frames, rate = len(pictures), SAMPLE_RATE / FPS
     heard = slice(round(first * rate), round((first + len(pictures)) * rate))
     info.music_share, wave, vocals = driver.info.music_share, driver.wave[heard], driver.vocals[heard]
@@ -80,7 +91,7 @@ def prepare_stills(
     made_up: float,
 ) -> int:
     """Returns how many clips `out` holds. Each still talks in `takes` clips, clip k of all like clip k * 7 of the
-    drivers, counted round. A share `styled` of the clips show it painted, drawn, recoloured or worn, a share
+    drivers, counted round. A share `styled` of the clips show it painted or drawn, recoloured and worn, a share
     `made_up` with lips of another red."""
     out.mkdir(parents=True, exist_ok=True)
     manifest = read_manifest(folder)
@@ -100,8 +111,9 @@ def prepare_stills(
         try:
             square, mesh = load_still(picture, labels / f"{picture.stem}.safetensors", size)
             square = make_up(square, mesh, rng) if rng.random() < made_up else square
-            square = disturb(square, rng) if rng.random() < styled else square
-            save_talking_still(out, info, square, mesh, driving, num_frames, first)
+            worn = int(rng.integers(2**32)) if rng.random() < styled else None
+            square = square if worn is None else paint(square, rng)
+            save_talking_still(out, info, square, mesh, driving, num_frames, first, worn)
         except OutputError:
             raise
         except InputError as error:

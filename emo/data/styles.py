@@ -13,10 +13,19 @@ FONTS = [cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_COMPLEX, cv2.FONT_HERSHEY_SC
 
 def disturb(image: np.ndarray, rng: np.random.Generator, occlude: bool = False) -> np.ndarray:
     """The same things in another kind of picture."""
-    if rng.random() < 0.3:
-        image = PAINTERS[rng.integers(len(PAINTERS))](image, rng)
+    image = paint(image, rng)
     if occlude and rng.random() < 0.25:
         image = hide(image, rng)
+    return wear(image, rng)
+
+
+def paint(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Three of ten painted or drawn."""
+    return PAINTERS[rng.integers(len(PAINTERS))](image, rng) if rng.random() < 0.3 else image
+
+
+def wear(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Other colours, and what cameras, compression and time do to a picture."""
     image = recolour(image, rng)
     if rng.random() < 0.3:
         image = soften(image, rng)
@@ -29,12 +38,15 @@ def disturb(image: np.ndarray, rng: np.random.Generator, occlude: bool = False) 
 
 
 def recolour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Saturation from none to too much, a tint, gamma, contrast, a light from one side."""
+    """Saturation from none to too much, a tint, yellowed varnish or candlelight, gamma, contrast, a light from one
+    side."""
     image = image.astype(np.float32) / 255
     grey = image @ np.float32([0.3, 0.6, 0.1])
     saturation = 0.0 if rng.random() < 0.15 else rng.uniform(0.3, 1.5)
     image = grey[..., None] + (image - grey[..., None]) * np.float32(saturation)
     image = image * rng.uniform(0.8, 1.2, 3).astype(np.float32)
+    if rng.random() < 0.35:
+        image = image * np.float32(rng.uniform(0.2, 0.9)) ** np.float32([0, 0.35, 1])
     if rng.random() < 0.3:
         across, way = np.linspace(-1, 1, len(image), dtype=np.float32), rng.uniform(0, 2 * np.pi)
         slope = np.float32(np.cos(way)) * across + np.float32(np.sin(way)) * across[:, None]

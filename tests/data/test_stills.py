@@ -39,6 +39,15 @@ def test_a_still_talks_in_several_clips_some_in_another_style(stills, clips_fold
         assert np.array_equal(pieces[640 * place], clip.wave) and np.corrcoef(moved, driving)[0, 1] > 0.95
 
 
+def test_the_inside_of_the_mouth_is_worn_like_the_picture(stills, clips_folder, monkeypatch):
+    monkeypatch.setattr("emo.data.stills.paint", lambda image, rng: image)
+    monkeypatch.setattr("emo.data.stills.wear", lambda image, rng: np.repeat(image[..., :1], 3, -1))
+    options = dict(hold_out=None, drivers=[clips_folder], num_frames=8, takes=1, styled=1.0, made_up=0.0)
+    prepare_stills(stills, stills, stills / "grey", 64, **options)
+    frames = np.stack(list(read_clip_frames(stills / "grey" / "one_0.json"))).astype(int)
+    assert np.ptp(frames, axis=-1).max() < 6  # grey all over, what was painted from the driver's clip too
+
+
 def test_a_still_of_a_singer_sings_without_the_music_too(stills, make_clip, openings, tmp_path):
     clip, frames = make_clip("singer", "anna", openings[:16])
     clip.vocals, clip.info.music_share = clip.wave / 2, 0.8
