@@ -20,9 +20,10 @@ def make_accelerator(config: Config) -> Accelerator:
         raise InputError(f"ema_device={config.ema_device}: choose cpu, or leave it out")
     if config.gradient_accumulation_steps < 1:
         raise InputError(f"gradient_accumulation_steps={config.gradient_accumulation_steps}: give 1 or more")
-    device = PartialState(cpu=config.device == "cpu").device
+    cpu = config.device == "cpu" or not torch.accelerator.is_available()
+    device = PartialState(cpu=cpu).device  # told of no CPU, several processes would each train alone
     accelerator = Accelerator(
-        cpu=config.device == "cpu",
+        cpu=cpu,
         mixed_precision="bf16" if in_bf16(config, device) else "no",
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=config.gradient_accumulation_steps),
         step_scheduler_with_optimizer=False,

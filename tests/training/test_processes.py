@@ -1,6 +1,7 @@
 """Several processes train what one does: the same samples, gradients and weights; what one meets, all heed."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -68,7 +69,7 @@ def second_meets_trouble():
 
 def live(config, rank, processes, kind, port):
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes), "MASTER_PORT": port}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "ACCELERATE_USE_CPU": "true"}
+    os.environ["MASTER_ADDR"] = "127.0.0.1"
     if kind == "trouble" and rank == 1:
         second_meets_trouble()
     if kind == "shards":
@@ -101,7 +102,8 @@ def launch(tmp_path: Path, *runs: tuple[Config, int, str]) -> list[str]:
         save_config(config, tmp_path / f"run_{i}.yaml")
         given.append((str(tmp_path / f"run_{i}.yaml"), processes, kind))
     command = [sys.executable, "-c", LAUNCH, json.dumps(given)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    blind = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], env=blind)
     lines = done.stdout.splitlines()
     ended = [line for line in lines if line.startswith("[")]
     expected = [str([3 if kind == "trouble" else 0] * processes) for _, processes, kind in runs]
@@ -133,7 +135,7 @@ def ten_steps(config, tmp_path):
 def test_two_processes_and_micro_batches_train_what_one_process_does(ten_steps, checkpoint, logged, tmp_path):
     train(ten_steps("one"))
     train(ten_steps("micro", gradient_accumulation_steps=4))
-    two = ten_steps("two"), 2, ""
+    two = ten_steps("two", device=None), 2, ""
     launch(tmp_path, two, (ten_steps("both", gradient_accumulation_steps=2, gradient_checkpointing=True), 2, ""))
     for name in ("micro", "two", "both"):
         one, other = checkpoint(tmp_path / "one", 1), checkpoint(tmp_path / name, 1)
