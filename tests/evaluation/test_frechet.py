@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import linalg
 
 from emo.errors import InputError
 from emo.evaluation.frechet import Moments, distance, frechet_distance, moments
@@ -20,7 +21,6 @@ def test_of_normal_distributions_whose_axes_agree_it_is_the_closed_form():
 
 
 def test_it_is_what_the_matrix_root_of_scipy_says():
-    linalg = pytest.importorskip("scipy.linalg")
     a, b = features(40), features(50, 0.7)
     means, (left, right) = a.mean(0) - b.mean(0), (np.cov(x, rowvar=False) for x in (a, b))
     said = (means**2).sum() + np.trace(left + right - 2 * linalg.sqrtm(left @ right).real)
