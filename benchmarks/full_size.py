@@ -19,13 +19,13 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from emo.config import Config, load_config
 from emo.data.dataset import Batch
 from emo.models.audio import SAMPLE_RATE
 from emo.models.emo import Conditions, EMOModel
+from emo.models.flops import flop_counter
 from emo.models.latents import encode_images
 from emo.models.unet import Stage
 from emo.training.diffusion import make_model
@@ -36,12 +36,6 @@ from emo.training.trainer import freeze
 CONFIGS = Path(__file__).parents[1] / "configs"
 CLIP_SECONDS = 8.0  # of sound that is heard for a sample
 PEAK, MFU = 312e12, 0.4  # FLOP/s of an A100 in bfloat16, and the share of them that is assumed
-FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-FLASH_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
-ATTENTION = {  # torch's own table has the GPUs' alone; arguments are shapes
-    FLASH: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
-    FLASH_BACKWARD: lambda grad, q, k, v, *_, **__: sdpa_backward_flop_count(grad, q, k, v),
-}
 
 
 class Kept(torch.autograd.graph.saved_tensors_hooks):
@@ -102,7 +96,7 @@ def full_model(config: Config, checkpointing: bool) -> tuple[EMOModel, list[torc
 def count_flops(config: Config) -> int:
     """Of the forward and backward pass of one sample, with gradient checkpointing."""
     model, _ = full_model(config, True)
-    with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter, torch.autocast("cpu", torch.bfloat16):
+    with flop_counter() as counter, torch.autocast("cpu", torch.bfloat16):
         loss_of(config, model, random_batch(config, model, 1)).backward()
     return counter.get_total_flops()
 
@@ -130,7 +124,7 @@ def count_frozen(config: Config, model: EMOModel) -> float:
     vae = AutoencoderKL(**blocks, block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4)
     ear, batch = Wav2Vec2Model(Wav2Vec2Config()).eval(), random_batch(config, model, 1)
     frames = batch.latents.shape[1] + batch.motion.shape[1] + 1
-    with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter, torch.no_grad():
+    with flop_counter() as counter, torch.no_grad():
         encode_images(vae, torch.zeros(frames, 3, config.data.size, config.data.size))
         ear(torch.zeros(1, int(CLIP_SECONDS * SAMPLE_RATE)))
     return counter.get_total_flops()

@@ -37,20 +37,20 @@ def resolve(model: str) -> Path:
     return downloaded(f"--model {model}: no such folder", lambda: snapshot_download(model))
 
 
-def find_weights(given: str) -> Path:
-    """A file of SyncNet's weights, or one downloaded from the Hub for owner/name/file; no file named, syncnet_v2.model.
+def find_weights(given: str, option: str = "--syncnet", usual: str = "syncnet_v2.model") -> Path:
+    """A file of published weights, or one downloaded from the Hub for owner/name/file; no file named, the usual one.
 
-    Raises InputError when there is no such file, here or there, or no way to it.
+    Raises InputError, which names the option, when there is no such file, here or there, or no way to it.
     """
     path, (owner, *rest) = Path(given), given.split("/", 2)
     if path.is_file():
         return path
     if path.exists() or not owner.strip(".") or not rest:
-        raise InputError(f"--syncnet {given} is no file: give syncnet_v2.model, or OWNER/NAME/FILE of the Hub")
+        raise InputError(f"{option} {given} is no file: give {usual}, or OWNER/NAME/FILE of the Hub")
     from huggingface_hub import hf_hub_download
 
-    name, file = rest if len(rest) == 2 else (*rest, "syncnet_v2.model")
-    return downloaded(f"--syncnet {given}: no such file", lambda: hf_hub_download(f"{owner}/{name}", file))
+    name, file = rest if len(rest) == 2 else (*rest, usual)
+    return downloaded(f"{option} {given}: no such file", lambda: hf_hub_download(f"{owner}/{name}", file))
 
 
 def find_part(setting: str, given: str | None, subfolder: str) -> Path:

@@ -7,7 +7,6 @@ Five frames at 25 per second and the 0.2 s of sound that start with them become 
 cut by emo.face.sync_crop. T frames, S samples.
 """
 
-import pickle
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -16,17 +15,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from emo.errors import InputError
 from emo.models.mfcc import mfcc
+from emo.models.published import Published, load_published
 
 FRAMES, CEPSTRA_FRAMES = 5, 20  # seen and heard at once
 SAMPLES_PER_FRAME, COLUMNS_PER_FRAME = 640, 4  # at 16 kHz; columns of the cepstra are 10 ms apart
 REACH_FRAMES = 15  # how far the sound is moved to either side
 BATCH = 20  # frames, or pieces of sound, at a time
 DIM = 1024
+PUBLISHED = Published("SyncNet", "syncnet_v2.model", "https://github.com/joonson/syncnet_python")
 
 
 def convolved(dim: int, out: int, kernel: tuple[int, ...], **how) -> list[nn.Module]:
@@ -84,17 +84,7 @@ def load_syncnet(path: Path) -> SyncNet:
 
     Raises InputError for a file that is none, that lacks weights or has others.
     """
-    net = SyncNet()
-    try:
-        safe = path.suffix == ".safetensors"
-        state = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
-        net.load_state_dict(state)
-    except Exception as error:  # the readers raise what they like on a broken file
-        unsafe = isinstance(error, pickle.UnpicklingError)
-        reason = "it is no torch.save of weights alone" if unsafe else " ".join(str(error).split())[:200]
-        mend = "get syncnet_v2.model again"
-        raise InputError(f"{path} can't be loaded as SyncNet ({reason or type(error).__name__}): {mend}") from error
-    return net.eval().requires_grad_(False)
+    return load_published(SyncNet(), path, PUBLISHED)
 
 
 @dataclass
