@@ -51,3 +51,35 @@ def thumb(frame: np.ndarray, title: str) -> str:
     small = cv2.resize(frame, (THUMB_PIXELS, THUMB_PIXELS), interpolation=cv2.INTER_AREA)
     _, coded = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
     return image(coded.tobytes(), title)
+
+
+def intervals(title: str, rows: list[tuple[str, float, float, float]], unit: str) -> str:
+    """Each row's name, mean, and the low and high end around it, as a line with a dot; rows without a number are left
+    out."""
+    given = [row for row in rows if np.isfinite(row[1:]).all()]
+    low, high = (f([row[k] for row in given], default=0.0) for f, k in ((min, 2), (max, 3)))
+    x = [[8 + 224 * (v - low) / max(high - low, 1e-12) for v in row[1:]] for row in given]
+    lines = "".join(
+        f'<line x1="{a:.1f}" x2="{b:.1f}" y1="{24 * k + 20}" y2="{24 * k + 20}" stroke="#47a"/>'
+        f'<circle class="bar" cx="{m:.1f}" cy="{24 * k + 20}" r="3"><title>{row[1]:.4g}</title></circle>'
+        f'<text x="0" y="{24 * k + 12}">{html.escape(row[0])}</text>'
+        for k, (row, (m, a, b)) in enumerate(zip(given, x, strict=True))
+    )
+    y = 24 * len(given) + 14
+    axis = f'<text x="0" y="{y}">{low:.3g}</text><text x="240" y="{y}" text-anchor="end">{high:.3g} '
+    chart = f'<svg width="240" height="{y + 4}">{lines}{axis}{html.escape(unit)}</text></svg>'
+    return f"<figure><figcaption>{html.escape(title)}</figcaption>{chart}</figure>"
+
+
+def curves(title: str, series: dict[str, np.ndarray]) -> str:
+    """Series (T,) over each other, each stretched to the chart's height; what is no number is left out."""
+    lines, names = [], []
+    for k, (name, values) in enumerate(series.items()):
+        frames = np.flatnonzero(np.isfinite(values))
+        low, span = values[frames].min(initial=np.inf), max(np.ptp(values[frames]) if len(frames) else 0.0, 1e-12)
+        points = " ".join(f"{580 * f / len(values):.1f},{58 - 56 * (values[f] - low) / span:.1f}" for f in frames)
+        colour = ("#47a", "#c63", "#393")[k % 3]
+        lines.append(f'<polyline points="{points}" fill="none" stroke="{colour}"/>')
+        names.append(f'<tspan fill="{colour}">{html.escape(name)} </tspan>')
+    chart = f'<svg width="580" height="76">{"".join(lines)}<text x="0" y="72">{"".join(names)}</text></svg>'
+    return f"<figure><figcaption>{html.escape(title)}</figcaption>{chart}</figure>"

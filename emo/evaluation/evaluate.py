@@ -1,0 +1,69 @@
+"""Folders of videos -> all that is written about them."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from emo.errors import InputError, OutputError
+from emo.evaluation.gallery import Shown, extremes, to_html
+from emo.evaluation.measures import Measure, measure_tracks, measures
+from emo.evaluation.report import Report, to_card, to_json, to_markdown, write_whole
+from emo.evaluation.score import score_set
+from emo.evaluation.watch import Watch, list_videos, load_tracks
+
+Each = Callable[[Callable[[Path], Path], list[Path]], Iterable[tuple[Path, Path]]]  # as emo.data.parallel.each
+
+
+def evaluate(folders: list[Path], reference: Path, out: Path, window: int | None, each: Each) -> Report:
+    """Measures the videos of some folders and of real footage; into `out` come report.json, table.md, card.md,
+    report.html, and tracks/, from which the same command goes on.
+
+    Raises InputError: a folder without videos, two folders of one name, a video that can't be read, no space.
+    """
+    videos = {folder.resolve().name: list_videos(folder) for folder in [*folders, reference]}
+    if len(videos) < len(folders) + 1:
+        raise InputError(f"two of the folders have one name ({', '.join(map(str, videos))}): rename one")
+    kept = make_folder(out / "tracks")
+    found = dict(each(Watch(kept), [video for those in videos.values() for video in those]))
+    report, shown = compare(videos, found, reference.resolve().name, window)
+    texts = {"report.json": to_json(report), "table.md": to_markdown(report), "card.md": to_card(report)}
+    for name, text in (texts | {"report.html": to_html(report, shown)}).items():
+        write_whole(out / name, text)
+    return report
+
+
+def compare(
+    videos: dict[str, list[Path]], found: dict[Path, Path], real: str, window: int | None
+) -> tuple[Report, dict[str, dict[int, Shown]]]:
+    """videos of each set, the file of each one's tracks, and which set is `real` -> the report, and the clips to show
+    of each set."""
+    those = measures(window)
+    values = {name: table_of(paths, found, those) for name, paths in videos.items()}
+    scored = {
+        name: score_set(name, [path.stem for path in paths], values[name], values[real], those)
+        for name, paths in videos.items()
+    }
+    shown = {
+        name: {
+            k: Shown(videos[name][k], load_tracks(found[videos[name][k]]))
+            for pair in extremes(one.clip_scores)
+            for k in pair
+        }
+        for name, one in scored.items()
+        if name != real
+    }
+    return Report(those, scored[real], [one for name, one in scored.items() if name != real], window), shown
+
+
+def table_of(paths: list[Path], found: dict[Path, Path], those: list[Measure]) -> np.ndarray:
+    """(N M) figures of the videos; tracks are held one at a time."""
+    return np.array([list(measure_tracks(load_tracks(found[path]), those).values()) for path in paths])
+
+
+def make_folder(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} can't be made ({error.strerror}): choose another -o") from error
+    return folder
