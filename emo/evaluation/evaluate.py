@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from emo.errors import InputError, OutputError
+from emo.errors import InputError
 from emo.evaluation.gallery import Shown, extremes, to_html
 from emo.evaluation.measures import Measure, measure_tracks, measures
 from emo.evaluation.report import Report, to_card, to_json, to_markdown, write_whole
 from emo.evaluation.score import score_set
-from emo.evaluation.watch import Watch, list_videos, load_tracks
+from emo.evaluation.watch import Watch, list_videos, load_tracks, make_folder
 
 Each = Callable[[Callable[[Path], Path], list[Path]], Iterable[tuple[Path, Path]]]  # as emo.data.parallel.each
 
@@ -59,11 +59,3 @@ def compare(
 def table_of(paths: list[Path], found: dict[Path, Path], those: list[Measure]) -> np.ndarray:
     """(N M) figures of the videos; tracks are held one at a time."""
     return np.array([list(measure_tracks(load_tracks(found[path]), those).values()) for path in paths])
-
-
-def make_folder(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder} can't be made ({error.strerror}): choose another -o") from error
-    return folder

@@ -61,8 +61,8 @@ def late_sound(footage: Footage, frames: int) -> Footage:
 
 
 def other_sound(footage: Footage) -> Footage:
-    """The sound backwards: as loud and as long, of nothing the mouth says."""
-    return replace(footage, wave=footage.wave[::-1].copy())
+    """Its own sound from the middle on, then the first half: as loud and as long, of nothing the mouth says."""
+    return replace(footage, wave=np.roll(footage.wave, len(footage.wave) // 2))
 
 
 def blurred(footage: Footage, share: float, ellipse: tuple = ((0.5, 0.5), (2.0, 2.0)), grows: bool = False) -> Footage:
@@ -135,6 +135,7 @@ def faults(window: int) -> dict[str, Fault]:
     apart = {"mouth_voice_r": -1, "lip_volume_difference": 1}
     restless = apart | {"silent_lip_stability": 1, "silence_spread": 1}  # the mouth moves in silence
     still = {"lip_dynamics": -1, "mouth_voice_lag": 0, "silent_lip_stability": 0, "silence_spread": 0} | apart
+    shifted = dict.fromkeys(["mouth_voice_lag", "blinks", *restless], 0)  # half of what is seen comes too early
     unsharp = {"face_sharpness": -1, "mouth_sharpness": -1}
     frozen = still | {"head_dynamics": -1, "brow_dynamics": -1, "blinks": -1, "flicker": 0, "border_jump": 0}
     return {
@@ -149,5 +150,5 @@ def faults(window: int) -> dict[str, Fault]:
         "drifting colour": Fault(lambda f: drifting_colour(f, 12.0), {"colour_drift": 1}),
         "growing blur": Fault(lambda f: blurred(f, 0.02, grows=True), unsharp | {"sharpness_drift": -1}),
         "noisy background": Fault(lambda f: noisy_background(f, 6.0), {"background_change": 1}),
-        "jumps at borders": Fault(lambda f: jumping_borders(f, window, 4), apart | {"border_jump": 1}),
+        "jumps at borders": Fault(lambda f: jumping_borders(f, window, 4), shifted | {"border_jump": 1}),
     }

@@ -47,7 +47,10 @@ def stretched(values: np.ndarray) -> np.ndarray:
 
 
 def follows(opening: np.ndarray, level: np.ndarray) -> Follows:
-    """`emo.evaluation.mouth.follow`; NaN where there are too few frames for it, or nothing moves or sounds."""
-    if len(opening) < 3 * REACH_FRAMES or np.isnan(level).any() or np.ptp(opening) < 1e-9 or np.ptp(level) < 1e-9:
+    """`emo.evaluation.mouth.follow`; NaN without sound or with too few frames. A mouth that never moves has an r of 0,
+    and no lag."""
+    if len(opening) < 3 * REACH_FRAMES or np.isnan(level).any():
         return Follows(np.nan, np.nan, np.nan)
+    if np.ptp(opening) < 1e-9:
+        return Follows(0.0, np.nan, np.nan)
     return follow(opening, level, REACH_FRAMES)

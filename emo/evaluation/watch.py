@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -31,6 +32,14 @@ def list_videos(folder: Path) -> list[Path]:
     return found
 
 
+def make_folder(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} can't be made ({error.strerror}): choose another -o") from error
+    return folder
+
+
 @dataclass(frozen=True)
 class Watch:
     """A video -> the file of its tracks."""
@@ -47,14 +56,19 @@ class Watch:
 
 def watch(video: Path) -> Tracks:
     """The tracks of a file; the face is the one that is in sight for the longest. Raises InputError."""
-    follower = Follower(packaged_detector(), packaged_parts())
+    wave = None if first_sound_seconds(video) is None else read_audio(video, SAMPLE_RATE)
+    return track_video(read_video(video, FPS), wave, follower())
+
+
+def follower() -> Callable[[np.ndarray], Look | None]:
+    """Each frame of a video in turn -> how the face that is in sight for the longest looks in it."""
+    faces = Follower(packaged_detector(), packaged_parts())
 
     def follow(frame: np.ndarray) -> Look | None:
-        faces = follower.step(frame)
-        return faces[0].looks[-1] if faces and not faces[0].unseen else None
+        following = faces.step(frame)
+        return following[0].looks[-1] if following and not following[0].unseen else None
 
-    wave = None if first_sound_seconds(video) is None else read_audio(video, SAMPLE_RATE)
-    return track_video(read_video(video, FPS), wave, follow)
+    return follow
 
 
 def content_name(video: Path) -> str:
