@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from emo.evaluation.faults import Fault, Footage, faults
-from emo.evaluation.measures import measure_tracks, measures
+from emo.evaluation.measures import Asked, measure_tracks, measures
 from emo.evaluation.tracks import FPS, SAMPLE_RATE, Tracks, track_video
 from emo.evaluation.watch import Watch, content_name, follower, list_videos, load_tracks, save_tracks
 from emo.media.audio import read_audio
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--window", type=int, default=12)
     args = parser.parse_args()
     (args.out / "tracks").mkdir(parents=True, exist_ok=True)
-    videos, watch, those = list_videos(args.clips), Watch(args.out / "tracks"), measures(args.window)
+    videos, watch, those = list_videos(args.clips), Watch(args.out / "tracks"), measures(Asked(args.window))
     all_tracks = [load_tracks(watch(video)) for video in videos]
     spread = np.nanstd([list(measure_tracks(tracks, those).values()) for tracks in all_tracks], axis=0)
     told, rows = faults(args.window), {}

@@ -20,6 +20,7 @@ def parser() -> Parser:
     out.add_argument("--model", help="make videos with it: a folder, a Hub id, or mini; into OUTPUT/generated/")
     out.add_argument("--set", type=Path, help="folder of real videos to make them from, for --model")
     out.add_argument("--window", type=int, help="frames from one window's start to the next's: looks for jumps there")
+    out.add_argument("--syncnet", metavar="FILE_OR_HUB_ID", help="its weights, syncnet_v2.model: adds LSE-C and LSE-D")
     out.add_argument("--workers", type=int, default=os.cpu_count(), help="cores at work (default all); above 1: Ray")
     out.add_argument("--ray", metavar="ADDRESS", help="a Ray cluster whose machines see the same folders")
     return out
@@ -68,20 +69,31 @@ def make_set(model: str, real: Path, out: Path) -> Path:
     return folder
 
 
+def syncnet(given: str | None) -> Path | None:
+    """The file of its weights. Raises InputError."""
+    if given is None:
+        return None
+    from emo.hub import find_weights
+
+    return find_weights(given)
+
+
 def evaluate(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from emo.data.parallel import each
     from emo.evaluation.evaluate import evaluate
+    from emo.evaluation.measures import Asked
     from emo.evaluation.report import rows
 
     check(args)
+    asked = Asked(args.window, syncnet(args.syncnet))
 
     def watched(work, videos):
         return tqdm(each(work, videos, args.workers, args.ray), total=len(videos), unit="video", dynamic_ncols=True)
 
     made = [make_set(args.model, args.set, args.output)] if args.model else []
-    report = evaluate([*args.generated, *made], args.reference or args.set, args.output, args.window, watched)
+    report = evaluate([*args.generated, *made], args.reference or args.set, args.output, asked, watched)
     for one, score in zip(report.sets, rows(report)[0][2:], strict=False):
         print(f"{one.name}: score {score}")
     print(f"{args.output}: report.html, report.json, table.md, card.md")

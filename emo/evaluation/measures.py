@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +17,14 @@ LEAST_FRAMES = 12
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What is measured beside what always is."""
+
+    window: int | None = None  # frames from one window's start to the next's: jumps there
+    syncnet: Path | None = None  # weights: lips and sound by SyncNet
+
+
+@dataclass(frozen=True)
 class Measure:
     """One figure of a video."""
 
@@ -27,8 +36,8 @@ class Measure:
     face: bool = True  # whether a face is needed
 
 
-def measures(window: int | None = None) -> list[Measure]:
-    """window: frames from one window's start to the next's; None: borders are not looked at."""
+def measures(asked: Asked) -> list[Measure]:
+    """In the order of the table."""
     found = [
         Measure("face_sharpness", lambda t: t.face_sharpness.mean(), "1/px²", "as real", scored=True),
         Measure("mouth_sharpness", lambda t: t.mouth_sharpness.mean(), "1/px²", "as real", scored=True),
@@ -47,8 +56,12 @@ def measures(window: int | None = None) -> list[Measure]:
         Measure("colour_drift", lambda t: colour_drift(t.colour), "ΔE a minute", "low"),
         Measure("face_seen", lambda t: t.seen.mean(), "of frames", "1", face=False),
     ]
-    if window is not None:
-        found.append(Measure("border_jump", lambda t: border_jump(t.change, window), "ratio", "1", face=False))
+    if asked.window is not None:
+        found.append(Measure("border_jump", lambda t: border_jump(t.change, asked.window), "ratio", "1", face=False))
+    if asked.syncnet is not None:
+        found.append(Measure("LSE-C", lambda t: t.sync[0], "confidence", "as real"))
+        found.append(Measure("LSE-D", lambda t: t.sync[1], "distance", "as real"))
+        found.append(Measure("syncnet_offset", lambda t: t.sync[2], "frames", "0"))
     return found
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from emo import __version__
 from emo.evaluation.dynamics import SHUT
 from emo.evaluation.interval import RESAMPLES, SHARE, Figure
-from emo.evaluation.measures import Measure
+from emo.evaluation.measures import Asked, Measure
 from emo.evaluation.score import Scored
 from emo.evaluation.speech import SILENCE_DB, SILENCE_FRAMES, SPEECH_DB
 from emo.evaluation.tracks import FACE_PIXELS, FPS, MOUTH_PIXELS
@@ -24,7 +24,7 @@ class Report:
     measures: list[Measure]
     reference: Scored
     sets: list[Scored]
-    window: int | None  # frames
+    asked: Asked
 
     @property
     def all(self) -> list[Scored]:
@@ -42,9 +42,10 @@ def settings(report: Report) -> dict[str, float | int | str | None]:
         "silence_frames": SILENCE_FRAMES,
         "speech_db_under_peak": RANGE_DB - SPEECH_DB,
         "blink_share_of_open_eyes": SHUT,
-        "window_frames": report.window,
         "bootstrap_resamples": RESAMPLES,
         "interval": SHARE,
+        "window_frames": report.asked.window,
+        "syncnet": report.asked.syncnet and report.asked.syncnet.name,
     }
 
 

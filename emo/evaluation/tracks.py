@@ -5,7 +5,7 @@ T frames at FPS, whatever the video's own rate; frame (H W 3) uint8 RGB.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -38,6 +38,7 @@ class Tracks:
     change: np.ndarray  # (T,) mean absolute difference to the frame before, grey levels; the first is 0
     background: np.ndarray  # (T,) the same beside and above the head; NaN where there is too little of that
     level: np.ndarray  # (T,) dB, of emo.media.loudness; NaN without sound
+    sync: np.ndarray = field(default_factory=lambda: np.full(3, np.nan))  # of emo.evaluation.lips; NaN: not asked
 
 
 def track_video(

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from emo.errors import InputError, OutputError
+from emo.evaluation.lips import sync_of
 from emo.evaluation.tracks import FPS, SAMPLE_RATE, Tracks, track_video
 from emo.face.locate import packaged_detector
 from emo.face.parts import Look, packaged_parts
@@ -18,6 +19,7 @@ from emo.face.track import Follower
 from emo.media.audio import read_audio
 from emo.media.decode import first_sound_seconds
 from emo.media.video import read_video
+from emo.models.syncnet import load_syncnet
 
 PASS = b"1"  # another one makes new tracks: raise it when the pass sees something else
 VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
@@ -45,19 +47,22 @@ class Watch:
     """A video -> the file of its tracks."""
 
     folder: Path  # where they are kept
+    syncnet: Path | None = None  # its weights, where it is asked too
 
     def __call__(self, video: Path) -> Path:
         """Raises InputError for a video that can't be read."""
-        path = self.folder / f"{content_name(video)}.safetensors"
+        names = [content_name(file) for file in (video, self.syncnet) if file]
+        path = self.folder / f"{'_'.join(names)}.safetensors"
         if not path.exists():
-            save_tracks(path, watch(video))
+            save_tracks(path, watch(video, self.syncnet))
         return path
 
 
-def watch(video: Path) -> Tracks:
+def watch(video: Path, syncnet: Path | None = None) -> Tracks:
     """The tracks of a file; the face is the one that is in sight for the longest. Raises InputError."""
     wave = None if first_sound_seconds(video) is None else read_audio(video, SAMPLE_RATE)
-    return track_video(read_video(video, FPS), wave, follower())
+    tracks = track_video(read_video(video, FPS), wave, follower())
+    return replace(tracks, sync=sync_of(video, tracks, wave, load_syncnet(syncnet))) if syncnet else tracks
 
 
 def follower() -> Callable[[np.ndarray], Look | None]:

@@ -12,6 +12,7 @@ from PIL import Image
 from emo.cli.eval import main, make_set
 from emo.evaluation.evaluate import evaluate
 from emo.evaluation.faults import Footage, frozen_picture
+from emo.evaluation.measures import Asked
 from emo.evaluation.watch import Watch, save_tracks
 from emo.media.audio import probe_audio
 from emo.media.video import VideoWriter, read_video
@@ -48,7 +49,7 @@ def each(footage, track):
 
 
 def test_the_report_says_what_was_measured(sets, each, tmp_path):
-    evaluate([sets / "made"], sets / "real", tmp_path, 12, each)
+    evaluate([sets / "made"], sets / "real", tmp_path, Asked(12), each)
     told = json.loads((tmp_path / "report.json").read_text())
     made, real = told["sets"]
     assert [made["name"], real["name"], told["reference"]] == ["made", "real", "real"]
@@ -63,7 +64,7 @@ def test_the_report_says_what_was_measured(sets, each, tmp_path):
 
 
 def test_table_card_and_page_show_the_same_figures(sets, each, tmp_path):
-    evaluate([sets / "made"], sets / "real", tmp_path, None, each)
+    evaluate([sets / "made"], sets / "real", tmp_path, Asked(), each)
     told = json.loads((tmp_path / "report.json").read_text())
     figure = told["sets"][0]["measures"]["lip_dynamics"]
     cell = f"{figure['mean']:.3g} [{figure['low']:.3g}, {figure['high']:.3g}]"

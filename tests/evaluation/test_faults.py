@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 
 from emo.evaluation.faults import faults
-from emo.evaluation.measures import measure_tracks, measures
+from emo.evaluation.measures import Asked, measure_tracks, measures
 
 WINDOW = 12
-FAULTS, NAMES = faults(WINDOW), [measure.name for measure in measures(WINDOW)]
+FAULTS, NAMES = faults(WINDOW), [measure.name for measure in measures(Asked(WINDOW))]
 QUIET = 1 / 3  # of what a measure's own faults move it by, another's may at most
 
 
 @pytest.fixture(scope="module")
 def moved(footage, tracks, track) -> dict[str, dict[str, float]]:
     """By how much each fault moves each figure; a figure that can't be taken any more does not count."""
-    clean = measure_tracks(tracks, measures(WINDOW))
-    faulty = {n: measure_tracks(track(fault.plant(footage)), measures(WINDOW)) for n, fault in FAULTS.items()}
+    clean = measure_tracks(tracks, measures(Asked(WINDOW)))
+    faulty = {n: measure_tracks(track(fault.plant(footage)), measures(Asked(WINDOW))) for n, fault in FAULTS.items()}
     return {n: {m: np.nan_to_num(figures[m] - clean[m]) for m in NAMES} for n, figures in faulty.items()}
 
 

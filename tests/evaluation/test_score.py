@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from emo.evaluation.interval import RESAMPLES, figure, means, resample
-from emo.evaluation.measures import measures
+from emo.evaluation.measures import Asked, measures
 from emo.evaluation.score import closeness, score_set
 
-THOSE = measures()
+THOSE = measures(Asked())
 SCORED = [k for k, measure in enumerate(THOSE) if measure.scored]
 RNG = np.random.default_rng(0)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from emo.errors import InputError
-from emo.evaluation.measures import measure_tracks, measures
+from emo.evaluation.measures import Asked, measure_tracks, measures
 from emo.evaluation.tracks import Tracks, track_video, without_gaps
 from emo.evaluation.watch import Watch, content_name, list_videos, load_tracks, watch
 from emo.face.parts import Look
@@ -23,7 +23,7 @@ def test_a_gap_is_crossed_in_a_straight_line():
 def test_a_video_without_a_face_says_nothing_of_one_and_all_else():
     frames = [np.full((40, 60, 3), 100 + 3 * (k % 2), np.uint8) for k in range(20)]
     tracks = track_video(frames, None, lambda frame: None)
-    figures = measure_tracks(tracks, measures(4))
+    figures = measure_tracks(tracks, measures(Asked(4)))
     assert figures.pop("face_seen") == 0 and figures.pop("background_change") == pytest.approx(3)
     assert figures.pop("border_jump") == pytest.approx(1)
     assert np.isnan([*figures.values()]).all()
