@@ -21,6 +21,7 @@ def parser() -> Parser:
     out.add_argument("--set", type=Path, help="folder of real videos to make them from, for --model")
     out.add_argument("--window", type=int, help="frames from one window's start to the next's: looks for jumps there")
     out.add_argument("--syncnet", metavar="FILE_OR_HUB_ID", help="its weights, syncnet_v2.model: adds LSE-C and LSE-D")
+    out.add_argument("--controls", action="store_true", help="the real videos frozen, and with another's sound, beside")
     out.add_argument("--workers", type=int, default=os.cpu_count(), help="cores at work (default all); above 1: Ray")
     out.add_argument("--ray", metavar="ADDRESS", help="a Ray cluster whose machines see the same folders")
     return out
@@ -87,7 +88,7 @@ def evaluate(args: argparse.Namespace) -> None:
     from emo.evaluation.report import rows
 
     check(args)
-    asked = Asked(args.window, syncnet(args.syncnet))
+    asked = Asked(args.window, syncnet(args.syncnet), args.controls)
 
     def watched(work, videos):
         return tqdm(each(work, videos, args.workers, args.ray), total=len(videos), unit="video", dynamic_ncols=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from emo.errors import InputError
+from emo.evaluation.controls import frozen, with_sound_of
 from emo.evaluation.gallery import Shown, extremes, to_html
 from emo.evaluation.measures import Asked, Measure, measure_tracks, measures
 from emo.evaluation.report import Report, to_card, to_json, to_markdown, write_whole
@@ -43,12 +44,29 @@ def compare(videos: dict[str, list[Path]], found: dict[Path, Path], real: str, a
         for name, paths in videos.items()
     }
     reference = scored.pop(real)
+    for name, rows in control_tables(videos[real], found, those).items() if asked.controls else ():
+        scored[name] = score_set(name, reference.clips, rows, values[real], those)
     return Report(those, reference, list(scored.values()), asked)
+
+
+def control_tables(paths: list[Path], found: dict[Path, Path], those: list[Measure]) -> dict[str, np.ndarray]:
+    """(N M) figures of the real videos with their picture frozen, and of each with the next one's sound."""
+    tracks = [load_tracks(found[path]) for path in paths]
+    controls = {
+        "frozen picture": map(frozen, tracks),
+        "another's sound": map(with_sound_of, tracks, tracks[1:] + tracks[:1]),
+    }
+    return {
+        name: np.array([list(measure_tracks(one, those).values()) for one in changed])
+        for name, changed in controls.items()
+    }
 
 
 def shown_of(report: Report, videos: dict[str, list[Path]], found: dict[Path, Path]) -> dict[str, dict[int, Shown]]:
     """Of each set the clips of `extremes`, by their numbers."""
-    ends = {one.name: [k for pair in extremes(one.clip_scores) for k in pair] for one in report.sets}
+    ends = {
+        one.name: [k for pair in extremes(one.clip_scores) for k in pair] for one in report.sets if one.name in videos
+    }
     paths = {name: {k: videos[name][k] for k in numbers} for name, numbers in ends.items()}
     return {name: {k: Shown(p, load_tracks(found[p])) for k, p in those.items()} for name, those in paths.items()}
 

@@ -56,7 +56,7 @@ def to_html(report: Report, shown: dict[str, dict[int, Shown]]) -> str:
     for m in report.measures:
         given = [(one.name, f.mean, f.low, f.high) for one in report.all for f in [one.figures[m.name]]]
         parts.append(intervals(f"{m.name} (good: {m.good})", given, m.unit))
-    for one in report.sets:
+    for one in (one for one in report.sets if one.name in shown):
         parts.append(f"<h2>Best and worst of {html.escape(one.name)}, by closeness to real footage</h2>")
         for pair in extremes(one.clip_scores):
             named = [(f"{one.clips[k]}: {one.clip_scores[k]:.2f}", shown[one.name][k]) for k in pair]

@@ -22,6 +22,7 @@ class Asked:
 
     window: int | None = None  # frames from one window's start to the next's: jumps there
     syncnet: Path | None = None  # weights: lips and sound by SyncNet
+    controls: bool = False  # a frozen picture, and another's sound
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,12 @@ def cell(figure: Figure, clips: int) -> str:
     if not figure.clips or not math.isfinite(figure.mean):
         return "–"
     few = "" if figure.clips == clips else f" ({figure.clips})"
-    return f"{figure.mean:.3g} [{figure.low:.3g}, {figure.high:.3g}]{few}"
+    return f"{short(figure.mean)} [{short(figure.low)}, {short(figure.high)}]{few}"
+
+
+def short(value: float) -> str:
+    """Three digits; what rounding has left of nothing is 0."""
+    return f"{round(value, 9) + 0.0:.3g}"
 
 
 def rows(report: Report) -> list[tuple[str, ...]]:

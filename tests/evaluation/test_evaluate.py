@@ -76,6 +76,13 @@ def test_table_card_and_page_show_the_same_figures(sets, each, tmp_path):
     assert not re.search(r'(src|href)="(?!data:)', page)  # self-contained
 
 
+def test_controls_stand_beside_and_score_less(sets, each, tmp_path):
+    evaluate([sets / "made"], sets / "real", tmp_path, Asked(controls=True), each)
+    _, still, _, _ = told = json.loads((tmp_path / "report.json").read_text())["sets"]
+    assert [one["name"] for one in told] == ["made", "frozen picture", "another's sound", "real"]
+    assert still["score"]["mean"] < told[3]["score"]["mean"] == 1
+
+
 def test_two_folders_of_one_name_are_refused(sets, tmp_path, run_main):
     code, _, err = run_main(
         main, "emo-eval", sets / "made", sets / "made", "--reference", sets / "real", "-o", tmp_path
