@@ -115,7 +115,8 @@ def legend(report: Report) -> str:
     return (
         f"Mean over clips, in brackets the {SHARE:.0%} interval of {RESAMPLES} bootstrap resamples of the clips, then "
         f"the number of clips where not all have a figure. Score: mean of 1 - |m - real| / |real| over {scored} "
-        f"(THEval, arXiv 2511.04520). {LACKING} Everything at {FPS:g} frames per second, emo {__version__}."
+        f"(THEval, arXiv 2511.04520); chance only lowers it, and its interval for the real clips is what two draws of "
+        f"them score. {LACKING} Everything at {FPS:g} frames per second, emo {__version__}."
     )
 
 
