@@ -7,7 +7,7 @@ from emo.evaluation.dynamics import blinks_per_minute, brow_dynamics, head_dynam
 from emo.evaluation.speech import follows, lip_volume_difference, silent, silent_lip_stability
 from emo.evaluation.stability import border_jump, colour_drift, drift_per_minute, flicker, sharpness_drift
 from emo.face.mouth import opening
-from emo.face.region import region_of_landmarks
+from emo.face.region import RIGID, region_of_landmarks
 
 RNG = np.random.default_rng(0)
 LEVEL = np.where(np.arange(150) % 50 < 25, RNG.uniform(-20, 0, 150), -35.0)  # dB: three times speech, then silence
@@ -41,6 +41,13 @@ def test_the_head_moves_as_far_as_its_place_varies(still):
     side = region_of_landmarks(still[0]).side
     moved = still + 0.02 * side * np.where(np.arange(150) % 2, 1, -1)[:, None, None] * [1.0, 0.0]
     assert head_dynamics(moved) == pytest.approx(np.sqrt(2**2 / 2))
+
+
+def test_the_head_turns_as_far_and_as_fast_as_it_is_turned(still):
+    middle, roll = still[0, RIGID].mean(0), np.radians(2) * np.where(np.arange(150) % 2, 1, -1)
+    turns = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
+    moved = np.einsum("ijt,tkj->tki", turns, still - middle) + middle  # one of three angles, by 4 degrees a frame
+    assert head_dynamics(moved) == pytest.approx(np.sqrt(2 / 3 * 4**2 / 3), rel=1e-3)
 
 
 def test_brows_that_rise_by_a_hundredth_of_the_eyes_distance(still):
