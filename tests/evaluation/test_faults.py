@@ -26,7 +26,6 @@ def test_every_measure_has_a_fault_of_its_own():
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_is_told_by_its_measures_and_by_no_others(moved, name):
     own = {m: max(abs(moved[n][m]) for n, f in FAULTS.items() if f.told_by.get(m)) for m in NAMES if m != "face_seen"}
-    print(name, {m: (round(moved[name][m], 4), round(own[m], 4)) for m in own})
     for measure, way in FAULTS[name].told_by.items():
         assert way == 0 or moved[name][measure] * way > QUIET * own[measure], measure
     others = [m for m in own if m not in FAULTS[name].told_by]
