@@ -8,7 +8,12 @@ from typing import NoReturn
 
 from emo.errors import InputError
 
-EXTRAS = {"emo-prepare": "[prepare]", "emo-train": "[train]", "demucs": "[vocals]"}  # of a command, or a module
+EXTRAS = {
+    "emo-prepare": "[prepare]",
+    "emo-train": "[train]",
+    "emo-eval": "[eval]",
+    "demucs": "[vocals]",
+}  # of a command, or a module
 
 
 class Parser(argparse.ArgumentParser):

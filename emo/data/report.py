@@ -1,27 +1,18 @@
 """One self-contained page of a prepared set: what was kept, what was dropped and why, and what the clips are like."""
 
-import base64
 import html
 from collections import Counter
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from emo.data.clip import FPS, ClipInfo, list_clips, load_clip, read_clip_frames
 from emo.data.duplicates import near_duplicates, picture_hash, sound_hash
 from emo.data.ledger import Piece, read_ledger
 from emo.face.mouth import opening
+from emo.media.page import histogram, image, page, table, thumb
 
-SHOWN, THUMB_PIXELS = 60, 96
-STYLE = "body{font:15px sans-serif;max-width:60em;margin:2em auto}td,th{text-align:left;padding:.1em 1em .1em 0}"
-STYLE += "figure{display:inline-block;margin:0 2em 1em 0}.sheet img{margin:1px}.bar{fill:#47a}svg text{font-size:11px}"
-
-
-def table(title: str, rows: list[tuple[str, ...]], head: tuple[str, ...]) -> str:
-    cells = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    names = "".join(f"<th>{html.escape(name)}</th>" for name in head)
-    return f"<h2>{html.escape(title)}</h2><table><tr>{names}</tr>{cells}</table>"
+SHOWN = 60
 
 
 def hours_by(what: str, infos: list[ClipInfo]) -> str:
@@ -34,38 +25,14 @@ def hours_by(what: str, infos: list[ClipInfo]) -> str:
     return table(f"By {what} ({len(count)})", rows, (what, "clips", "hours"))
 
 
-def histogram(title: str, values: list[float], unit: str) -> str:
-    """A bar chart of 20 bins as SVG; values that are no number are left out."""
-    given = np.array(values)[np.isfinite(values)]
-    counts, edges = np.histogram(given, 20)
-    heights = 80 * counts / max(1, counts.max())
-    bars = "".join(
-        f'<rect class="bar" x="{12 * k}" y="{80 - h:.1f}" width="11" height="{h:.1f}"><title>{counts[k]}</title></rect>'
-        for k, h in enumerate(heights)
-    )
-    low, high = f"{edges[0]:.3g}", f"{edges[-1]:.3g} {unit}"
-    axis = f'<text x="0" y="95">{low}</text><text x="240" y="95" text-anchor="end">{html.escape(high)}</text>'
-    chart = f'<svg width="240" height="100">{bars}{axis}</svg>'
-    return f"<figure><figcaption>{html.escape(title)}</figcaption>{chart}</figure>"
-
-
 def measured(what: str, infos: list[ClipInfo]) -> list[float]:
     """A field of ClipInfo that is a number, NaN where it was not measured."""
     values = [getattr(info, what) for info in infos]
     return [np.nan if value is None else value for value in values]
 
 
-def image(picture: bytes, title: str) -> str:
-    """A JPEG inside the page."""
-    coded = base64.b64encode(picture).decode()
-    return f'<img src="data:image/jpeg;base64,{coded}" title="{html.escape(title)}" alt="">'
-
-
-def thumb(path: Path) -> str:
-    """The first frame of a clip."""
-    small = cv2.resize(next(read_clip_frames(path)), (THUMB_PIXELS, THUMB_PIXELS), interpolation=cv2.INTER_AREA)
-    _, coded = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
-    return image(coded.tobytes(), path.stem)
+def first_frame(path: Path) -> str:
+    return thumb(next(read_clip_frames(path)), path.stem)
 
 
 def spread(items: list, groups: list[str]) -> list:
@@ -144,10 +111,9 @@ def write_report(folders: list[Path], out: Path) -> None:
         hours_by("licence", infos),
         hours_by("person", infos),
         same_moments(paths, hashes),
-        f'<h2>Kept</h2><div class="sheet">{"".join(map(thumb, spread(paths, [i.person for i in infos])))}</div>',
+        f'<h2>Kept</h2><div class="sheet">{"".join(map(first_frame, spread(paths, [i.person for i in infos])))}</div>',
         dropped_sheet(folders, pieces),
     ]
-    page = f'<!doctype html><meta charset="utf-8"><title>Prepared clips</title><style>{STYLE}</style>{"".join(parts)}'
     part = out.with_name(f"{out.name}.part")
-    part.write_text(page, encoding="utf-8")
+    part.write_text(page("Prepared clips", parts), encoding="utf-8")
     part.replace(out)

@@ -12,6 +12,7 @@ import numpy as np
 
 from emo.data.clip import FPS
 from emo.face.region import crop, cut, region_of_landmarks, transform
+from emo.face.sharpness import sharpness
 from emo.face.track import Track
 
 BURST, STEP_FRAMES = 3, 6  # frames of a burst, and from one of them to the next
@@ -41,18 +42,6 @@ UNSEEN = Sight(np.nan, np.nan, np.nan, np.nan)
 
 def grey(image: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-
-
-def sharpness(faces: Sequence[np.ndarray]) -> float:
-    """faces N of (128 128 3) -> median over them of the Laplacian's energy in the face over the gradient's, 1 /
-    pixels²: neither light nor contrast counts, and a blur of s pixels leaves about 1 / (2 s² + 2)."""
-    values = []
-    for face in faces:
-        soft = cv2.GaussianBlur(grey(face).astype(np.float32), (0, 0), 1.0)  # noise is no sharpness
-        bend = cv2.Laplacian(soft, cv2.CV_32F)
-        slope = [cv2.Sobel(soft, cv2.CV_32F, x, 1 - x, scale=1 / 8) for x in (0, 1)]
-        values.append((bend[FACE] ** 2).mean() / max(1e-6, sum((s[FACE] ** 2).mean() for s in slope)))
-    return float(np.median(values))
 
 
 def change(faces: Sequence[np.ndarray]) -> float:
@@ -152,7 +141,8 @@ class Watched:
         faces = [self.faces[number] for burst in self.bursts for number in burst]
         written = [letters(np.stack([self.mouths[k, n] for n in burst])) for k, burst in enumerate(self.bursts)]
         points = np.concatenate(self.squares) * self.brightest.shape[::-1]
-        return Sight(sharpness(faces), change(faces), bar_share(self.brightest, points), max(written))
+        sharp = [sharpness(grey(face), FACE) for face in faces]
+        return Sight(float(np.median(sharp)), change(faces), bar_share(self.brightest, points), max(written))
 
 
 def look(frames: Iterable[np.ndarray], tracks: Sequence[Track]) -> list[Sight]:

@@ -5,6 +5,7 @@ The square of a face hangs on its landmarks' eye corners and nose, and these sta
 """
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -89,3 +90,8 @@ class PartReader:
         placed = [transform(square, p) for square, p in zip(squares, points.double().numpy(), strict=True)]
         shape = len(landmarks), len(squares) // len(landmarks)
         return np.stack(placed).reshape(*shape, -1, 2), logits.sigmoid().numpy().reshape(shape)
+
+
+@cache
+def packaged_parts() -> PartReader:
+    return PartReader()

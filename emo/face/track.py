@@ -54,25 +54,43 @@ class Followed:
         return Track(self.first, *(np.array(column, np.float32) for column in (points, gaze, covered)))
 
 
+class Follower:
+    """The faces of one shot, as its frames come by."""
+
+    def __init__(self, detector: FaceDetector, parts: PartReader):
+        self.detector, self.parts = detector, parts
+        self.number, self.following, self.gone = 0, [], []
+
+    def step(self, frame: np.ndarray) -> list[Followed]:
+        """The faces that are followed in the next frame (H W 3) uint8, whom it has followed longest first; of those
+        that came together, the largest."""
+        if self.number % EVERY_FRAMES == 0:
+            known = [face.region for face in self.following]
+            found = [face.region for face in self.detector.detect(frame)]
+            new = [region for region in found if not any(same(region, other) for other in known)]
+            self.following += [Followed(self.number, region) for region in new]
+        self.number += 1
+        landmarks, _, seen = self.detector.settle(frame, [face.region for face in self.following], 1, FOLLOW)
+        looks = iter(self.parts.look(frame, landmarks[seen]))
+        for face, sure in zip(self.following, seen, strict=True):
+            face.add(next(looks) if sure else None)
+        gone = [f for i, f in enumerate(self.following) if f.unseen >= LOST_FRAMES or merged(self.following, i)]
+        self.gone += [face.ended() for face in gone]
+        self.following = [face for face in self.following if face not in gone]
+        return self.following
+
+    def tracks(self) -> list[Track]:
+        """All faces so far, in the order in which they appeared."""
+        tracks = self.gone + [face.ended() for face in self.following]
+        return sorted((track for track in tracks if len(track.landmarks)), key=lambda track: track.first)
+
+
 def follow_faces(frames: Iterable[np.ndarray], detector: FaceDetector, parts: PartReader) -> list[Track]:
     """Frames (H W 3) uint8 of one shot -> the faces in it, in the order in which they appear."""
-    following: list[Followed] = []
-    tracks: list[Track] = []
-    for number, frame in enumerate(frames):
-        if number % EVERY_FRAMES == 0:
-            known = [face.region for face in following]
-            found = [face.region for face in detector.detect(frame)]
-            new = [region for region in found if not any(same(region, other) for other in known)]
-            following += [Followed(number, region) for region in new]
-        landmarks, _, seen = detector.settle(frame, [face.region for face in following], 1, FOLLOW)
-        looks = iter(parts.look(frame, landmarks[seen]))
-        for face, sure in zip(following, seen, strict=True):
-            face.add(next(looks) if sure else None)
-        gone = [face for i, face in enumerate(following) if face.unseen >= LOST_FRAMES or merged(following, i)]
-        tracks += [face.ended() for face in gone]
-        following = [face for face in following if face not in gone]
-    tracks += [face.ended() for face in following]
-    return sorted((track for track in tracks if len(track.landmarks)), key=lambda track: track.first)
+    follower = Follower(detector, parts)
+    for frame in frames:
+        follower.step(frame)
+    return follower.tracks()
 
 
 def look_along(first: int, landmarks: np.ndarray, frames: Iterable[np.ndarray], parts: PartReader) -> Track:

@@ -9,7 +9,8 @@ from PIL import Image
 from emo.cli.prepare import main
 from emo.data.clip import ClipInfo
 from emo.data.ledger import Ledger, Piece
-from emo.data.report import histogram, measured, spread, write_report
+from emo.data.report import measured, spread, write_report
+from emo.media.page import histogram
 
 
 def test_the_page_counts_what_was_kept_and_dropped(clips_folder, run_main, tmp_path):

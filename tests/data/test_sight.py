@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from emo.data.screen import Limits
-from emo.data.sight import bursts, change, content, letters, look, sharpness
+from emo.data.sight import FACE, bursts, change, content, grey, letters, look
 from emo.face.region import region_of_landmarks
+from emo.face.sharpness import sharpness
 from emo.face.track import Track
 from emo.media.image import read_image
 
@@ -53,13 +54,14 @@ def test_a_talking_face_has_nothing_against_it(talk):
 def test_sharpness_is_that_of_the_blur_whatever_the_light(portrait):
     face = cv2.resize(portrait, (128, 128), interpolation=cv2.INTER_AREA)
     dim = (0.4 * face + 60).astype(np.uint8)
-    assert sharpness([face]) > 1.5 * LIMITS.least_sharpness
-    assert sharpness([dim]) == pytest.approx(sharpness([face]), rel=0.1)
+    sharp = sharpness(grey(face), FACE)
+    assert sharp > 1.5 * LIMITS.least_sharpness
+    assert sharpness(grey(dim), FACE) == pytest.approx(sharp, rel=0.1)
     for sigma in (2.5, 4.0):  # pixels of 128: the eyes are spots
-        assert sharpness([cv2.GaussianBlur(face, (0, 0), sigma)]) < LIMITS.least_sharpness
+        assert sharpness(grey(cv2.GaussianBlur(face, (0, 0), sigma)), FACE) < LIMITS.least_sharpness
     step = np.repeat(np.where(np.arange(128) < 64, 40, 200)[None], 128, axis=0).astype(np.float32)
-    soft = [cv2.GaussianBlur(step, (0, 0), s).astype(np.uint8)[..., None].repeat(3, 2) for s in (2.0, 4.0)]
-    assert [sharpness([face]) * 2 * (s**2 + 1) for face, s in zip(soft, (2, 4), strict=True)] == pytest.approx(
+    soft = [cv2.GaussianBlur(step, (0, 0), s).astype(np.uint8) for s in (2.0, 4.0)]
+    assert [sharpness(step, FACE) * 2 * (s**2 + 1) for step, s in zip(soft, (2, 4), strict=True)] == pytest.approx(
         [1, 1], rel=0.15
     )
 

@@ -1,0 +1,154 @@
+"""Faults that are put into a good clip on purpose, to see which measures tell them and which stay as they are.
+
+T frames (H W 3) uint8 at 25 per second; wave (S,) at SAMPLE_RATE; landmarks (T 68 2) pixels, iBUG.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from emo.evaluation.tracks import FPS, SAMPLE_RATE
+from emo.face.region import TEMPLATE, crop, region_of_landmarks, transform
+
+FINE = 256  # pixels of the face's square in which masks are drawn
+# centre and radii of ellipses in the face's square
+MOUTH, EYES, WHOLE = ((0.5, 0.72), (0.2, 0.15)), ((0.5, float(TEMPLATE[0, 1])), (0.28, 0.07)), ((0.5, 0.5), (0.4, 0.45))
+
+
+LIPS, LIDS = slice(48, 68), slice(36, 48)
+
+
+@dataclass(frozen=True)
+class Footage:
+    """A clip, and where its face is: faults move the points with the picture."""
+
+    frames: list[np.ndarray]
+    wave: np.ndarray
+    landmarks: np.ndarray
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is done to a clip, and which figures it moves: up (1), down (-1), or anywhere (0)."""
+
+    plant: Callable[[Footage], Footage]
+    told_by: dict[str, int]
+
+
+def patch(points: np.ndarray, ellipse: tuple, shape: tuple[int, ...]) -> np.ndarray:
+    """points (68 2), a part of the face, shape (H W ...) -> (H W 1) 0..1, a soft ellipse over it."""
+    (x, y), (across, high) = ellipse
+    center, axes = (round(FINE * x), round(FINE * y)), (round(FINE * across), round(FINE * high))
+    drawn = cv2.ellipse(np.zeros((FINE, FINE), np.float32), center, axes, 0, 0, 360, 1.0, -1)
+    soft = cv2.GaussianBlur(drawn, (0, 0), FINE / 50)
+    return cv2.warpAffine(soft, region_of_landmarks(points).matrix(FINE), shape[1::-1])[..., None]
+
+
+def mix(frame: np.ndarray, other: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    return np.clip(frame + (other.astype(np.float32) - frame) * mask + 0.5, 0, 255).astype(np.uint8)
+
+
+def each_frame(footage: Footage, change: Callable[[int, np.ndarray], np.ndarray]) -> Footage:
+    """Every frame, with its number, through `change`."""
+    return replace(footage, frames=[change(k, frame) for k, frame in enumerate(footage.frames)])
+
+
+def late_sound(footage: Footage, frames: int) -> Footage:
+    late = round(frames / FPS * SAMPLE_RATE)
+    return replace(footage, wave=np.pad(footage.wave, (late, 0))[: len(footage.wave)])
+
+
+def other_sound(footage: Footage) -> Footage:
+    """Its own sound from the middle on, then the first half: as loud and as long, of nothing the mouth says."""
+    return replace(footage, wave=np.roll(footage.wave, len(footage.wave) // 2))
+
+
+def blurred(footage: Footage, share: float, ellipse: tuple = ((0.5, 0.5), (2.0, 2.0)), grows: bool = False) -> Footage:
+    """By a Gaussian of this share of the face's side, in an ellipse of it; `grows`: from nothing to that at the end."""
+    last = max(1, len(footage.frames) - 1)
+
+    def change(k: int, frame: np.ndarray) -> np.ndarray:
+        sigma = share * region_of_landmarks(footage.landmarks[k]).side * (k / last if grows else 1)
+        soft = cv2.GaussianBlur(frame, (0, 0), max(sigma, 0.01))
+        return mix(frame, soft, patch(footage.landmarks[k], ellipse, frame.shape))
+
+    return each_frame(footage, change)
+
+
+def frozen_part(footage: Footage, ellipse: tuple, points: slice) -> Footage:
+    """A part of the face, and the points in it, stay as they are in the first frame, and go with the head."""
+    region, landmarks = region_of_landmarks(footage.landmarks[0]), footage.landmarks.copy()
+    still = crop(footage.frames[0], region, 2 * round(region.side))
+    still_points = transform(cv2.invertAffineTransform(region.matrix(len(still))), footage.landmarks[0, points])
+
+    def change(k: int, frame: np.ndarray) -> np.ndarray:
+        matrix = region_of_landmarks(footage.landmarks[k]).matrix(len(still))
+        landmarks[k, points] = transform(matrix, still_points)
+        moved = cv2.warpAffine(still, matrix, frame.shape[1::-1])
+        return mix(frame, moved, patch(footage.landmarks[k], ellipse, frame.shape))
+
+    return replace(each_frame(footage, change), landmarks=landmarks)
+
+
+def frozen_picture(footage: Footage) -> Footage:
+    still = np.repeat(footage.landmarks[:1], len(footage.landmarks), axis=0)
+    return replace(footage, frames=[footage.frames[0]] * len(footage.frames), landmarks=still)
+
+
+def flickering(footage: Footage, grey_levels: float) -> Footage:
+    """The face a little lighter in every second frame."""
+
+    def change(k: int, frame: np.ndarray) -> np.ndarray:
+        return mix(frame, frame + grey_levels * (k % 2), patch(footage.landmarks[k], WHOLE, frame.shape))
+
+    return each_frame(footage, change)
+
+
+def drifting_colour(footage: Footage, grey_levels: float) -> Footage:
+    """Ever more orange, to so much at the end, and no lighter."""
+    shift = np.array([1.0, -0.25, -1.0]) * grey_levels / max(1, len(footage.frames) - 1)
+    return each_frame(footage, lambda k, frame: mix(frame, frame + k * shift, np.float32(1)))
+
+
+def noisy_background(footage: Footage, grey_levels: float) -> Footage:
+    """Noise of this deviation where the face is not."""
+    random = np.random.default_rng(0)
+
+    def change(k: int, frame: np.ndarray) -> np.ndarray:
+        noise = random.normal(0, grey_levels, frame.shape)
+        return mix(frame, frame + noise, 1 - patch(footage.landmarks[k], WHOLE, frame.shape))
+
+    return each_frame(footage, change)
+
+
+def jumping_borders(footage: Footage, window: int, frames: int) -> Footage:
+    """Every second window shows what comes so many frames later."""
+    last = len(footage.frames) - 1
+    order = [min(last, k + frames * (k // window % 2)) for k in range(last + 1)]
+    return replace(footage, frames=[footage.frames[k] for k in order], landmarks=footage.landmarks[order])
+
+
+def faults(window: int) -> dict[str, Fault]:
+    """All of them, strong enough to be seen; window: that of the measure of borders, in frames."""
+    apart = {"mouth_voice_r": -1, "lip_volume_difference": 1}
+    restless = apart | {"silent_lip_stability": 1, "silence_spread": 1}  # the mouth moves in silence
+    still = {"lip_dynamics": -1, "mouth_voice_lag": 0, "silent_lip_stability": 0, "silence_spread": 0} | apart
+    shifted = dict.fromkeys(["mouth_voice_lag", "blinks", *restless], 0)  # half of what is seen comes too early
+    unsharp = {"face_sharpness": -1, "mouth_sharpness": -1}
+    frozen = still | {"head_dynamics": -1, "brow_dynamics": -1, "blinks": -1, "flicker": 0, "border_jump": 0}
+    return {
+        "late sound": Fault(lambda f: late_sound(f, 5), restless | {"mouth_voice_lag": 1}),
+        "another sound": Fault(other_sound, restless | {"mouth_voice_lag": 0}),
+        "blur": Fault(lambda f: blurred(f, 0.02), unsharp),
+        "blurred mouth": Fault(lambda f: blurred(f, 0.02, MOUTH), {"mouth_sharpness": -1}),
+        "frozen mouth": Fault(lambda f: frozen_part(f, MOUTH, LIPS), still | {"mouth_sharpness": 0}),
+        "frozen eyes": Fault(lambda f: frozen_part(f, EYES, LIDS), {"blinks": -1, "brow_dynamics": 0}),
+        "frozen picture": Fault(frozen_picture, frozen),
+        "flicker": Fault(lambda f: flickering(f, 4.0), {"flicker": 1}),
+        "drifting colour": Fault(lambda f: drifting_colour(f, 12.0), {"colour_drift": 1}),
+        "growing blur": Fault(lambda f: blurred(f, 0.02, grows=True), unsharp | {"sharpness_drift": -1}),
+        "noisy background": Fault(lambda f: noisy_background(f, 6.0), {"background_change": 1}),
+        "jumps at borders": Fault(lambda f: jumping_borders(f, window, 4), shifted | {"border_jump": 1}),
+    }

@@ -1,0 +1,81 @@
+"""All measures that need no weights but the package's own: what each is called, what it is of, and what is good."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from emo.evaluation.dynamics import blinks_per_minute, brow_dynamics, head_dynamics, lip_dynamics
+from emo.evaluation.speech import follows, lip_volume_difference, silent_lip_stability
+from emo.evaluation.stability import border_jump, colour_drift, flicker, sharpness_drift
+from emo.evaluation.tracks import Tracks
+from emo.face.mouth import opening
+
+LEAST_SEEN = 0.5  # of the frames: below, nothing is said of a face
+LEAST_FRAMES = 12
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is measured beside what always is."""
+
+    window: int | None = None  # frames from one window's start to the next's: jumps there
+    syncnet: Path | None = None  # weights: lips and sound by SyncNet
+    controls: bool = False  # a frozen picture, and another's sound
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One figure of a video."""
+
+    name: str
+    of: Callable[[Tracks], float]
+    unit: str
+    good: str  # "as real": what real footage has; "high" or "low"; or the ideal value
+    scored: bool = False  # whether it is one of THEval's, whose closeness to real footage makes the score
+    face: bool = True  # whether a face is needed
+
+
+def measures(asked: Asked) -> list[Measure]:
+    """In the order of the table."""
+    found = [
+        Measure("face_sharpness", lambda t: t.face_sharpness.mean(), "1/px²", "as real", scored=True),
+        Measure("mouth_sharpness", lambda t: t.mouth_sharpness.mean(), "1/px²", "as real", scored=True),
+        Measure("lip_dynamics", lambda t: lip_dynamics(t.landmarks), "% of face", "as real", scored=True),
+        Measure("head_dynamics", lambda t: head_dynamics(t.landmarks), "degrees, % of face", "as real", scored=True),
+        Measure("brow_dynamics", lambda t: brow_dynamics(t.landmarks), "% of eyes' distance", "as real", scored=True),
+        Measure("silent_lip_stability", of_speech(silent_lip_stability), "% of face", "as real", scored=True),
+        Measure("lip_volume_difference", of_speech(lip_volume_difference), "0..1", "as real", scored=True),
+        Measure("mouth_voice_r", lambda t: of_speech(follows)(t).r, "r", "high"),
+        Measure("mouth_voice_lag", lambda t: abs(of_speech(follows)(t).best_lag_frames), "frames", "0"),
+        Measure("silence_spread", lambda t: of_speech(follows)(t).silence_spread, "of speech", "low"),
+        Measure("blinks", lambda t: blinks_per_minute(t.landmarks), "per minute", "as real"),
+        Measure("flicker", lambda t: flicker(t.colour[:, 0]), "L*", "as real"),
+        Measure("background_change", lambda t: t.background[1:].mean(), "grey levels", "as real", face=False),
+        Measure("sharpness_drift", lambda t: sharpness_drift(t.face_sharpness), "% a minute", "0"),
+        Measure("colour_drift", lambda t: colour_drift(t.colour), "ΔE a minute", "low"),
+        Measure("face_seen", lambda t: t.seen.mean(), "of frames", "1", face=False),
+    ]
+    if asked.window is not None:
+        found.append(Measure("border_jump", lambda t: border_jump(t.change, asked.window), "ratio", "1", face=False))
+    if asked.syncnet is not None:
+        found.append(Measure("LSE-C", lambda t: t.sync[0], "confidence", "as real"))
+        found.append(Measure("LSE-D", lambda t: t.sync[1], "distance", "as real"))
+        found.append(Measure("syncnet_offset", lambda t: t.sync[2], "frames", "0"))
+    return found
+
+
+def of_speech(function: Callable) -> Callable:
+    """A function of opening and level -> one of tracks, NaN without sound."""
+
+    def measure(tracks: Tracks):
+        return function(opening(tracks.landmarks), tracks.level)
+
+    return measure
+
+
+def measure_tracks(tracks: Tracks, those: list[Measure]) -> dict[str, float]:
+    """The figure of each measure; NaN where it can't be taken."""
+    shown = tracks.seen.mean() >= LEAST_SEEN and len(tracks.seen) >= LEAST_FRAMES
+    return {m.name: float(m.of(tracks)) if shown or not m.face else np.nan for m in those}

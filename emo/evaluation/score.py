@@ -1,0 +1,50 @@
+"""A set of clips beside real footage: the mean of each measure, how close it comes to the real one, and one score."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from emo.evaluation.interval import Figure, figure, means, resample
+from emo.evaluation.measures import Measure
+
+
+@dataclass
+class Scored:
+    """What was measured of a set of N clips."""
+
+    name: str
+    clips: list[str]
+    values: np.ndarray  # (N M), a figure of each clip and measure, NaN where there is none
+    figures: dict[str, Figure]  # the mean of each measure
+    closeness: dict[str, Figure]  # of each that is scored, see `closeness`
+    score: Figure  # the mean of these
+    clip_scores: np.ndarray  # (N,) the same of each clip alone
+
+
+def closeness(made: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """1 - |made - real| / |real| (THEval, arXiv 2511.04520, eq. 12): 1 is as in real footage, 0 and less nothing like
+    it. NaN where real footage shows nothing of it."""
+    return 1 - np.abs(made - real) / np.where(real == 0, np.nan, np.abs(real))
+
+
+def score_set(name: str, clips: list[str], values: np.ndarray, real: np.ndarray, those: list[Measure]) -> Scored:
+    """values (N M) of the set's clips, real (K M) of the reference's."""
+    mean, real_mean = (means(np.ones((1, len(v))), v)[0] for v in (values, real))
+    drawn, counts = resample(values), np.isfinite(values).sum(0).tolist()
+    near, drawn_near = closeness(mean, real_mean), closeness(drawn, resample(real, seed=1))
+    scored = [k for k, measure in enumerate(those) if measure.scored]
+    return Scored(
+        name,
+        clips,
+        values,
+        {m.name: figure(mean[k], drawn[:, k], counts[k]) for k, m in enumerate(those)},
+        {those[k].name: figure(near[k], drawn_near[:, k], counts[k]) for k in scored},
+        figure(mean_known(near[scored]), mean_known(drawn_near[:, scored]), len(clips)),
+        mean_known(closeness(values, real_mean)[:, scored]),
+    )
+
+
+def mean_known(values: np.ndarray) -> np.ndarray:
+    """values (... M) -> (...) the mean of those that are a number; NaN where none is."""
+    known = np.isfinite(values)
+    return np.where(known, values, 0.0).sum(-1) / np.where(known.any(-1), known.sum(-1), np.nan)

@@ -1,0 +1,21 @@
+"""Controls are what they are called: a picture that stands still, and a sound of somebody else."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from emo.evaluation.controls import frozen, with_sound_of
+from emo.evaluation.faults import frozen_picture
+from emo.evaluation.measures import Asked, measure_tracks, measures
+
+
+def test_a_frozen_picture_is_what_a_pass_over_one_would_find(footage, tracks, track):
+    made, known = (measure_tracks(t, measures(Asked(12))) for t in (frozen(tracks), track(frozen_picture(footage))))
+    assert made == pytest.approx(known, nan_ok=True, abs=1e-9)
+
+
+def test_anothers_sound_is_as_long_as_the_picture(tracks):
+    other = replace(tracks, level=np.arange(40.0))
+    assert with_sound_of(tracks, other).level.tolist() == [k % 40 for k in range(len(tracks.level))]
+    assert np.array_equal(with_sound_of(tracks, other).landmarks, tracks.landmarks)
