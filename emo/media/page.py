@@ -57,7 +57,7 @@ def intervals(title: str, rows: list[tuple[str, float, float, float]], unit: str
     """Each row's name, mean, and the low and high end around it, as a line with a dot; rows without a number are left
     out."""
     given = [row for row in rows if np.isfinite(row[1:]).all()]
-    low, high = (f([row[k] for row in given], default=0.0) for f, k in ((min, 2), (max, 3)))
+    low, high = (round(f([row[k] for row in given], default=0.0), 9) for f, k in ((min, 2), (max, 3)))
     x = [[8 + 224 * (v - low) / max(high - low, 1e-12) for v in row[1:]] for row in given]
     lines = "".join(
         f'<line x1="{a:.1f}" x2="{b:.1f}" y1="{24 * k + 20}" y2="{24 * k + 20}" stroke="#47a"/>'
