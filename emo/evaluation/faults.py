@@ -137,7 +137,8 @@ def faults(window: int) -> dict[str, Fault]:
     still = {"lip_dynamics": -1, "mouth_voice_lag": 0, "silent_lip_stability": 0, "silence_spread": 0} | apart
     shifted = dict.fromkeys(["mouth_voice_lag", "blinks", *restless], 0)  # half of what is seen comes too early
     unsharp = {"face_sharpness": -1, "mouth_sharpness": -1}
-    frozen = still | {"head_dynamics": -1, "brow_dynamics": -1, "blinks": -1, "flicker": 0, "border_jump": 0}
+    frozen = still | {"head_dynamics": -1, "delta_P": -1, "brow_dynamics": -1, "blinks": -1}
+    frozen |= {"flicker": 0, "border_jump": 0}
     return {
         "late sound": Fault(lambda f: late_sound(f, 5), restless | {"mouth_voice_lag": 1}),
         "another sound": Fault(other_sound, restless | {"mouth_voice_lag": 0}),

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from emo.evaluation.dynamics import blinks_per_minute, brow_dynamics, head_dynamics, lip_dynamics
+from emo.evaluation.pose import delta_p
 from emo.evaluation.speech import follows, lip_volume_difference, silent_lip_stability
 from emo.evaluation.stability import border_jump, colour_drift, flicker, sharpness_drift
 from emo.evaluation.tracks import Tracks
@@ -50,6 +51,7 @@ def measures(asked: Asked) -> list[Measure]:
         Measure("mouth_voice_r", lambda t: of_speech(follows)(t).r, "r", "high"),
         Measure("mouth_voice_lag", lambda t: abs(of_speech(follows)(t).best_lag_frames), "frames", "0"),
         Measure("silence_spread", lambda t: of_speech(follows)(t).silence_spread, "of speech", "low"),
+        Measure("delta_P", lambda t: delta_p(t.seen_landmarks), "degrees a frame", "as real"),
         Measure("blinks", lambda t: blinks_per_minute(t.landmarks), "per minute", "as real"),
         Measure("flicker", lambda t: flicker(t.colour[:, 0]), "L*", "as real"),
         Measure("background_change", lambda t: t.background[1:].mean(), "grey levels", "as real", face=False),

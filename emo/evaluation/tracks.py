@@ -40,6 +40,11 @@ class Tracks:
     level: np.ndarray  # (T,) dB, of emo.media.loudness; NaN without sound
     sync: np.ndarray = field(default_factory=lambda: np.full(3, np.nan))  # of emo.evaluation.lips; NaN: not asked
 
+    @property
+    def seen_landmarks(self) -> np.ndarray:
+        """(T 68 2), NaN where the face is out of sight."""
+        return np.where(self.seen[:, None, None], self.landmarks, np.nan)
+
 
 def track_video(
     frames: Iterable[np.ndarray], wave: np.ndarray | None, follow: Callable[[np.ndarray], Look | None]

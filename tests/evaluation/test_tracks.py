@@ -1,6 +1,6 @@
 """One pass over a video yields what is in it, and nothing between where the face is out of sight."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -18,6 +18,17 @@ def test_a_gap_is_crossed_in_a_straight_line():
     seen = np.array([True, False, True, False])
     assert without_gaps(values, seen).tolist() == [[1, 9], [2, 7], [3, 5], [3, 5]]
     assert np.isnan(without_gaps(values, np.zeros(4, bool))[1]).all()
+
+
+def test_heads_are_not_turned_where_none_is_seen(tracks):
+    gap = np.arange(len(tracks.seen)) % 9 < 3
+    crossed = np.where(gap[:, None, None], 1000.0, tracks.landmarks)  # what lies in a gap does not count
+    those = [measure for measure in measures(Asked()) if measure.name == "delta_P"]
+    (clean,), (gaps,) = (
+        measure_tracks(replace(tracks, seen=seen, landmarks=points), those).values()
+        for seen, points in ((tracks.seen, tracks.landmarks), (~gap, crossed))
+    )
+    assert clean > 0 and gaps == pytest.approx(clean, rel=0.2)
 
 
 def test_a_video_without_a_face_says_nothing_of_one_and_all_else():
