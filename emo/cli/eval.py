@@ -6,10 +6,17 @@ from pathlib import Path
 
 from emo.cli.run import Parser, run
 from emo.errors import InputError
+from emo.evaluation.networks import NETWORKS
 
 EPILOG = """emo-eval MADE ... --reference REAL measures videos; emo-eval --model MODEL --set REAL makes them first, from
 the first frame and the sound of each real one. The face that is in sight for the longest is measured. The same command
 goes on where it stopped, and knows what it has seen by the content of the files."""
+
+MORE = {
+    "deep3d": "; similarity_Lm3D_all.mat lies beside them",
+    "lpips": " to --reconstruction",
+    "arcface": ", its worst frame and drift",
+}
 
 
 def parser() -> Parser:
@@ -21,6 +28,10 @@ def parser() -> Parser:
     out.add_argument("--set", type=Path, help="folder of real videos to make them from, for --model")
     out.add_argument("--window", type=int, help="frames from one window's start to the next's: looks for jumps there")
     out.add_argument("--syncnet", metavar="FILE_OR_HUB_ID", help="its weights, syncnet_v2.model: adds LSE-C and LSE-D")
+    for option, network in NETWORKS.items():
+        said = f"its weights, {network.file}: adds {network.adds}"
+        out.add_argument(f"--{option}", metavar="FILE_OR_HUB_ID", help=said + MORE.get(option, ""))
+    out.add_argument("--reconstruction", action="store_true", help="PSNR and SSIM to the real videos of the same names")
     out.add_argument("--controls", action="store_true", help="the real videos frozen, and with another's sound, beside")
     out.add_argument("--workers", type=int, default=os.cpu_count(), help="cores at work (default all); above 1: Ray")
     out.add_argument("--ray", metavar="ADDRESS", help="a Ray cluster whose machines see the same folders")
@@ -37,6 +48,8 @@ def check(args: argparse.Namespace) -> None:
         raise InputError("--reference is missing: give a folder of real videos")
     if args.window is not None and args.window < 2:
         raise InputError(f"--window {args.window}: a window has 2 frames or more")
+    if args.lpips is not None and not args.reconstruction:
+        raise InputError("--lpips compares with the real videos of the same names: give --reconstruction too")
     if args.workers < 1:
         raise InputError(f"--workers {args.workers}: give 1 or more")
 
@@ -70,13 +83,12 @@ def make_set(model: str, real: Path, out: Path) -> Path:
     return folder
 
 
-def syncnet(given: str | None) -> Path | None:
-    """The file of its weights. Raises InputError."""
-    if given is None:
-        return None
+def networks(args: argparse.Namespace) -> dict[str, Path]:
+    """The files of the weights that were given, by their options. Raises InputError."""
     from emo.hub import find_weights
 
-    return find_weights(given)
+    given = {name: getattr(args, name) for name in NETWORKS if getattr(args, name) is not None}
+    return {name: find_weights(what, f"--{name}", NETWORKS[name].file) for name, what in given.items()}
 
 
 def evaluate(args: argparse.Namespace) -> None:
@@ -86,9 +98,11 @@ def evaluate(args: argparse.Namespace) -> None:
     from emo.evaluation.evaluate import evaluate
     from emo.evaluation.measures import Asked
     from emo.evaluation.report import rows
+    from emo.hub import find_weights
 
     check(args)
-    asked = Asked(args.window, syncnet(args.syncnet), args.controls)
+    syncnet = args.syncnet and find_weights(args.syncnet)
+    asked = Asked(args.window, syncnet, args.controls, networks(args), args.reconstruction)
 
     def watched(work, videos):
         return tqdm(each(work, videos, args.workers, args.ray), total=len(videos), unit="video", dynamic_ncols=True)

@@ -14,7 +14,8 @@ def frozen(tracks: Tracks) -> Tracks:
         return np.repeat(values[:1], len(values), axis=0)
 
     names = ("seen", "landmarks", "gaze", "face_sharpness", "mouth_sharpness", "colour", "change", "background")
-    return replace(tracks, **{name: still(getattr(tracks, name)) for name in names}, sync=np.full(3, np.nan))
+    values = {name: still(getattr(tracks, name)) for name in (*names, "faces")}
+    return replace(tracks, **values, sync=np.full(3, np.nan), nearness=np.full(3, np.nan))
 
 
 def with_sound_of(tracks: Tracks, other: Tracks) -> Tracks:

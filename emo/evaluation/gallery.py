@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emo.evaluation.report import Report, head, legend, rows, settings
+from emo.evaluation.report import NOTHING, Report, head, legend, rows, settings
 from emo.evaluation.tracks import FPS, Tracks
 from emo.face.mouth import opening
 from emo.face.region import crop, region_of_landmarks
@@ -53,6 +53,10 @@ def to_html(report: Report, shown: dict[str, dict[int, Shown]]) -> str:
     """The whole page. shown: of each set, by its name, the clips of `extremes` by their numbers."""
     parts = ["<h1>Talking heads beside real footage</h1>", table("", rows(report), head(report))]
     parts.append(f"<p>{html.escape(legend(report))}</p><h2>Means and intervals</h2>")
+    for name in report.distances:
+        given = [(one.name, one.distances.get(name, NOTHING)) for one in report.sets]
+        ends = [(one, f.mean, *np.nan_to_num([f.low, f.high], nan=f.mean)) for one, f in given]  # alone it is a dot
+        parts.append(intervals(f"{name} (good: low)", ends, "distance"))
     for m in report.measures:
         given = [(one.name, f.mean, f.low, f.high) for one in report.all for f in [one.figures[m.name]]]
         parts.append(intervals(f"{m.name} (good: {m.good})", given, m.unit))

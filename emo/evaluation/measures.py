@@ -1,12 +1,13 @@
-"""All measures that need no weights but the package's own: what each is called, what it is of, and what is good."""
+"""All measures of a video: what each is called, what it is of, and what is good."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from emo.evaluation.dynamics import blinks_per_minute, brow_dynamics, head_dynamics, lip_dynamics
+from emo.evaluation.person import identity_drift, kept_identity
 from emo.evaluation.pose import delta_p
 from emo.evaluation.speech import follows, lip_volume_difference, silent_lip_stability
 from emo.evaluation.stability import border_jump, colour_drift, flicker, sharpness_drift
@@ -24,6 +25,8 @@ class Asked:
     window: int | None = None  # frames from one window's start to the next's: jumps there
     syncnet: Path | None = None  # weights: lips and sound by SyncNet
     controls: bool = False  # a frozen picture, and another's sound
+    networks: dict[str, Path] = field(default_factory=dict)  # weights, by the options of emo.evaluation.networks
+    reconstruction: bool = False  # how near videos are to the real ones of their names
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,15 @@ def measures(asked: Asked) -> list[Measure]:
         found.append(Measure("LSE-C", lambda t: t.sync[0], "confidence", "as real"))
         found.append(Measure("LSE-D", lambda t: t.sync[1], "distance", "as real"))
         found.append(Measure("syncnet_offset", lambda t: t.sync[2], "frames", "0"))
+    if "arcface" in asked.networks:
+        found.append(Measure("CSIM", lambda t: kept_identity(t.faces).mean, "cosine", "as real"))
+        found.append(Measure("CSIM_worst_frame", lambda t: kept_identity(t.faces).worst, "cosine", "as real"))
+        found.append(Measure("identity_drift", lambda t: identity_drift(t.faces), "cosine a minute", "0"))
+    if asked.reconstruction:
+        found.append(Measure("PSNR", lambda t: t.nearness[0], "dB", "high", face=False))
+        found.append(Measure("SSIM", lambda t: t.nearness[1], "up to 1", "high", face=False))
+    if asked.reconstruction and "lpips" in asked.networks:
+        found.append(Measure("LPIPS", lambda t: t.nearness[2], "distance", "low", face=False))
     return found
 
 

@@ -6,15 +6,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from emo import __version__
+from emo.evaluation.distances import LONGEST
+from emo.evaluation.distances import RESAMPLES as DRAWN
 from emo.evaluation.dynamics import SHUT
 from emo.evaluation.interval import RESAMPLES, SHARE, Figure
 from emo.evaluation.measures import Asked, Measure
+from emo.evaluation.networks import NETWORKS
 from emo.evaluation.score import Scored
 from emo.evaluation.speech import SILENCE_DB, SILENCE_FRAMES, SPEECH_DB
 from emo.evaluation.tracks import FACE_PIXELS, FPS, MOUTH_PIXELS
 from emo.media.loudness import RANGE_DB
 
 LACKING = "Of THEval's eight the aesthetics are left out, and sharpness stands for its MUSIQ (mouth) and TOPIQ (face)."
+NOTHING = Figure(math.nan, math.nan, math.nan, 0)
 
 
 @dataclass
@@ -29,6 +33,19 @@ class Report:
     @property
     def all(self) -> list[Scored]:
         return [*self.sets, self.reference]
+
+    @property
+    def distances(self) -> list[str]:
+        """Names of those that are of whole sets."""
+        return [*self.sets[0].distances]
+
+    @property
+    def lacking(self) -> list[str]:
+        """What was not measured, and the options that ask for it."""
+        asked = self.asked
+        given = {"LSE-C and LSE-D (--syncnet)": asked.syncnet, "PSNR and SSIM (--reconstruction)": asked.reconstruction}
+        given |= {f"{network.adds} (--{name})": name in asked.networks for name, network in NETWORKS.items()}
+        return [what for what, whether in given.items() if not whether]
 
 
 def settings(report: Report) -> dict[str, float | int | str | None]:
@@ -46,6 +63,7 @@ def settings(report: Report) -> dict[str, float | int | str | None]:
         "interval": SHARE,
         "window_frames": report.asked.window,
         "syncnet": report.asked.syncnet and report.asked.syncnet.name,
+        **{option: path.name for option, path in report.asked.networks.items()},
     }
 
 
@@ -59,6 +77,7 @@ def to_json(report: Report) -> str:
             "score": known(asdict(one.score)),
             "measures": {name: known(asdict(figure)) for name, figure in one.figures.items()},
             "closeness": {name: known(asdict(figure)) for name, figure in one.closeness.items()},
+            "distances": {name: known(asdict(figure)) for name, figure in one.distances.items()},
             "each": {
                 clip: known(dict(zip(names, row.tolist(), strict=True)) | {"score": float(score)})
                 for clip, row, score in zip(one.clips, one.values, one.clip_scores, strict=True)
@@ -80,7 +99,8 @@ def cell(figure: Figure, clips: int) -> str:
     if not figure.clips or not math.isfinite(figure.mean):
         return "–"
     few = "" if figure.clips == clips else f" ({figure.clips})"
-    return f"{short(figure.mean)} [{short(figure.low)}, {short(figure.high)}]{few}"
+    between = f" [{short(figure.low)}, {short(figure.high)}]" if math.isfinite(figure.low) else ""
+    return f"{short(figure.mean)}{between}{few}"
 
 
 def short(value: float) -> str:
@@ -89,9 +109,13 @@ def short(value: float) -> str:
 
 
 def rows(report: Report) -> list[tuple[str, ...]]:
-    """The table, without its head: the score, then each measure; a column for each set."""
+    """The table, without its head: the score, distances of sets, then each measure; a column for each set."""
     first = ("score", "1", *(cell(one.score, len(one.clips)) for one in report.all))
-    return [first] + [
+    apart = [
+        (name, "low", *(cell(one.distances.get(name, NOTHING), len(one.clips)) for one in report.all))
+        for name in report.distances
+    ]
+    return [first, *apart] + [
         (f"{m.name} ({m.unit})", m.good, *(cell(one.figures[m.name], len(one.clips)) for one in report.all))
         for m in report.measures
     ]
@@ -112,11 +136,18 @@ def to_markdown(report: Report) -> str:
 def legend(report: Report) -> str:
     """What a reader must know beside the table."""
     scored = ", ".join(measure.name for measure in report.measures if measure.scored)
+    apart = (
+        f"{', '.join(report.distances)}: Frechet distance of the set's features to the real one's, which falls "
+        f"as there are more: compare sets of one size; its interval is the spread of {DRAWN} resamples of both sets, "
+        f"left out where features are longer than {LONGEST}. "
+    )
+    lacking = f" Not measured: {', '.join(report.lacking)}." if report.lacking else ""
     return (
         f"Mean over clips, in brackets the {SHARE:.0%} interval of {RESAMPLES} bootstrap resamples of the clips, then "
         f"the number of clips where not all have a figure. Score: mean of 1 - |m - real| / |real| over {scored} "
         f"(THEval, arXiv 2511.04520); chance only lowers it, and its interval for the real clips is what two draws of "
-        f"them score. {LACKING} Everything at {FPS:g} frames per second, emo {__version__}."
+        f"them score. {LACKING} {apart if report.distances else ''}Everything at {FPS:g} frames per second, emo "
+        f"{__version__}.{lacking}"
     )
 
 

@@ -1,6 +1,6 @@
 """A set of clips beside real footage: the mean of each measure, how close it comes to the real one, and one score."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,6 +19,7 @@ class Scored:
     closeness: dict[str, Figure]  # of each that is scored, see `closeness`
     score: Figure  # the mean of these
     clip_scores: np.ndarray  # (N,) the same of each clip alone
+    distances: dict[str, Figure] = field(default_factory=dict)  # of the whole set to the real one: FID and the like
 
 
 def closeness(made: np.ndarray, real: np.ndarray) -> np.ndarray:

@@ -39,6 +39,8 @@ class Tracks:
     background: np.ndarray  # (T,) the same beside and above the head; NaN where there is too little of that
     level: np.ndarray  # (T,) dB, of emo.media.loudness; NaN without sound
     sync: np.ndarray = field(default_factory=lambda: np.full(3, np.nan))  # of emo.evaluation.lips; NaN: not asked
+    faces: np.ndarray = field(default_factory=lambda: np.full((1, 1), np.nan))  # (T 512) of emo.evaluation.identity
+    nearness: np.ndarray = field(default_factory=lambda: np.full(3, np.nan))  # PSNR, SSIM, LPIPS to a true video
 
     @property
     def seen_landmarks(self) -> np.ndarray:

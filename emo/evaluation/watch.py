@@ -1,16 +1,13 @@
-"""Video files -> their tracks, each computed once: what is known of a file is kept under a name made of its content."""
+"""Video files -> their tracks, each computed once: what was seen is kept."""
 
-import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from emo.errors import InputError, OutputError
+from emo.evaluation.kept import content_name, load_arrays, save_arrays
 from emo.evaluation.lips import sync_of
 from emo.evaluation.tracks import FPS, SAMPLE_RATE, Tracks, track_video
 from emo.face.locate import packaged_detector
@@ -21,7 +18,6 @@ from emo.media.decode import first_sound_seconds
 from emo.media.video import read_video
 from emo.models.syncnet import load_syncnet
 
-PASS = b"1"  # another one makes new tracks: raise it when the pass sees something else
 VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 
 
@@ -51,8 +47,7 @@ class Watch:
 
     def __call__(self, video: Path) -> Path:
         """Raises InputError for a video that can't be read."""
-        names = [content_name(file) for file in (video, self.syncnet) if file]
-        path = self.folder / f"{'_'.join(names)}.safetensors"
+        path = self.folder / f"{content_name(*filter(None, (video, self.syncnet)))}.safetensors"
         if not path.exists():
             save_tracks(path, watch(video, self.syncnet))
         return path
@@ -76,29 +71,14 @@ def follower() -> Callable[[np.ndarray], Look | None]:
     return follow
 
 
-def content_name(video: Path) -> str:
-    """A name that this content alone has. Raises InputError for a file that can't be read."""
-    try:
-        with video.open("rb") as file:
-            digest = hashlib.file_digest(file, lambda: hashlib.blake2b(PASS, digest_size=16))
-    except OSError as error:
-        raise InputError(f"{video} can't be read ({error.strerror}): check the file") from error
-    return digest.hexdigest()
-
-
 def save_tracks(path: Path, tracks: Tracks) -> None:
     """The file comes whole or not at all. Raises OutputError."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        save_file({f.name: np.ascontiguousarray(getattr(tracks, f.name)) for f in fields(Tracks)}, part)
-        part.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise OutputError(f"{path} can't be written ({error}): free some space") from error
+    save_arrays(path, {field.name: getattr(tracks, field.name) for field in fields(Tracks)})
 
 
 def load_tracks(path: Path) -> Tracks:
     """What `save_tracks` wrote. Raises InputError for a broken file."""
     try:
-        return Tracks(**load_file(path))
-    except (OSError, SafetensorError, TypeError) as error:
+        return Tracks(**load_arrays(path))
+    except TypeError as error:
         raise InputError(f"{path} is broken ({error}): remove it, it is made again") from error

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from emo.errors import InputError
+from emo.evaluation.kept import content_name
 from emo.evaluation.measures import Asked, measure_tracks, measures
 from emo.evaluation.tracks import Tracks, track_video, without_gaps
-from emo.evaluation.watch import Watch, content_name, list_videos, load_tracks, watch
+from emo.evaluation.watch import Watch, list_videos, load_tracks, watch
 from emo.face.parts import Look
 from emo.media.video import VideoWriter
 
