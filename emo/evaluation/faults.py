@@ -15,8 +15,7 @@ from emo.face.region import TEMPLATE, crop, region_of_landmarks, transform
 FINE = 256  # pixels of the face's square in which masks are drawn
 # centre and radii of ellipses in the face's square
 MOUTH, EYES, WHOLE = ((0.5, 0.72), (0.2, 0.15)), ((0.5, float(TEMPLATE[0, 1])), (0.28, 0.07)), ((0.5, 0.5), (0.4, 0.45))
-
-
+CHEEKS = ((0.33, 0.6), (0.1, 0.1)), ((0.67, 0.6), (0.1, 0.1))
 LIPS, LIDS = slice(48, 68), slice(36, 48)
 
 
@@ -112,6 +111,17 @@ def drifting_colour(footage: Footage, grey_levels: float) -> Footage:
     return each_frame(footage, lambda k, frame: mix(frame, frame + k * shift, np.float32(1)))
 
 
+def swapped_person(footage: Footage, grey_levels: float) -> Footage:
+    """From the middle on somebody of other cheeks, one as much darker as the other is lighter."""
+    middle = len(footage.frames) // 2
+
+    def change(k: int, frame: np.ndarray) -> np.ndarray:
+        dark, light = (patch(footage.landmarks[k], cheek, frame.shape) for cheek in CHEEKS)
+        return mix(frame, frame + grey_levels * (light - dark), np.float32(k >= middle))
+
+    return each_frame(footage, change)
+
+
 def noisy_background(footage: Footage, grey_levels: float) -> Footage:
     """Noise of this deviation where the face is not."""
     random = np.random.default_rng(0)
@@ -138,7 +148,8 @@ def faults(window: int) -> dict[str, Fault]:
     shifted = dict.fromkeys(["mouth_voice_lag", "blinks", *restless], 0)  # half of what is seen comes too early
     unsharp = {"face_sharpness": -1, "mouth_sharpness": -1}
     frozen = still | {"head_dynamics": -1, "delta_P": -1, "brow_dynamics": -1, "blinks": -1}
-    frozen |= {"flicker": 0, "border_jump": 0}
+    frozen |= dict.fromkeys(["flicker", "border_jump", "CSIM", "CSIM_worst_frame"], 0)
+    person = {"CSIM": -1, "CSIM_worst_frame": -1, "identity_drift": -1}
     return {
         "late sound": Fault(lambda f: late_sound(f, 5), restless | {"mouth_voice_lag": 1}),
         "another sound": Fault(other_sound, restless | {"mouth_voice_lag": 0}),
@@ -150,6 +161,7 @@ def faults(window: int) -> dict[str, Fault]:
         "flicker": Fault(lambda f: flickering(f, 4.0), {"flicker": 1}),
         "drifting colour": Fault(lambda f: drifting_colour(f, 12.0), {"colour_drift": 1}),
         "growing blur": Fault(lambda f: blurred(f, 0.02, grows=True), unsharp | {"sharpness_drift": -1}),
+        "another person": Fault(lambda f: swapped_person(f, 40.0), person),
         "noisy background": Fault(lambda f: noisy_background(f, 6.0), {"background_change": 1}),
         "jumps at borders": Fault(lambda f: jumping_borders(f, window, 4), shifted | {"border_jump": 1}),
     }
