@@ -64,7 +64,8 @@ def to_html(report: Report, shown: dict[str, dict[int, Shown]]) -> str:
         parts.append(f"<h2>Best and worst of {html.escape(one.name)}, by closeness to real footage</h2>")
         for pair in extremes(one.clip_scores):
             named = [(f"{one.clips[k]}: {one.clip_scores[k]:.2f}", shown[one.name][k]) for k in pair]
-            parts.append(f'<div style="display:flex;flex-wrap:wrap;gap:2em">{"".join(block(*clip) for clip in named)}</div>')
+            blocks = "".join(block(*clip) for clip in named)
+            parts.append(f'<div style="display:flex;flex-wrap:wrap;gap:2em">{blocks}</div>')
     parts.append(
         table("Settings", [(name, str(value)) for name, value in settings(report).items()], ("setting", "value"))
     )
