@@ -9,9 +9,11 @@ from pathlib import Path
 
 from emo.cli.infer import face, number, square, whole
 from emo.cli.run import Parser, run
+from emo.errors import InputError
 from emo.evaluation.meter import Meter, watched
 from emo.evaluation.speed import Figures, Run, Setting, ratio
 from emo.evaluation.speed_plot import plot
+from emo.media.text import write_whole
 
 EPILOG = """Each run is a process of its own, in turn one of each setting. Stages: face finds it, audio hears the sound,
 reference looks at portrait and motion, denoise makes latents, decode pictures of them, paste puts these into the
@@ -152,6 +154,8 @@ def apart(*what) -> Run:
 
 def bench(args: argparse.Namespace) -> None:
     found = [Figures(setting, []) for setting in settings(args)]
+    if not args.output.parent.is_dir():
+        raise InputError(f"{args.output.parent} is no folder: choose another -o")
     for turn in range(args.repeats):
         for figures in found:
             figures.runs.append(apart(figures.setting, args.portrait, args.sound, time.time(), turn == 0))
@@ -159,8 +163,8 @@ def bench(args: argparse.Namespace) -> None:
     for figures in found[1:]:
         middle, least, most = ratio(figures, found[0])
         print(f"{figures.setting}: {middle:.2f} of the time of {found[0].setting} ({least:.2f} to {most:.2f})")
-    args.output.write_text(json.dumps([asdict(figures) for figures in found], indent=1) + "\n")
-    args.output.with_suffix(".svg").write_text(plot(found))
+    write_whole(args.output, json.dumps([asdict(figures) for figures in found], indent=1) + "\n")
+    write_whole(args.output.with_suffix(".svg"), plot(found))
     print(f"{args.output}, {args.output.with_suffix('.svg')}")
 
 

@@ -55,7 +55,8 @@ def check(args: argparse.Namespace) -> None:
 
 
 def make_set(model: str, real: Path, out: Path) -> Path:
-    """A video of the model for each real one, from its first frame and its sound; those that are there are kept."""
+    """A video of the model for each real one, from its first frame and its sound; those that are there are kept. The
+    folder is named by the end of the model's path: many runs end in `model`."""
     import torch
 
     from emo.evaluation.tracks import FPS
@@ -65,7 +66,7 @@ def make_set(model: str, real: Path, out: Path) -> Path:
     from emo.media.video import VideoWriter, read_video
 
     folder, videos, pipeline = (
-        make_folder(out / "generated" / Path(model).name),
+        make_folder(out / "generated" / "_".join(Path(model).parts[-3:]).strip("/")),
         list_videos(real),
         load_pipeline(model),
     )

@@ -11,6 +11,7 @@ from emo.data.duplicates import near_duplicates, picture_hash, sound_hash
 from emo.data.ledger import Piece, read_ledger
 from emo.face.mouth import opening
 from emo.media.page import histogram, image, page, table, thumb
+from emo.media.text import write_whole
 
 SHOWN = 60
 
@@ -114,6 +115,4 @@ def write_report(folders: list[Path], out: Path) -> None:
         f'<h2>Kept</h2><div class="sheet">{"".join(map(first_frame, spread(paths, [i.person for i in infos])))}</div>',
         dropped_sheet(folders, pieces),
     ]
-    part = out.with_name(f"{out.name}.part")
-    part.write_text(page("Prepared clips", parts), encoding="utf-8")
-    part.replace(out)
+    write_whole(out, page("Prepared clips", parts))

@@ -15,10 +15,11 @@ from emo.evaluation.interval import Figure
 from emo.evaluation.kept import content_name, load_arrays
 from emo.evaluation.measures import Asked, Measure, measure_tracks, measures
 from emo.evaluation.networks import NETWORKS, look_of
-from emo.evaluation.report import Report, to_card, to_json, to_markdown, write_whole
+from emo.evaluation.report import Report, to_card, to_json, to_markdown
 from emo.evaluation.score import score_set
 from emo.evaluation.tracks import Tracks
 from emo.evaluation.watch import Watch, list_videos, load_tracks, make_folder
+from emo.media.text import write_whole
 
 Each = Callable[[Callable[[Path], Path], list[Path]], Iterable[tuple[Path, Path]]]  # as emo.data.parallel.each
 

@@ -3,7 +3,6 @@
 import json
 import math
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from emo import __version__
 from emo.evaluation.distances import LONGEST
@@ -154,10 +153,3 @@ def legend(report: Report) -> str:
 def to_card(report: Report) -> str:
     """A section of a model card."""
     return f"## Evaluation\n\nMeasured by `emo-eval` against {report.reference.name}.\n\n{to_markdown(report)}"
-
-
-def write_whole(path: Path, text: str) -> None:
-    """The file comes whole or not at all."""
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)

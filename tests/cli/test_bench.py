@@ -56,6 +56,8 @@ def test_convolutions_and_attention_are_counted_by_their_shapes():
     assert counter.get_total_flops() == 2 * 2 * (2 * 16 * 16 * 8)
 
 
-def test_a_wrong_setting_is_one_line(run_main, paths):
+def test_what_is_wrong_is_one_line_before_anything_runs(run_main, paths, tmp_path):
+    code, _, err = run_main(main, "emo-bench", *paths, "-o", tmp_path / "none" / "bench.json")
+    assert code == 2 and err == f"emo-bench: {tmp_path / 'none'} is no folder: choose another -o\n"
     code, _, err = run_main(main, "emo-bench", *paths, "--vs", "stepz=4")
     assert code == 2 and err.startswith("emo-bench: --vs stepz=4: ") and err.count("\n") == 1
