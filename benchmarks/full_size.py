@@ -5,13 +5,15 @@
 Counted by shapes alone (torch's FakeTensorMode), under bfloat16 autocast. Memory is the sum of what
 lies there when the backward pass begins, and the gradients; the frozen parts are not in it. With --run one real
 step is made on the CPU, on random latents, with weights, gradients and AdamW's states all in bfloat16, so that they
-fit into 20 GiB: it shows that the step runs, not how training goes.
+fit into 20 GiB: it shows that the step runs, not how training goes. A CPU without bfloat16 instructions, which would
+take a day over it, multiplies in float32 and rounds.
 """
 
 import argparse
 import resource
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +21,8 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from emo.config import Config, load_config
@@ -36,6 +40,25 @@ from emo.training.trainer import freeze
 CONFIGS = Path(__file__).parents[1] / "configs"
 CLIP_SECONDS = 8.0  # of sound that is heard for a sample
 PEAK, MFU = 312e12, 0.4  # FLOP/s of an A100 in bfloat16, and the share of them that is assumed
+
+
+ATEN = torch.ops.aten
+ATTENTION = ATEN._scaled_dot_product_flash_attention_for_cpu
+HEAVY = {ATEN.mm, ATEN.addmm, ATEN.bmm, ATEN.baddbmm, ATEN.convolution, ATEN.convolution_backward}
+HEAVY |= {ATTENTION, ATEN._scaled_dot_product_flash_attention_for_cpu_backward}
+
+
+class Float32Products(TorchDispatchMode):
+    """Products of bfloat16 tensors, taken in float32 and rounded."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket not in HEAVY:
+            return func(*args, **(kwargs or {}))
+        args, kwargs = tree_map_only(Tensor, Tensor.float, (args, kwargs or {}))
+        result = func(*args, **kwargs)
+        if func.overloadpacket is ATTENTION:  # beside the result, its log-sums stay as they are
+            return result[0].bfloat16(), *result[1:]
+        return tree_map_only(Tensor, Tensor.bfloat16, result)
 
 
 class Kept(torch.autograd.graph.saved_tensors_hooks):
@@ -155,9 +178,10 @@ def run_step(config: Config) -> str:
     batch = random_batch(config, model, 1)
     torch.set_default_dtype(torch.float32)
     began = time.perf_counter()
-    with torch.autocast("cpu", torch.bfloat16):
-        loss = loss_of(config, model, batch)
-    loss.backward()
+    with nullcontext() if torch.ops.mkldnn._is_mkldnn_bf16_supported() else Float32Products():
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = loss_of(config, model, batch)
+        loss.backward()
     norm = torch.nn.utils.get_total_norm([p.grad for p in trained])  # fails where one has none
     torch.optim.AdamW(trained, lr=config.learning_rate).step()
     seconds, peak = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
