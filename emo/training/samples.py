@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import PartialState
 
 from emo.config import Config
 from emo.data.clip import FPS, load_clip, read_clip_frames
@@ -34,7 +35,10 @@ class Held:
         device = next(vae.parameters()).device
         self.cache = Cache(cache_folder(config), vae, audio_encoder, data.sound_variants, device)
         self.paths, self.chances = choose_clips(data.clips, data.hold_out, data.num_frames)
-        self.clips = [encoded(path, self.cache) for path in self.paths]
+        first = len(self.paths) * PartialState().process_index // PartialState().num_processes
+        order = self.paths[first:] + self.paths[:first]  # each process has another part to encode
+        found = {path: encoded(path, self.cache) for path in order}
+        self.clips = [found[path] for path in self.paths]
         self.aside = held_out_clips([*data.clips], data.hold_out, data.num_frames)
 
     def batch(self, numbers: range, device: torch.device) -> Batch:
