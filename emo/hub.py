@@ -1,12 +1,12 @@
 """Where models come from: a name, a folder or a Hub id -> a pipeline whose weights are all there."""
 
 import json
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import torch
 
+from emo.catalogue import KNOWN
+from emo.download import single_file, snapshot
 from emo.errors import InputError
 from emo.models.pretrained import load_part
 from emo.pipeline import EMOPipeline
@@ -22,19 +22,23 @@ PART_WEIGHTS = (  # of diffusers, then of transformers; the first that is there 
 )
 
 
-def resolve(model: str) -> Path:
-    """A folder, or one downloaded from the Hub for `owner/name`.
+def resolve(model: str, revision: str | None = None, cache_dir: str | None = None, token: str | None = None) -> Path:
+    """A folder, or one downloaded from the Hub for `owner/name`: of a revision, into a cache, with a token, or what
+    huggingface_hub takes without.
 
-    Raises InputError when there is no such folder, name or repository, or no way to it.
+    Raises InputError when there is no such folder, name or repository, no way to it, or weights must be converted.
     """
     folder = BUILT_IN.get(model, Path(model))
     if (folder / "model_index.json").is_file():
         return folder
+    if model in KNOWN:
+        raise InputError(KNOWN[model].how_to_get)
     if folder.exists() or model.count("/") != 1 or model.startswith((".", "/")):
-        raise InputError(f"--model {model} is no model: give a folder with model_index.json, a Hub id, or mini")
-    from huggingface_hub import snapshot_download
-
-    return downloaded(f"--model {model}: no such folder", lambda: snapshot_download(model))
+        names = "mini, or a name that emo-models lists"
+        raise InputError(f"--model {model} is no model: give a folder with model_index.json, a Hub id, {names}")
+    options = {"revision": revision, "cache_dir": cache_dir, "token": token}
+    at = f" --revision {revision}" if revision else ""
+    return snapshot(f"--model {model}{at}: no such folder", model, **options)
 
 
 def find_weights(given: str, option: str = "--syncnet", usual: str = "syncnet_v2.model") -> Path:
@@ -47,10 +51,8 @@ def find_weights(given: str, option: str = "--syncnet", usual: str = "syncnet_v2
         return path
     if path.exists() or not owner.strip(".") or not rest:
         raise InputError(f"{option} {given} is no file: give {usual}, or OWNER/NAME/FILE of the Hub")
-    from huggingface_hub import hf_hub_download
-
     name, file = rest if len(rest) == 2 else (*rest, usual)
-    return downloaded(f"{option} {given}: no such file", lambda: hf_hub_download(f"{owner}/{name}", file))
+    return single_file(f"{option} {given}: no such file", f"{owner}/{name}", file)
 
 
 def find_part(setting: str, given: str | None, subfolder: str) -> Path:
@@ -70,26 +72,12 @@ def find_part(setting: str, given: str | None, subfolder: str) -> Path:
 
 def download_part(setting: str, name: str, subfolder: str) -> Path:
     """The Hub's repository as a folder, with no more of it than the part's config.json and one file of weights."""
-    from huggingface_hub import snapshot_download
-
     for weights in PART_WEIGHTS:
         wanted = [f"{place}{file}" for place in ("", f"{subfolder}/") for file in ("config.json", weights)]
-        get = partial(snapshot_download, name, allow_patterns=wanted)
-        folder = downloaded(f"{setting}={name}: no such folder", get)
+        folder = snapshot(f"{setting}={name}: no such folder", name, allow_patterns=wanted)
         if (folder / weights).is_file() or (folder / subfolder / weights).is_file():
             break
     return folder
-
-
-def downloaded(missing: str, get: Callable[[], str]) -> Path:
-    """What `get` has downloaded. Raises InputError that begins with what is `missing` here."""
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(get())
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{missing}, and the Hub says: {reason}") from error
 
 
 def best_device() -> str:
@@ -110,12 +98,14 @@ def trained_parts(folder: Path) -> list[str]:
     return [name for name, value in index.items() if isinstance(value, list) and name != "scheduler"]
 
 
-def load_pipeline(model: str = "mini", device: str | None = None, dtype: str = "float32") -> EMOPipeline:
-    """An EMOPipeline on its device. model: see `resolve`; device None: the best there is.
+def load_pipeline(
+    model: str = "mini", device: str | None = None, dtype: str = "float32", revision: str | None = None
+) -> EMOPipeline:
+    """An EMOPipeline on its device. model, revision: see `resolve`; device None: the best there is.
 
     Raises InputError for an unknown model, missing or extra weights, or a device that is not there.
     """
-    folder, device = resolve(model), device or best_device()
+    folder, device = resolve(model, revision), device or best_device()
     if device == "cpu" and dtype == "float16":
         raise InputError("--dtype float16 crawls on a CPU: use float32 or bfloat16")
     loaded = {name: load_part(folder / name, getattr(torch, dtype)) for name in trained_parts(folder)}

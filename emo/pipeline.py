@@ -7,6 +7,7 @@ Shapes: H W the portrait's pixels, s those of the animated square, C h w latents
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 from torch import Tensor
 
+from emo.download import snapshot
 from emo.errors import InputError
 from emo.face.locate import Located, locate
 from emo.face.region import Paster, crop, locator_mask
@@ -114,6 +116,15 @@ class EMOPipeline(DiffusionPipeline):
             guidance_threshold=guidance_threshold,
             overlap_frames=overlap_frames,
         )
+
+    @classmethod
+    def download(cls, pretrained_model_name: str, **options) -> Path:
+        """What `from_pretrained` does for a Hub id: the whole model as a folder, each file held against its hash.
+
+        Raises InputError when it can't be had.
+        """
+        known = {name: options.get(name) for name in ("revision", "cache_dir", "token")}
+        return snapshot(f"{pretrained_model_name}: no such folder", pretrained_model_name, **known)
 
     def __call__(self, portrait: Image.Image | np.ndarray, wave: np.ndarray, **options) -> EMOPipelineOutput:
         """portrait and wave (S,) at 16 kHz -> all frames, round(seconds * fps). Options and errors: see `stream`."""

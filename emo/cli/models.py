@@ -1,0 +1,29 @@
+"""emo-models: which models there are by name, and what the public ones need before emo-infer takes them."""
+
+import argparse
+
+from emo.catalogue import KNOWN
+from emo.cli.run import Parser, run
+
+COLUMNS = "{:<10} {:<27} {:<11} {:<18} {:<10} {}"
+
+
+def parser() -> Parser:
+    return Parser("emo-models", description="Lists what emo-infer --model knows by name, beside folders and Hub ids.")
+
+
+def models(args: argparse.Namespace) -> None:
+    print(COLUMNS.format("name", "from", "licence", "size", "GPU memory", "needs"))
+    print(COLUMNS.format("mini", "this package", "Apache-2.0", "29 MB", "none", "nothing"))
+    for known in KNOWN.values():
+        needs = "; ".join(filter(None, ["emo-convert", known.needs]))
+        print(COLUMNS.format(known.name, known.hub_id, known.licence, known.size, known.memory, needs))
+    print("\nSizes and memory are what their publishers say, for 512 px; licences are those of the weights.")
+
+
+def main() -> None:
+    run(parser(), models)
+
+
+if __name__ == "__main__":
+    main()
