@@ -5,7 +5,9 @@ stands as not known.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
+BUILT_IN = {"mini": Path(__file__).parent / "weights" / "mini"}  # ours
 FACE_EMBEDDING = "its face embeddings are insightface's, for non-commercial research only"
 
 

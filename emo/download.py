@@ -8,9 +8,11 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from emo.errors import InputError
 
+Answer = TypeVar("Answer")
 CHECKED = "emo_checked"  # beside the blobs: the names of those that are right, one a line
 READ_AT_ONCE = 1 << 20  # bytes
 
@@ -22,7 +24,7 @@ def snapshot(missing: str, name: str, **options) -> Path:
     """
     from huggingface_hub import snapshot_download
 
-    folder = Path(downloaded(missing, lambda: snapshot_download(name, **options)))
+    folder = Path(asked(f"{missing}, and", lambda: snapshot_download(name, **options)))
     check(missing, (path for path in folder.rglob("*") if path.is_file()))
     return folder
 
@@ -31,19 +33,23 @@ def single_file(missing: str, name: str, file: str) -> Path:
     """A file of a model of the Hub. Raises InputError as `snapshot` does."""
     from huggingface_hub import hf_hub_download
 
-    path = Path(downloaded(missing, lambda: hf_hub_download(name, file)))
+    path = Path(asked(f"{missing}, and", lambda: hf_hub_download(name, file)))
     check(missing, [path])
     return path
 
 
-def downloaded(missing: str, get: Callable[[], str]) -> str:
-    """What `get` has downloaded. Raises InputError that begins with what is `missing` here."""
+def asked(before: str, ask: Callable[[], Answer]) -> Answer:
+    """What `ask` has of the Hub. Raises InputError: `before`, then what the Hub has against it."""
     from huggingface_hub.errors import HFValidationError, HTTPError
 
     try:
-        return get()
+        return ask()
     except (HTTPError, HFValidationError, OSError) as error:
-        raise InputError(f"{missing}, and the Hub {reason(error)}") from error
+        raise InputError(f"{before} the Hub {reason(error)}") from error
+    except RuntimeError as error:  # of an upload, around what went wrong
+        if not isinstance(error.__cause__, HTTPError | OSError):
+            raise
+        raise InputError(f"{before} the Hub {reason(error.__cause__)}") from error
 
 
 def reason(error: Exception) -> str:
@@ -61,14 +67,16 @@ def reason(error: Exception) -> str:
         return "has it, but not that revision: look at its page for branches and tags"
     if isinstance(error, errors.RemoteEntryNotFoundError):
         return "has it, but no such file in it: look at its page"
-    if status == 401 and "credentials" in str(error):
-        return f"does not know your token: {log_in} again"
     if isinstance(error, errors.RepositoryNotFoundError):
         return f"shows you no such model: check the name; for a private one {log_in}"
-    if status in (401, 403):
-        return f"does not let you (HTTP {status}): {log_in} with a token that may"
+    if isinstance(error, errors.LocalTokenNotFoundError):
+        return f"must know who you are: {log_in}"
+    if status == 401:
+        return f"does not know your token: {log_in} again"
+    if status == 403:
+        return f"does not let you (HTTP 403): {log_in} with a token that may"
     if status is not None:
-        return f"answers HTTP {status}: try again later, what has come is kept"
+        return f"answers HTTP {status}: try the same again later, whole files are kept"
     if constants.HF_HUB_OFFLINE:
         return "may not be asked, as HF_HUB_OFFLINE is set: unset it, or give a folder"
     if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__:

@@ -1,17 +1,16 @@
 """Where models come from: a name, a folder or a Hub id -> a pipeline whose weights are all there."""
 
-import json
 from pathlib import Path
 
 import torch
 
-from emo.catalogue import KNOWN
+from emo.catalogue import BUILT_IN, KNOWN
 from emo.download import single_file, snapshot
 from emo.errors import InputError
+from emo.models.index import trained_parts
 from emo.models.pretrained import load_part
 from emo.pipeline import EMOPipeline
 
-BUILT_IN = {"mini": Path(__file__).parent / "weights" / "mini"}
 PART_WEIGHTS = (  # of diffusers, then of transformers; the first that is there is taken
     "diffusion_pytorch_model.safetensors",
     "diffusion_pytorch_model.fp16.safetensors",
@@ -84,18 +83,6 @@ def best_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def trained_parts(folder: Path) -> list[str]:
-    """Names of the components with weights. Raises InputError when model_index.json is no EMO pipeline's."""
-    path = folder / "model_index.json"
-    try:
-        index = json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path} is no JSON ({error}): get the model again") from error
-    if not isinstance(index, dict) or index.get("_class_name") != EMOPipeline.__name__:
-        raise InputError(f"{path} names no {EMOPipeline.__name__}: get the model again")
-    return [name for name, value in index.items() if isinstance(value, list) and name != "scheduler"]
 
 
 def load_pipeline(

@@ -12,6 +12,7 @@ EXTRAS = {
     "emo-prepare": "[prepare]",
     "emo-train": "[train]",
     "emo-eval": "[eval]",
+    "emo-publish": "[train]",
     "demucs": "[vocals]",
 }  # of a command, or a module
 

@@ -58,8 +58,8 @@ def git_hash(content: bytes) -> str:
 
 
 def card_errors(content: str) -> list[str]:
-    """What the Hub's validator says of a README: its metadata must be YAML, name a licence and a task that it knows,
-    and have results that are complete."""
+    """What the Hub's validator says of a README: its metadata must be YAML, the licence and the task among those it
+    knows, and results complete."""
     found = re.match(r"---\n(.*?)\n---\n", content, re.DOTALL)
     if not found:
         return ["metadata is missing"]
@@ -68,9 +68,9 @@ def card_errors(content: str) -> list[str]:
     except yaml.YAMLError as error:
         return [f"YAML: {error}"]
     wrong = []
-    if data.get("license") not in ("apache-2.0", "mit", "cc-by-4.0", "cc-by-nc-4.0", "openrail", "other"):
+    if data.get("license", "mit") not in ("apache-2.0", "mit", "cc-by-4.0", "cc-by-nc-4.0", "openrail", "other"):
         wrong.append('"license" must be one of apache-2.0, mit, ...')
-    if data.get("pipeline_tag") not in ("image-to-video", "text-to-video", "text-to-speech"):
+    if data.get("pipeline_tag", "image-to-video") not in ("image-to-video", "text-to-video", "text-to-speech"):
         wrong.append('"pipeline_tag" is none of the tasks')
     for model in data.get("model-index", []):
         for result in model["results"]:
@@ -140,7 +140,9 @@ class Handler(BaseHTTPRequestHandler):
         asked = json.loads(self.body)
         name = f"{asked['organization']}/{asked['name']}"
         status = 409 if name in self.hub.repositories else 200
-        self.hub.repositories.setdefault(name, Repository(private=asked.get("visibility") == "private"))
+        if status == 200:
+            self.hub.commit(name, {})
+            self.hub.repositories[name].private = asked.get("visibility") == "private"
         self.answer(status, {"url": f"{self.hub.url}/{name}", "name": name})
 
     def validate(self) -> None:
@@ -247,6 +249,7 @@ class Handler(BaseHTTPRequestHandler):
 
     routes = (
         (r"/api/repos/create", create),
+        (r"/api/whoami-v2", lambda self: self.answer(200, {"name": "org", "type": "user"})),
         (r"/api/validate-yaml", validate),
         (r"/api/models/([^/]+/[^/]+)/preupload/(.+)", preupload),
         (r"/api/models/([^/]+/[^/]+)/commit/(.+)", commit),

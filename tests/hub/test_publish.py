@@ -1,0 +1,210 @@
+"""A run's card says what the run knows and nothing else; what is published comes back the same."""
+
+import hashlib
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from emo.config import Config, DataConfig, InitialiseConfig, save_config
+from emo.errors import InputError
+from emo.publish.card import Told
+from emo.publish.curve import curve
+from emo.publish.facts import gather
+from emo.publish.upload import contents
+
+FIGURE = {"mean": 0.5, "low": 0.4, "high": 0.6, "clips": 3}
+ROWS = [
+    {"step": 10, "loss": 2.0, "seconds_per_step": 36.0},
+    {"step": 20, "loss": 1.0, "seconds_per_step": 36.0},
+    {"step": 20, "validation/loss": 1.5},
+]
+
+
+@pytest.fixture
+def run(tmp_path, tiny_model_folder, clips_folder) -> Path:
+    """The folder of a run as emo-train leaves it."""
+    folder = tmp_path / "run"
+    shutil.copytree(tiny_model_folder, folder / "model")
+    held_out = tmp_path / "hold_out.txt"
+    held_out.write_text("bert\n")
+    data = DataConfig(clips={str(clips_folder): 1.0}, shards=["hf://datasets/org/talks/shards"], hold_out=str(held_out))
+    begin = InitialiseConfig(unet="org/sd15", motion_adapter=str(tmp_path))
+    save_config(Config(output=str(folder), steps=20, data=data, initialise=begin), folder / "config.yaml")
+    (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    (folder / "samples").mkdir()
+    for name in ("step_00000010_a", "step_00000020_a", "step_00000020_b"):
+        (folder / "samples" / f"{name}.mp4").write_bytes(name.encode())
+    return folder
+
+
+@pytest.fixture
+def report(tmp_path) -> Path:
+    path = tmp_path / "report.json"
+    meaning = {"lip_dynamics": {"unit": "% of face", "good": "as real"}, "CSIM": {"unit": "cosine", "good": "as real"}}
+    nothing = {"mean": None, "low": None, "high": None, "clips": 0}
+    one = {"score": FIGURE, "measures": {"lip_dynamics": FIGURE, "CSIM": nothing}, "distances": {"FID": FIGURE}}
+    real = {"score": FIGURE, "measures": {"lip_dynamics": FIGURE | {"mean": 0.75}, "CSIM": nothing}, "distances": {}}
+    path.write_text(json.dumps({"reference": "real clips", "measures": meaning, "sets": [one, real]}))
+    return path
+
+
+def metadata(card: bytes) -> dict:
+    return yaml.safe_load(card.decode().split("---\n")[1])
+
+
+def test_a_card_says_what_the_run_knows(run, clips_folder, tiny_pipeline):
+    files = contents(gather(run), Told("org/name", "mit"))
+    card, given = files["README.md"].decode(), metadata(files["README.md"])
+    assert given["license"] == "mit" and given["library_name"] == "diffusers"
+    assert given["base_model"] == ["org/sd15"] and given["datasets"] == ["org/talks"]
+    assert "model-index" not in given and "metrics" not in given
+    for name in ("model", "vae", "audio_encoder"):
+        count = sum(p.numel() for p in getattr(tiny_pipeline, name).state_dict().values())
+        assert f"| {name} | `{type(getattr(tiny_pipeline, name)).__name__}` | {count:,} |" in card
+    hours = 3 * 16 / 25 / 3600
+    assert f"| {clips_folder.name} | none | 2 | 3 | {hours:.3g} |" in card
+    assert "1 people are held out" in card and "0.2 hours." in card and "steps 20" in card
+    assert str(run.parent) not in card  # no path of a machine
+    shown = {path for path in files if path.startswith("samples/")}
+    assert shown == {"samples/step_00000020_a.mp4", "samples/step_00000020_b.mp4"}
+    assert all(f"org/name/resolve/main/{path}" in card for path in shown)
+    assert files["training.svg"].startswith(b"<svg") and "(training.svg)" in card
+
+
+def test_a_model_without_its_run_says_less(tiny_model_folder):
+    files = contents(gather(tiny_model_folder), Told("org/name", "mit"))
+    card = files["README.md"].decode()
+    for section in ("Data", "Training", "Samples", "Evaluation", "Speed"):
+        assert f"## {section}\n" not in card
+    for section in ("Use", "Architecture", "Limits", "Intended use, and misuse", "Citation"):
+        assert f"## {section}\n" in card
+    model = {path.relative_to(tiny_model_folder).as_posix() for path in tiny_model_folder.rglob("*") if path.is_file()}
+    assert files.keys() == model | {"README.md"}
+
+
+def test_measures_are_a_table_and_are_indexed(run, report, tmp_path):
+    bench = tmp_path / "bench.json"
+    one = {"frames": 10, "seconds": 2.0, "first_frame_seconds": 0.5, "start_up_seconds": 4.0, "peak_gb": 0.7}
+    one |= {"stages": {"denoise": 2.0}, "flops": {}, "flops_per_second": 0.0}
+    bench.write_text(json.dumps([{"setting": {"model": "runs/x", "steps": 4}, "runs": [one]}]))
+    files = contents(gather(run), Told("org/name", "mit", report=report, bench=bench))
+    card, given = files["README.md"].decode(), metadata(files["README.md"])
+    assert "| lip_dynamics (% of face) | as real | 0.5 [0.4, 0.6] | 0.75 [0.4, 0.6] |" in card
+    assert "| steps=4 | 5 | 5 | 0.5 s | 0.7 GB |" in card
+    (index,) = given["model-index"]
+    metrics = {m["type"]: m["value"] for result in index["results"] for m in result["metrics"]}
+    assert index["name"] == "name" and metrics == {"score": 0.5, "fid": 0.5, "lip_dynamics": 0.5}
+    assert index["results"][0]["dataset"] == {"type": "real-clips", "name": "real clips"}
+
+
+def test_what_can_not_be_said_is_refused(run, report, tmp_path):
+    report.write_text("{}")
+    (tmp_path / "empty").mkdir()
+    for told, says in [
+        (Told("org/name", "mit", report=report), "report.json is not the report.json of emo-eval"),
+        (Told("org/name", "mit", bench=tmp_path / "none.json"), "none.json can't be read"),
+        (Told("org/name", "My Licence"), "--licence My Licence: give an id"),
+        (Told("org/name", "mit", datasets=["a/b/c"]), "the card would be refused: .*a/b/c"),
+    ]:
+        with pytest.raises(InputError, match=says) as caught:
+            contents(gather(run), told)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="holds no model: give a run's folder"):
+        gather(tmp_path / "empty")
+    shutil.rmtree(run / "model")
+    with pytest.raises(InputError, match="holds no model: its run has not ended"):
+        gather(run)
+
+
+def test_a_curve_runs_from_the_largest_loss_to_the_least():
+    drawn = curve(ROWS)
+    assert 'points="345.0,24.0 630.0,210.0"' in drawn  # 2.0 at half of the width on top, 1.0 at its end below
+    assert drawn.count("<polyline") == 2
+    assert curve(ROWS[:1]) is None and curve([]) is None
+
+
+def emo_publish(*options) -> list[str]:
+    return [sys.executable, "-m", "emo.cli.publish", *(str(option) for option in options)]
+
+
+def test_the_hub_takes_a_run_whole_and_goes_on_after_a_break(hub, fresh, run, report, token):
+    command = emo_publish(run, "org/name", "--licence", "mit", "--report", report)
+    hub.refused_uploads = 99  # but for the first
+    broken = fresh(command, token)
+    assert broken.returncode == 2 and "Traceback" not in broken.stderr
+    assert "emo-publish: org/name is not published: the Hub does not let you (HTTP 403)" in broken.stderr
+    before, hub.refused_uploads = hub.uploaded.copy(), 0
+    assert before and not hub.repositories["org/name"].files
+    done = fresh(command, token)
+    assert done.returncode == 0, done.stderr
+    files, expected = hub.repositories["org/name"].files, contents(gather(run), Told("org/name", "mit", report=report))
+    assert files.keys() == expected.keys()
+    for path, given in expected.items():
+        if path != "README.md":  # it names the server
+            assert files[path] == (given.read_bytes() if isinstance(given, Path) else given)
+    assert len(hub.uploaded) == len(set(hub.uploaded)) and hub.uploaded[: len(before)] == before
+
+
+def test_the_hub_refuses_in_one_line(hub, fresh, tiny_model_folder, token):
+    command = emo_publish(tiny_model_folder, "org/name", "--licence")
+    for licence, given, says in [
+        ("none-such", token, 'the Hub refuses the card: .*"license" must be one of'),
+        ("mit", None, "the Hub must know who you are: `hf auth login`"),
+        ("mit", "hf_wrong", "the Hub does not know your token"),
+    ]:
+        done = fresh([*command, licence], given)
+        assert done.returncode == 2 and "Traceback" not in done.stderr
+        assert re.search(f"emo-publish: org/name is not published: {says}", done.stderr.splitlines()[-1]), done.stderr
+    assert not hub.uploaded
+
+
+LOAD = """
+import hashlib, sys
+import numpy as np, torch
+from emo import EMOPipeline
+pipe = EMOPipeline.from_pretrained("org/name")
+portrait, wave = np.load(sys.argv[1]), np.load(sys.argv[2])
+frames = pipe(portrait, wave, face="full", generator=torch.Generator().manual_seed(3)).frames
+print(len(frames), hashlib.sha256(frames.tobytes()).hexdigest())
+"""
+
+
+def frames_of(pipeline, portrait: np.ndarray, wave: np.ndarray) -> str:
+    import torch
+
+    frames = pipeline(portrait, wave, face="full", generator=torch.Generator().manual_seed(3)).frames
+    return f"{len(frames)} {hashlib.sha256(frames.tobytes()).hexdigest()}"
+
+
+def test_a_private_model_is_made_private(hub, fresh, tiny_model_folder, token):
+    done = fresh(emo_publish(tiny_model_folder, "org/name", "--licence", "mit", "--private"), token)
+    assert done.returncode == 0 and hub.repositories["org/name"].private
+
+
+def test_mini_comes_back_from_the_hub_to_the_last_bit(hub, fresh, portrait, wave, token, tmp_path):
+    from emo.hub import load_pipeline
+
+    done = fresh(emo_publish("mini", "org/name", "--licence", "apache-2.0"), token)
+    assert done.returncode == 0, done.stderr
+    np.save(tmp_path / "portrait.npy", portrait)
+    np.save(tmp_path / "wave.npy", wave[:6400])
+    assert not (tmp_path / "hf_home" / "hub").exists()
+    again = fresh([sys.executable, "-c", LOAD, str(tmp_path / "portrait.npy"), str(tmp_path / "wave.npy")])
+    assert again.stdout.split("\n")[-2] == frames_of(load_pipeline("mini", "cpu"), portrait, wave[:6400]), again.stderr
+    assert again.stdout.startswith("10 ")
+
+
+def test_a_pipeline_pushes_itself(hub, fresh, tiny_model_folder, tiny_pipeline, portrait, wave, token, tmp_path):
+    push = "import sys; from emo import EMOPipeline; EMOPipeline.from_pretrained(sys.argv[1]).push_to_hub('org/name')"
+    done = fresh([sys.executable, "-c", push, str(tiny_model_folder)], token)
+    assert done.returncode == 0, done.stderr
+    np.save(tmp_path / "portrait.npy", portrait)
+    np.save(tmp_path / "wave.npy", wave)
+    again = fresh([sys.executable, "-c", LOAD, str(tmp_path / "portrait.npy"), str(tmp_path / "wave.npy")])
+    assert again.stdout.split("\n")[-2] == frames_of(tiny_pipeline, portrait, wave), again.stderr
