@@ -80,6 +80,15 @@ class InitialiseConfig:
 
 
 @dataclass
+class LoraConfig:
+    """Adapters beside the frozen weights (arXiv 2106.09685), which alone learn; they are saved in the model's lora/."""
+
+    rank: int = 0  # 0: there are none
+    alpha: float = 16.0  # what they give counts alpha / rank
+    targets: list[str] = field(default_factory=lambda: ["to_q", "to_k", "to_v", "to_out.0"])  # ends of layers' names
+
+
+@dataclass
 class DistillationConfig:
     """Whom the student of a distillation follows; how it is sampled itself stands in `sampling`."""
 
@@ -134,6 +143,7 @@ class Config:
     trainable: list[str] = field(default_factory=lambda: ["*"])  # patterns over parameter names
     start_from: str | None = None  # a folder of save_pretrained: weights by name
     initialise: InitialiseConfig = field(default_factory=InitialiseConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)  # of the UNet, in place of `trainable`
     new: list[str] = field(default_factory=list)  # patterns of names that none of these weights has
     unused: list[str] = field(default_factory=list)  # patterns of the model's names, of those they have, to leave out
     autoencoder: str | None = None  # frozen: a folder of ours or diffusers', of a pipeline with vae/, or a Hub id

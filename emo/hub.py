@@ -8,6 +8,7 @@ from emo.catalogue import BUILT_IN, KNOWN
 from emo.download import single_file, snapshot
 from emo.errors import InputError
 from emo.models.index import trained_parts
+from emo.models.lora import CONFIG, WEIGHTS
 from emo.models.pretrained import load_part
 from emo.pipeline import EMOPipeline
 
@@ -85,10 +86,28 @@ def best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def find_lora(given: str) -> Path:
+    """The folder of LoRA adapters: `given` or its lora/, here or on the Hub. Raises InputError when there is none."""
+    if not Path(given).is_dir() and (given.count("/") != 1 or given.startswith((".", "/"))):
+        raise InputError(f"--lora {given} is no folder: give one with {CONFIG}, or a Hub id")
+    wanted = [f"{place}{file}" for place in ("", "lora/") for file in (CONFIG, WEIGHTS)]
+    missing = f"--lora {given}: no such folder"
+    folder = Path(given) if Path(given).is_dir() else snapshot(missing, given, allow_patterns=wanted)
+    for place in (folder, folder / "lora"):
+        if (place / CONFIG).is_file():
+            return place
+    raise InputError(f"--lora {given} holds no {CONFIG}, and no lora/ with one: give what emo-train left")
+
+
 def load_pipeline(
-    model: str = "mini", device: str | None = None, dtype: str = "float32", revision: str | None = None
+    model: str = "mini",
+    device: str | None = None,
+    dtype: str = "float32",
+    revision: str | None = None,
+    lora: str | None = None,
 ) -> EMOPipeline:
-    """An EMOPipeline on its device. model, revision: see `resolve`; device None: the best there is.
+    """An EMOPipeline on its device. model, revision: see `resolve`; device None: the best there is; lora: adapters that
+    are merged into its weights, see `find_lora`.
 
     Raises InputError for an unknown model, missing or extra weights, or a device that is not there.
     """
@@ -97,8 +116,12 @@ def load_pipeline(
         raise InputError("--dtype float16 crawls on a CPU: use float32 or bfloat16")
     loaded = {name: load_part(folder / name, getattr(torch, dtype)) for name in trained_parts(folder)}
     try:
-        return EMOPipeline.from_pretrained(folder, **loaded).to(device)
+        pipeline = EMOPipeline.from_pretrained(folder, **loaded).to(device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"--device {device} can't be used: {str(error).splitlines()[0]}") from error
     except (TypeError, ValueError, OSError) as error:
         raise InputError(f"{folder} is no EMO pipeline: {str(error).splitlines()[0]}") from error
+    if lora is not None:
+        pipeline.load_lora_weights(find_lora(lora))
+        pipeline.fuse_lora()
+    return pipeline

@@ -26,6 +26,7 @@ from emo.models.autoencoder import Autoencoder
 from emo.models.emo import Conditions, EMOModel
 from emo.models.guidance import Guidance
 from emo.models.latents import decode_latents, encode_images, to_images, to_model
+from emo.models.lora import load_lora, merge_lora
 
 DECODED_AT_ONCE = 4  # frames
 
@@ -125,6 +126,14 @@ class EMOPipeline(DiffusionPipeline):
         """
         known = {name: options.get(name) for name in ("revision", "cache_dir", "token")}
         return snapshot(f"{pretrained_model_name}: no such folder", pretrained_model_name, **known)
+
+    def load_lora_weights(self, folder: str | Path) -> None:
+        """Adapters that emo-train has left. Raises InputError when they are none, or of another model."""
+        load_lora(self.model, Path(folder))
+
+    def fuse_lora(self) -> None:
+        """Merges the adapters into the weights, so that they cost no time."""
+        merge_lora(self.model)
 
     def __call__(self, portrait: Image.Image | np.ndarray, wave: np.ndarray, **options) -> EMOPipelineOutput:
         """portrait and wave (S,) at 16 kHz -> all frames, round(seconds * fps). Options and errors: see `stream`."""

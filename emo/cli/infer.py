@@ -61,6 +61,7 @@ def parser() -> Parser:
     out.add_argument("-o", "--output", type=Path, help="an .mp4 file (default: PORTRAIT_SOUND.mp4 here)")
     out.add_argument("--model", default="mini", help="folder or Hub id, see emo-models (default: mini, built in)")
     out.add_argument("--revision", help="of a model of the Hub: a branch, tag or commit")
+    out.add_argument("--lora", help="adapters of emo-train for the model: a folder or Hub id")
     out.add_argument("--fps", type=number(1, 120), default=25.0, help="frames per second (default 25)")
     out.add_argument("--steps", type=whole(1, 1000), help="denoising steps per window (default: the model's)")
     out.add_argument(
@@ -131,7 +132,7 @@ def infer(args: argparse.Namespace) -> None:
     found = locate(image, args.face, str(args.portrait))
     if found.others:
         say(f"{args.portrait} shows {found.others + 1} faces; the largest is used (choose with --face)")
-    pipeline = load_pipeline(args.model, args.device, args.dtype, args.revision)
+    pipeline = load_pipeline(args.model, args.device, args.dtype, args.revision, args.lora)
     with (
         writer,
         tqdm(total=round(seconds * args.fps), unit="frame", desc=output.name, dynamic_ncols=True) as bar,

@@ -14,6 +14,7 @@ EXTRAS = {
     "emo-eval": "[eval]",
     "emo-publish": "[train]",
     "demucs": "[vocals]",
+    "peft": "[lora]",
 }  # of a command, or a module
 
 

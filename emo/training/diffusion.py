@@ -16,6 +16,7 @@ from emo.errors import InputError
 from emo.hub import find_part
 from emo.models.audio import AudioEncoder
 from emo.models.emo import Conditions, EMOModel
+from emo.models.lora import add_lora, remove_lora, save_lora
 from emo.models.pretrained import load_part
 from emo.pipeline import EMOPipeline
 from emo.training.generators import Generators
@@ -44,6 +45,9 @@ class DiffusionTask(Task):
         self.model = make_model(config)
         check_fit(self.model, self.vae, self.audio_encoder)
         start(self.model, config)
+        if config.lora.rank:
+            check_lora(config)
+            add_lora(self.model.requires_grad_(False), **vars(config.lora))
         window = window_of(config.data, self.model)
         self.samples = open_samples(config, window, self.vae, self.audio_encoder)
         self.perceived = self.weigh_channels(device) if config.loss.perceived_share else None
@@ -85,9 +89,13 @@ class DiffusionTask(Task):
             film(pipeline, scene, Path(f"{path}_{name}.mp4"), truth)
 
     def save(self, model: nn.Module, folder: Path) -> None:
-        """The whole pipeline: what emo-infer --model takes, and the next stage's start_from (its model/)."""
-        dtype = getattr(torch, self.config.saved_dtype)
-        copy.deepcopy(self.pipeline(model)).to(dtype).save_pretrained(folder)
+        """The whole pipeline: what emo-infer --model takes, and the next stage's start_from (its model/). Adapters lie
+        in lora/, beside the model as it was."""
+        pipeline = copy.deepcopy(self.pipeline(model))
+        if self.config.lora.rank:
+            save_lora(pipeline.model, folder / "lora", self.config.start_from)
+            remove_lora(pipeline.model)
+        pipeline.to(getattr(torch, self.config.saved_dtype)).save_pretrained(folder)
 
 
 def window_of(data: DataConfig, model: EMOModel) -> Window:
@@ -112,6 +120,16 @@ def make_model(config: Config) -> EMOModel:
     if not config.data.contiguous and (model.config.temporal or model.config.audio_margin):
         raise InputError("data.contiguous=false: needs model.temporal=false and model.audio_margin=0; else set it true")
     return model
+
+
+def check_lora(config: Config) -> None:
+    """Raises InputError for settings that adapters can't have."""
+    if config.lora.rank < 0 or config.lora.alpha <= 0:
+        raise InputError(f"lora.rank={config.lora.rank} lora.alpha={config.lora.alpha}: give both above 0")
+    if config.start_from is None:
+        raise InputError(f"lora.rank={config.lora.rank}: needs a trained model to sit beside, give start_from")
+    if config.trainable != ["*"]:
+        raise InputError("trainable: with lora.rank the adapters alone learn, leave it out")
 
 
 def check_fit(model: EMOModel, vae: nn.Module, audio_encoder: AudioEncoder) -> None:

@@ -54,8 +54,10 @@ def chance(seed: int, numbers: range) -> np.random.Generator:
 
 
 def make_task(config: Config) -> Task:
-    """The task that `config.task` names. Raises InputError for an unknown one."""
+    """The task that `config.task` names. Raises InputError for an unknown one, or one that can have no LoRA."""
     if config.task not in TASKS:
         raise InputError(f"task {config.task!r} is none of {', '.join(TASKS)}")
+    if config.lora.rank and config.task not in ("diffusion", "distillation"):
+        raise InputError(f"lora.rank={config.lora.rank}: task={config.task} has no UNet for it, give 0")
     module, name = TASKS[config.task]
     return getattr(import_module(module), name)(config)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from emo.config import Config, load_config, save_config
 from emo.errors import InputError
+from emo.models.lora import LORA_NAMES
 from emo.training.average import Average
 from emo.training.devices import clip_gradient, make_accelerator, micro_batches, prepare
 from emo.training.generators import Generators
@@ -80,7 +81,7 @@ def train(config: Config) -> Path | None:
     task = make_task(config)
     if config.batch_size > len(micro_batches(0, config, 0, accelerator.num_processes)[0]) and not task.splittable:
         raise InputError(f"task={config.task} draws its batch at once: one process, gradient_accumulation_steps=1")
-    freeze(task.model, config.trainable)
+    freeze(task.model, [LORA_NAMES] if config.lora.rank else config.trainable)
     claim(run, config, accelerator.is_main_process)
 
     shown = copy.deepcopy(task.model) if accelerator.is_main_process else None

@@ -1,4 +1,4 @@
-"""Where published models look for their classes: these paths stand in files that others hold, and can't be mended there.
+"""Where published models look for their classes: these paths stand in files that others hold.
 
 When this test fails, a file was moved or a class renamed: let the old path go on to lead there."""
 
