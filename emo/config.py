@@ -141,7 +141,7 @@ class Config:
     validation_steps: int = 1000  # between looks at the loss on people held out
     validation_samples: int = 64  # of them, the same in every run
     trainable: list[str] = field(default_factory=lambda: ["*"])  # patterns over parameter names
-    start_from: str | None = None  # a folder of save_pretrained: weights by name
+    start_from: str | None = None  # a folder of save_pretrained, or a pipeline's Hub id: weights by name
     initialise: InitialiseConfig = field(default_factory=InitialiseConfig)
     lora: LoraConfig = field(default_factory=LoraConfig)  # of the UNet, in place of `trainable`
     new: list[str] = field(default_factory=list)  # patterns of names that none of these weights has

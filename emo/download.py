@@ -13,7 +13,7 @@ from typing import TypeVar
 from emo.errors import InputError
 
 Answer = TypeVar("Answer")
-CHECKED = "emo_checked"  # beside the blobs: the names of those that are right, one a line
+CHECKED = "emo_checked"  # beside the blobs: those that are right, a line of name and time each
 READ_AT_ONCE = 1 << 20  # bytes
 
 
@@ -91,20 +91,22 @@ def reason(error: Exception) -> str:
 def check(missing: str, paths: Iterable[Path]) -> None:
     """Reads what was not read before, all of one model's cache. Where links can't be made there are no names to hold
     files against. Raises InputError for a file that is not what the Hub says, which is gone then."""
-    blobs = {(path.parent / os.readlink(path)).resolve(): path for path in paths if path.is_symlink()}
+    # One link is followed: the blob may be a link itself, to where all models share files under other names
+    blobs = {Path(os.path.normpath(path.parent / os.readlink(path))): path for path in paths if path.is_symlink()}
     if not blobs:
         return
     log = next(iter(blobs)).parents[1] / CHECKED
-    known = set(log.read_text().split()) if log.is_file() else set()
+    known = set(log.read_text().splitlines()) if log.is_file() else set()
     for blob, path in blobs.items():
-        if blob.name in known:
+        mark = f"{blob.name} {blob.stat().st_mtime_ns}"
+        if mark in known:
             continue
         if not is_right(blob):
-            blob.unlink()
-            path.unlink()
+            for copy in (blob.resolve(), blob, path):
+                copy.unlink(missing_ok=True)
             raise InputError(f"{missing}, and what the Hub sent of {path.name} is damaged: run the same again")
         with log.open("a") as file:
-            file.write(f"{blob.name}\n")
+            file.write(f"{mark}\n")
 
 
 def is_right(blob: Path) -> bool:

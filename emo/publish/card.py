@@ -66,7 +66,7 @@ def make_card(facts: Facts, told: Told, has_curve: bool) -> ModelCard:
     except ValueError as error:
         raise InputError(f"{told.report}: {str(error).splitlines()[0]}") from error
     sections = {
-        "": introduction(told),
+        "": introduction(facts, told),
         "Use": usage(told),
         "Samples": samples(facts, told),
         "Architecture": architecture(facts),
@@ -107,11 +107,12 @@ def shard_sets(facts: Facts) -> list[str]:
     return ["/".join(path.split("/")[:2]) for path in found]
 
 
-def introduction(told: Told) -> str:
+def introduction(facts: Facts, told: Told) -> str:
+    lora = f" --lora {told.name}" if facts.config and facts.config.lora.rank else ""
     return (
         "A still portrait and a sound in, a talking or singing video out: a model of the architecture of "
         "[EMO](https://arxiv.org/abs/2402.17485), made with `emo`, an independent implementation.\n\n"
-        f"    emo-infer portrait.png song.wav --model {told.name}"
+        f"    emo-infer portrait.png song.wav --model {told.name}{lora}"
     )
 
 
@@ -132,7 +133,9 @@ def architecture(facts: Facts) -> str:
     made = ("num_frames", "num_motion_frames", "block_out_channels", "audio_layers", "audio_feature_dim")
     known = [f"{name} {facts.index[name]}" for name in asked if name in facts.index]
     known += [f"{name} {facts.settings[name]}" for name in made if name in facts.settings]
-    return f"{table(('part', 'class', 'parameters'), rows)}\n\n{', '.join(known)}."
+    lora = facts.config.lora if facts.config else None
+    beside = f"\n\nIn `lora/` lie adapters of rank {lora.rank} (LoRA) for it." if lora and lora.rank else ""
+    return f"{table(('part', 'class', 'parameters'), rows)}\n\n{', '.join(known)}.{beside}"
 
 
 def data_section(facts: Facts) -> str:

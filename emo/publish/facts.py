@@ -65,7 +65,7 @@ class Facts:
 
 
 def is_hub_id(name: str) -> bool:
-    return name.count("/") == 1 and not name.startswith((".", "/", "runs/", "emo/")) and not Path(name).exists()
+    return name.count("/") == 1 and not name.startswith((".", "/")) and not Path(name).exists()
 
 
 def gather(folder: Path) -> Facts:

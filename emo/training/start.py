@@ -17,7 +17,9 @@ def start(model: EMOModel, config: Config) -> None:
     """
     given = {}
     if config.start_from:
-        given[f"start_from={config.start_from}"] = read_weights(Path(config.start_from))
+        folder = Path(config.start_from)
+        folder = folder if folder.is_dir() else find_part("start_from", config.start_from, "model")
+        given[f"start_from={config.start_from}"] = read_weights(folder)
     for part, nets in {"unet": ("unet", "reference_net"), "motion_adapter": ("unet",)}.items():
         if name := getattr(config.initialise, part):
             given[f"initialise.{part}={name}"] = published(part, name, nets)

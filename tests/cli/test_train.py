@@ -85,7 +85,7 @@ def test_another_run_in_the_same_folder_is_refused(command, config_path):
         (["data.clips=null"], "data.clips"),
         (["data.contiguous=false"], "data.contiguous=false: needs model.temporal=false"),
         (["trainable=[nonsense*]"], "'nonsense*' matches no parameter"),
-        (["start_from=nowhere"], "start_from: nowhere"),
+        (["start_from=nowhere"], "start_from=nowhere: give the folder of a trained one, or a Hub id"),
         (["model.nonsense=1"], "nonsense"),
         (["model.num_frames=99"], "max_frames=8"),
         (["precision=fp7"], "precision"),

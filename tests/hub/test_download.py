@@ -61,6 +61,14 @@ def test_an_old_revision_is_asked_for_and_one_that_is_none(hub, get):
     )
 
 
+def test_of_a_model_with_adapters_they_alone_come(hub, fresh):
+    hub.commit("org/name", FILES | {"lora/adapter_config.json": b"{}", "lora/adapter_model.safetensors": b"weights"})
+    done = fresh("from emo.hub import find_lora; print(find_lora('org/name'))")
+    folder = Path(done.stdout.strip())
+    assert {path.name for path in folder.iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
+    assert folder.name == "lora" and not (folder.parent / "model_index.json").exists()
+
+
 def test_a_cache_of_ones_own(hub, get, tmp_path):
     hub.commit("org/name", FILES)
     folder = get(options={"cache_dir": str(tmp_path / "own")})
@@ -111,6 +119,20 @@ def test_a_download_that_never_ends_leaves_nothing_half(hub, get, tmp_path):
     assert content not in blobs(tmp_path) and b"" not in blobs(tmp_path)
     hub.cuts.clear()
     assert (get() / LARGE).read_bytes() == content
+
+
+def test_a_file_that_models_share_is_known_by_its_own_name(hub, get, tmp_path):
+    """The client may keep large files in one place for all models, under other names, with links from the blobs."""
+    hub.commit("org/name", FILES)
+    folder = get()
+    blob, shared = (folder / LARGE).resolve(), tmp_path / ("a" * 64)
+    blob.rename(shared)
+    blob.symlink_to(shared)
+    (folder.parents[1] / "emo_checked").unlink()
+    assert get() == folder
+    shared.write_bytes(FILES[LARGE][:-1] + b"?")
+    assert "is damaged" in get() and not shared.exists()
+    assert (get() / LARGE).read_bytes() == FILES[LARGE]
 
 
 @pytest.mark.parametrize("name", FILES)

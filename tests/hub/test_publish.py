@@ -5,13 +5,14 @@ import json
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
-from emo.config import Config, DataConfig, InitialiseConfig, save_config
+from emo.config import Config, DataConfig, InitialiseConfig, LoraConfig, load_config, save_config
 from emo.errors import InputError
 from emo.publish.card import Told
 from emo.publish.curve import curve
@@ -86,6 +87,14 @@ def test_a_model_without_its_run_says_less(tiny_model_folder):
         assert f"## {section}\n" in card
     model = {path.relative_to(tiny_model_folder).as_posix() for path in tiny_model_folder.rglob("*") if path.is_file()}
     assert files.keys() == model | {"README.md"}
+
+
+def test_a_card_knows_of_adapters(run):
+    config = load_config(run / "config.yaml")
+    save_config(replace(config, lora=LoraConfig(rank=4), start_from="org/base"), run / "config.yaml")
+    card = contents(gather(run), Told("org/name", "mit"))["README.md"].decode()
+    assert "emo-infer portrait.png song.wav --model org/name --lora org/name\n" in card
+    assert "adapters of rank 4 (LoRA)" in card and "It began with org/base, org/sd15." in card
 
 
 def test_measures_are_a_table_and_are_indexed(run, report, tmp_path):
@@ -206,5 +215,7 @@ def test_a_pipeline_pushes_itself(hub, fresh, tiny_model_folder, tiny_pipeline, 
     assert done.returncode == 0, done.stderr
     np.save(tmp_path / "portrait.npy", portrait)
     np.save(tmp_path / "wave.npy", wave)
-    again = fresh([sys.executable, "-c", LOAD, str(tmp_path / "portrait.npy"), str(tmp_path / "wave.npy")])
-    assert again.stdout.split("\n")[-2] == frames_of(tiny_pipeline, portrait, wave), again.stderr
+    part = "from emo.hub import find_part; print(len([*find_part('start_from', 'org/name', 'model').iterdir()]))"
+    load = [sys.executable, "-c", LOAD + part, str(tmp_path / "portrait.npy"), str(tmp_path / "wave.npy")]
+    again = fresh(load)
+    assert again.stdout.split("\n")[-3:] == [frames_of(tiny_pipeline, portrait, wave), "2", ""], again.stderr

@@ -128,6 +128,7 @@ def test_only_adapters_learn_and_lie_beside_the_model_as_it_was(
         return pipeline(portrait, wave[:6400], generator=torch.manual_seed(0), **asked).frames.astype(int)
 
     plain, tuned = (load_pipeline(str(model), "cpu", lora=lora) for lora in (None, str(model)))
+    assert tuned.model.state_dict().keys() == plain.model.state_dict().keys()  # merged
     assert (frames(plain) == frames(tiny_pipeline)).all() and abs(frames(tuned) - frames(plain)).max() > 0
 
 
