@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 BUILT_IN = {"mini": Path(__file__).parent / "weights" / "mini"}  # ours
-FACE_EMBEDDING = "its face embeddings are insightface's, for non-commercial research only"
+OF_HALLO = "OpenRAIL-M of Stable Diffusion too; insightface's weights for --arcface are non-commercial"
 
 
 @dataclass(frozen=True)
@@ -20,24 +20,30 @@ class Known:
     licence: str  # of the weights, as they are marked
     size: str = "not known"  # to download
     memory: str = "not known"  # on a GPU, to make 512 px
-    needs: str = ""  # beside converting
+    holds: str = ""  # licences of parts
+    converts: bool = True  # whether emo-convert reads them
+
+    @property
+    def needs(self) -> str:
+        return "emo-convert" if self.converts else "emo-convert does not read it yet"
 
     @property
     def how_to_get(self) -> str:
         """One line for who asks for it before it is converted."""
-        needs = f" ({self.needs})" if self.needs else ""
+        if not self.converts:
+            return f"--model {self.name}: emo-convert does not read {self.hub_id} yet; emo-models lists what it does"
         return (
-            f"--model {self.name} is {self.hub_id} ({self.licence}) in its authors' own layout{needs}: get it, make a "
-            "folder of it with emo-convert, and give that folder"
+            f"--model {self.name}: {self.hub_id} ({self.licence}) is in its authors' layout; download it, then "
+            f"`emo-convert FOLDER -o {self.name}` leaves a folder that --model takes"
         )
 
 
 KNOWN = {
     known.name: known
     for known in (
-        Known("hallo", "fudan-generative-ai/hallo", "MIT", "4.8 GB (net.pth)", "9 GB", FACE_EMBEDDING),
-        Known("hallo2", "fudan-generative-ai/hallo2", "MIT", "4.8 GB (net.pth)", "12 GB", FACE_EMBEDDING),
-        Known("echomimic", "BadToBest/EchoMimic", "Apache-2.0", needs="it hears with Whisper"),
-        Known("memo", "memoavatar/memo", "Apache-2.0", needs=FACE_EMBEDDING),
+        Known("hallo", "fudan-generative-ai/hallo", "MIT", "4.8 GB (net.pth)", "9 GB", OF_HALLO),
+        Known("hallo2", "fudan-generative-ai/hallo2", "MIT", "4.8 GB (net.pth)", "12 GB", OF_HALLO),
+        Known("echomimic", "BadToBest/EchoMimic", "Apache-2.0", converts=False),
+        Known("memo", "memoavatar/memo", "Apache-2.0", converts=False),
     )
 }

@@ -16,8 +16,8 @@ def models(args: argparse.Namespace) -> None:
     print(COLUMNS.format("name", "from", "licence", "size", "GPU memory", "needs"))
     print(COLUMNS.format("mini", "this package", "Apache-2.0", "29 MB", "none", "nothing"))
     for known in KNOWN.values():
-        needs = "; ".join(filter(None, ["emo-convert", known.needs]))
-        print(COLUMNS.format(known.name, known.hub_id, known.licence, known.size, known.memory, needs))
+        says = "; ".join(filter(None, [known.needs, known.holds]))
+        print(COLUMNS.format(known.name, known.hub_id, known.licence, known.size, known.memory, says))
     print("\nSizes and memory are what their publishers say, for 512 px; licences are those of the weights.")
 
 

@@ -128,14 +128,14 @@ def samples(facts: Facts, told: Told) -> str:
 
 
 def architecture(facts: Facts) -> str:
-    rows = [(part.name, f"`{part.kind}`", f"{part.parameters:,}") for part in facts.parts]
+    rows = [(part.name, f"`{part.kind}`", f"{part.weights:,}") for part in facts.parts]
     asked = ("size", "num_inference_steps", "guidance_scale", "overlap_frames")
     made = ("num_frames", "num_motion_frames", "block_out_channels", "audio_layers", "audio_feature_dim")
     known = [f"{name} {facts.index[name]}" for name in asked if name in facts.index]
     known += [f"{name} {facts.settings[name]}" for name in made if name in facts.settings]
     lora = facts.config.lora if facts.config else None
     beside = f"\n\nIn `lora/` lie adapters of rank {lora.rank} (LoRA) for it." if lora and lora.rank else ""
-    return f"{table(('part', 'class', 'parameters'), rows)}\n\n{', '.join(known)}.{beside}"
+    return f"{table(('part', 'class', 'weights'), rows)}\n\n{', '.join(known)}.{beside}"
 
 
 def data_section(facts: Facts) -> str:

@@ -21,7 +21,7 @@ class Part:
 
     name: str
     kind: str  # its class
-    parameters: int
+    weights: int  # how many, with fixed tables
 
 
 @dataclass(frozen=True)

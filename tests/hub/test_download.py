@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,15 @@ def test_an_old_revision_is_asked_for_and_one_that_is_none(hub, get):
     assert get(options={"revision": "v9"}).endswith(
         "and the Hub has it, but not that revision: look at its page for branches and tags"
     )
+
+
+def test_emo_infer_ends_with_one_line_and_no_file(hub, fresh, portrait_path, sound_path, tmp_path):
+    hub.commit("org/name", FILES)
+    command = [sys.executable, "-m", "emo.cli.infer", str(portrait_path), str(sound_path), "--face", "full"]
+    done = fresh([*command, "-o", "out.mp4", "--model", "org/name", "--revision", "v9"])
+    assert done.returncode == 2 and not (tmp_path / "out.mp4").exists()
+    line = "emo-infer: --model org/name --revision v9: no such folder, and the Hub has it, but not that revision"
+    assert done.stderr.splitlines()[-1].startswith(line), done.stderr
 
 
 def test_of_a_model_with_adapters_they_alone_come(hub, fresh):
