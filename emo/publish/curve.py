@@ -1,12 +1,14 @@
 """A run's losses over its steps, as a picture (SVG): that of training, and that on people held out."""
 
+import math
+
 WIDTH, HEIGHT, LEFT, TOP = 640, 240, 60, 24
 CURVES = {"loss": "#47a", "validation/loss": "#c63"}
 
 
 def points(rows: list[dict], name: str) -> list[tuple[float, float]]:
     """(step, value) of the rows that have it."""
-    return [(row["step"], row[name]) for row in rows if row.get(name) is not None and row[name] == row[name]]
+    return [(row["step"], row[name]) for row in rows if math.isfinite(row.get(name, math.nan))]
 
 
 def curve(rows: list[dict]) -> str | None:

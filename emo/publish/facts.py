@@ -73,7 +73,9 @@ def gather(folder: Path) -> Facts:
     run = (folder / "config.yaml").is_file()
     model = folder / "model" if run else folder
     if not (model / "model_index.json").is_file():
-        why = "its run has not ended" if run else "give a run's folder, or one with model_index.json"
+        why = "give a run's folder, or one with model_index.json"
+        if run:
+            why = "only whole pipelines are published" if model.is_dir() else "its run has not ended"
         raise InputError(f"{model} holds no model: {why}")
     parts = [read_part(model / name) for name in trained_parts(model)]
     facts = Facts(model, read_index(model), parts, json.loads((model / "model" / "config.json").read_text()))
@@ -85,7 +87,8 @@ def gather(folder: Path) -> Facts:
 def add_run(facts: Facts, run: Path) -> None:
     """What the run itself has written, and what is still there of its data."""
     facts.config, log = load_config(run / "config.yaml"), run / "log.jsonl"
-    facts.rows = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
+    lines = log.read_text().splitlines(keepends=True) if log.is_file() else []
+    facts.rows = [json.loads(line) for line in lines if line.endswith("\n")]
     facts.sources = [source for clips in facts.config.data.clips for source in sources(Path(clips))]
     hold_out = facts.config.data.hold_out
     facts.held_out = len(read_hold_out(hold_out)) if hold_out and Path(hold_out).is_file() else 0

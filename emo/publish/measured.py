@@ -53,8 +53,9 @@ def results(path: Path) -> tuple[str, list[Result]]:
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """As Markdown."""
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ("---",) * len(head), *rows])
+    """As Markdown, whatever the cells hold."""
+    plain = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in [head, *rows]]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [plain[0], ["---"] * len(head), *plain[1:]])
 
 
 def short(value: float) -> str:

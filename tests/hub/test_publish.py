@@ -17,6 +17,7 @@ from emo.errors import InputError
 from emo.publish.card import Told
 from emo.publish.curve import curve
 from emo.publish.facts import gather
+from emo.publish.measured import table
 from emo.publish.upload import contents
 
 FIGURE = {"mean": 0.5, "low": 0.4, "high": 0.6, "clips": 3}
@@ -126,6 +127,9 @@ def test_what_can_not_be_said_is_refused(run, report, tmp_path):
         assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="holds no model: give a run's folder"):
         gather(tmp_path / "empty")
+    (run / "model" / "model_index.json").unlink()
+    with pytest.raises(InputError, match="holds no model: only whole pipelines are published"):
+        gather(run)
     shutil.rmtree(run / "model")
     with pytest.raises(InputError, match="holds no model: its run has not ended"):
         gather(run)
@@ -136,6 +140,15 @@ def test_a_curve_runs_from_the_largest_loss_to_the_least():
     assert 'points="345.0,24.0 630.0,210.0"' in drawn  # 2.0 at half of the width on top, 1.0 at its end below
     assert drawn.count("<polyline") == 2
     assert curve(ROWS[:1]) is None and curve([]) is None
+    assert (
+        curve([*ROWS, {"step": 15, "loss": float("nan")}])
+        == curve([*ROWS, {"step": 15, "loss": float("inf")}])
+        == drawn
+    )
+
+
+def test_a_table_holds_whatever_its_cells_hold():
+    assert table(("a", "b"), [("x|y\nz", "")]) == "| a | b |\n| --- | --- |\n| x\\|y z |  |"
 
 
 def emo_publish(*options) -> list[str]:
