@@ -61,11 +61,15 @@ def reason(error: Exception) -> str:
     log_in = "`hf auth login`, or set HF_TOKEN"
     if isinstance(error, errors.HFValidationError):
         return f"has no such names: {first}"
+    if constants.HF_HUB_OFFLINE:
+        return "may not be asked, as HF_HUB_OFFLINE is set: unset it, or give a folder"
+    if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__:
+        return reason(error.__cause__)
     if isinstance(error, errors.GatedRepoError):
         return f"keeps it behind terms: accept them on its page at {constants.ENDPOINT}, then {log_in}"
     if isinstance(error, errors.RevisionNotFoundError):
         return "has it, but not that revision: look at its page for branches and tags"
-    if isinstance(error, errors.RemoteEntryNotFoundError):
+    if isinstance(error, errors.EntryNotFoundError) and status is not None:
         return "has it, but no such file in it: look at its page"
     if isinstance(error, errors.RepositoryNotFoundError):
         return f"shows you no such model: check the name; for a private one {log_in}"
@@ -77,10 +81,6 @@ def reason(error: Exception) -> str:
         return f"does not let you (HTTP 403): {log_in} with a token that may"
     if status is not None:
         return f"answers HTTP {status}: try the same again later, whole files are kept"
-    if constants.HF_HUB_OFFLINE:
-        return "may not be asked, as HF_HUB_OFFLINE is set: unset it, or give a folder"
-    if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__:
-        return reason(error.__cause__)
     if any(word in type(error).__name__ for word in ("Connect", "Timeout", "Proxy")):
         return f"at {constants.ENDPOINT} can't be reached: check the network, or give a folder"
     if isinstance(error, errors.HTTPError) or "Consistency check" in first:
