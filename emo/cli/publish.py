@@ -1,6 +1,7 @@
 """emo-publish: a run or a model to the Hub, with a card written from what the run knows."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from emo.cli.run import Parser, run
@@ -35,7 +36,10 @@ def publish(args: argparse.Namespace) -> None:
     from emo.publish.upload import contents, publish
 
     told = Told(args.name, args.licence, args.dataset, args.report, args.bench, args.samples)
-    files = contents(gather(BUILT_IN.get(str(args.folder), args.folder)), told)
+    facts = gather(BUILT_IN.get(str(args.folder), args.folder))
+    for clips in facts.lost:
+        print(f"emo-publish: {clips} is not here, so the card does not say what was learnt from it", file=sys.stderr)
+    files = contents(facts, told)
     if args.card is None:
         print(publish(files, args.name, args.private))
         return

@@ -151,7 +151,7 @@ def training(facts: Facts, has_curve: bool) -> str:
     config = facts.config
     if config is None:
         return ""
-    asked = ("task", "steps", "batch_size", "learning_rate", "optimizer", "precision", "ema_decay", "seed")
+    asked = ("task", "steps", "batch_size", "learning_rate", "optimizer", "ema_decay", "seed")
     known = [f"{name} {getattr(config, name)}" for name in asked]
     known += [f"{name} {value}" for name, value in vars(config.loss).items() if value]
     hours = [f"{facts.hours:.2g} hours."] if facts.hours else []

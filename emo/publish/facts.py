@@ -48,6 +48,11 @@ class Facts:
     samples: list[Path] = field(default_factory=list)  # the last videos it made
 
     @property
+    def lost(self) -> list[str]:
+        """Folders of clips that are not here: whose licences they had can't be said."""
+        return [clips for clips in (self.config.data.clips if self.config else {}) if not Path(clips).is_dir()]
+
+    @property
     def published(self) -> list[str]:
         """Hub ids of the weights that the run began with."""
         if self.config is None:

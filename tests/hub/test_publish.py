@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
+from emo.cli.publish import main
 from emo.config import Config, DataConfig, InitialiseConfig, LoraConfig, load_config, save_config
 from emo.errors import InputError
 from emo.publish.card import Told
@@ -90,6 +91,18 @@ def test_a_model_without_its_run_says_less(tiny_model_folder):
     assert files.keys() == model | {"README.md"}
 
 
+def test_footage_that_is_gone_is_said(run, run_main, tmp_path):
+    config = load_config(run / "config.yaml")
+    config.data.clips = {"gone/clips": 1.0}
+    save_config(config, run / "config.yaml")
+    given = run, "org/name", "--licence", "mit", "--card", tmp_path / "card.md"
+    code, _, err = run_main(main, "emo-publish", *given)
+    assert (
+        code == 0 and err == "emo-publish: gone/clips is not here, so the card does not say what was learnt from it\n"
+    )
+    assert "| footage |" not in (tmp_path / "card.md").read_text()
+
+
 def test_a_card_knows_of_adapters(run):
     config = load_config(run / "config.yaml")
     save_config(replace(config, lora=LoraConfig(rank=4), start_from="org/base"), run / "config.yaml")
@@ -116,6 +129,7 @@ def test_measures_are_a_table_and_are_indexed(run, report, tmp_path):
 def test_what_can_not_be_said_is_refused(run, report, tmp_path):
     report.write_text("{}")
     (tmp_path / "empty").mkdir()
+    assert gather(run).lost == []
     for told, says in [
         (Told("org/name", "mit", report=report), "report.json is not the report.json of emo-eval"),
         (Told("org/name", "mit", bench=tmp_path / "none.json"), "none.json can't be read"),
