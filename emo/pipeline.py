@@ -6,7 +6,7 @@ Shapes: H W the portrait's pixels, s those of the animated square, C h w latents
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,12 +18,14 @@ from torch import Tensor
 
 from emo.errors import InputError
 from emo.face.locate import Located, locate
+from emo.face.masks import regional_masks
 from emo.face.region import Paster, crop, locator_mask
 from emo.models.audio import AudioEncoder
 from emo.models.autoencoder import Autoencoder
 from emo.models.emo import Conditions, EMOModel
 from emo.models.guidance import Guidance
-from emo.models.latents import decode_latents, encode_images, to_images, to_model
+from emo.models.latents import decode_latents, encode_images, through_pixels, to_images, to_model
+from emo.models.regional import Regions
 
 DECODED_AT_ONCE = 4  # frames
 
@@ -86,6 +88,9 @@ class EMOPipeline(DiffusionPipeline):
     guidance adds to a frame grows with what the sound changes in it up to `guidance_threshold` (RMS; 0: without end),
     so that small movements are helped and large ones not overdone (the rescaling of APG, arXiv 2410.02416). A window
     begins `overlap_frames` before the end of the one before: frames that both have fade from one to the other.
+    For models that know them: guides_identity is `Guidance.identity`; motion frames pass through the autoencoder where
+    `motion_through_pixels`; the three scales say how strongly surroundings, face and lips follow the sound; the square
+    is `crop_scale` times as wide as that of EMO's own models.
     """
 
     model_cpu_offload_seq = "audio_encoder->model->vae"
@@ -101,6 +106,12 @@ class EMOPipeline(DiffusionPipeline):
         guidance_scale: float = 3.5,
         guidance_threshold: float = 0.0,
         overlap_frames: int = 0,
+        guides_identity: bool = False,
+        motion_through_pixels: bool = False,
+        surroundings_scale: float = 1.0,
+        face_scale: float = 1.0,
+        lips_scale: float = 1.0,
+        crop_scale: float = 1.0,
     ):
         """Raises ValueError when windows overlap by more than half."""
         super().__init__()
@@ -113,6 +124,12 @@ class EMOPipeline(DiffusionPipeline):
             guidance_scale=guidance_scale,
             guidance_threshold=guidance_threshold,
             overlap_frames=overlap_frames,
+            guides_identity=guides_identity,
+            motion_through_pixels=motion_through_pixels,
+            surroundings_scale=surroundings_scale,
+            face_scale=face_scale,
+            lips_scale=lips_scale,
+            crop_scale=crop_scale,
         )
 
     def __call__(self, portrait: Image.Image | np.ndarray, wave: np.ndarray, **options) -> EMOPipelineOutput:
@@ -139,6 +156,7 @@ class EMOPipeline(DiffusionPipeline):
         face: Located | tuple[float, float, float, float] | str | None = None,
         crop_only: bool = False,
         size: int | None = None,
+        identity: np.ndarray | None = None,
         generator: torch.Generator | None = None,
     ) -> Iterator[np.ndarray]:
         """Yields frames (H W 3) uint8 as their windows are done.
@@ -147,7 +165,8 @@ class EMOPipeline(DiffusionPipeline):
         of it. head_speed: rad/s, None: the model's choice. face: what `locate` found, a box (x0, y0, x1, y1) in pixels
         from forehead to chin, "full" for a portrait that is a face crop, or None: find it. crop_only: frames of
         the animated square alone (s s 3). size: pixels of that square inside the model. guidance_scale: how much
-        further to go with the sound than without it (classifier-free guidance, 2207.12598); 1 is off.
+        further to go with the sound than without it (classifier-free guidance, 2207.12598); 1 is off. identity: the
+        face's embedding (G,), for a model that knows faces; None: nobody's.
         Raises InputError for no face, a wave of no frame, or a setting that can't be.
         """
         size = size or self.config.size
@@ -155,18 +174,15 @@ class EMOPipeline(DiffusionPipeline):
             raise InputError(f"fps={fps} size={size}: fps must be above 0, size a multiple of 64 from 64 on")
         image = np.asarray(portrait.convert("RGB") if isinstance(portrait, Image.Image) else portrait)
         found = face if isinstance(face, Located) else locate(image, face)
+        found = replace(found, region=replace(found.region, side=found.region.side * self.config.crop_scale))
         square = crop(image, found.region, size)
         latents = encode_images(self.vae, to_model(square[None], self.device, self.vae.dtype))
         again = to_images(decode_latents(self.vae, latents))[0]
         paster = None if crop_only else Paster(image, found.region, again)
-        mask = locator_mask(found.box, found.region, latents.shape[-1])
-        face_region = torch.from_numpy(mask).to(latents)[None, None]
-
         sound = self._sound(wave)
         windows = self._windows(
             sound,
-            latents,
-            face_region,
+            self._still(latents, found, identity),
             fps,
             num_inference_steps or self.config.num_inference_steps,
             self.config.guidance_scale if guidance_scale is None else guidance_scale,
@@ -182,6 +198,24 @@ class EMOPipeline(DiffusionPipeline):
         if count == 0:
             raise InputError(f"the sound is shorter than half a frame ({sound.seconds:.3f} s at {fps:g} fps)")
 
+    def _still(self, latents: Tensor, found: Located, identity: np.ndarray | None) -> Conditions:
+        """What all windows share: the portrait's latents (1 C h w), where face and lips are, whose face it is."""
+        config, sides = self.model.config, [latents.shape[-1]]
+        pixels = sides[0] if config.locator_widths is None else sides[0] * 2 ** (len(config.locator_widths) - 1)
+        mask = torch.from_numpy(locator_mask(found.box, found.region, pixels)).to(latents)
+        still = Conditions(latents, face_region=mask[None, None])
+        if config.identity_dim is not None:
+            whose = np.zeros(config.identity_dim) if identity is None else identity
+            still.identity = torch.from_numpy(whose)[None].to(latents)
+        if config.audio_regions:
+            sides += [-(-sides[0] // 2**level) for level in range(1, len(config.block_out_channels))]
+            scales = latents.new_ones(1, len(sides), config.audio_regions)
+            strengths = self.config.surroundings_scale, self.config.face_scale, self.config.lips_scale
+            scales[:, self.model.motion_levels] = latents.new_tensor(strengths)
+            masks = regional_masks(found, sides)
+            still.regions = Regions([torch.from_numpy(mask).to(latents)[None] for mask in masks], scales)
+        return still
+
     def _sound(self, wave: np.ndarray | Iterable[np.ndarray]) -> Sound:
         chunks = iter([wave]) if isinstance(wave, np.ndarray) else iter(wave)
         return Sound(chunks, self.audio_encoder.sample_rate, np.zeros(0, np.float32))
@@ -189,8 +223,7 @@ class EMOPipeline(DiffusionPipeline):
     def _windows(
         self,
         sound: Sound,
-        latents: Tensor,
-        face_region: Tensor,
+        still: Conditions,
         fps: float,
         steps: int,
         guidance_scale: float,
@@ -198,9 +231,9 @@ class EMOPipeline(DiffusionPipeline):
         generator: torch.Generator | None,
     ) -> Iterator[Tensor]:
         """Yields the latents (N C h w) of frame after frame, N at once; the last window is as long as the sound."""
-        config, encoder = self.model.config, self.audio_encoder
+        config, encoder, latents = self.model.config, self.audio_encoder, still.reference
         margin, first, motion, held = config.audio_margin, 0, None, latents[None, :0]
-        portrait = self.model.look_at_portrait(latents)
+        portrait = self._guidance(guidance_scale).look_at_portrait(self.model, still)
         while True:
             end = first + config.num_frames
             sound.hear((end + margin) / fps + encoder.future_seconds)
@@ -212,7 +245,7 @@ class EMOPipeline(DiffusionPipeline):
             audio = encoder(wave, first - margin, count + 2 * margin, fps, start_seconds).to(latents)
             known_speed = torch.nan if head_speed is None else head_speed
             speed = torch.full((1, count + 2 * config.speed_margin), known_speed).to(latents)
-            conditions = Conditions(latents, audio, motion, face_region, speed)
+            conditions = replace(still, audio=audio, motion=motion, head_speed=speed)
             shape = torch.Size((1, count, *latents.shape[1:]))
             window = fade(held, self._denoise(conditions, shape, portrait, steps, guidance_scale, generator))
             at_end = sound.ended and first + count == count_frames(sound.seconds, fps)
@@ -225,8 +258,12 @@ class EMOPipeline(DiffusionPipeline):
     def _last(self, latents: Tensor, motion: Tensor | None, window: Tensor) -> Tensor:
         """The motion frames (1 M C h w) for the next window."""
         count = self.model.config.num_motion_frames
-        none = latents.new_zeros(1, count, *latents.shape[1:])
-        return torch.cat([none if motion is None else motion, window], dim=1)[:, -count:]
+        before, window = self.model.motion_before(latents) if motion is None else motion, window[:, -count:]
+        window = through_pixels(self.vae, window) if self.config.motion_through_pixels else window
+        return torch.cat([before, window], dim=1)[:, -count:]
+
+    def _guidance(self, scale: float) -> Guidance:
+        return Guidance(scale, self.config.guidance_threshold, self.config.guides_identity)
 
     def _denoise(
         self,
@@ -238,7 +275,7 @@ class EMOPipeline(DiffusionPipeline):
         generator: torch.Generator | None,
     ) -> Tensor:
         """Noise -> latents (1 F C h w) of one window."""
-        reference, guidance = conditions.reference, Guidance(guidance_scale, self.config.guidance_threshold)
+        reference, guidance = conditions.reference, self._guidance(guidance_scale)
         seen = guidance.look(self.model, conditions, shape, portrait)
         self.scheduler.set_timesteps(steps, device=reference.device)
         sample = randn_tensor(shape, generator=generator, device=reference.device, dtype=reference.dtype)
