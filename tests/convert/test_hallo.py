@@ -3,9 +3,6 @@
 What the original code says on small networks is compared by test_golden.py.
 """
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -22,17 +19,12 @@ DIMS = (8, 8, 16)
 SIZES = {"dims": DIMS, "depth": 1, "token_dim": 6, "audio_dim": 10, "audio_tokens": 3, "hidden": 7, "feature_dim": 5}
 
 
-def layout() -> dict[str, tuple[int, ...]]:
-    spec = importlib.util.spec_from_file_location("hallo", Path(__file__).parents[2] / "benchmarks" / "hallo.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.layout(**SIZES, locator=(4, 6, 8))
-
-
 @pytest.fixture(scope="module")
-def weights() -> dict[str, Tensor]:
+def weights(layout) -> dict[str, Tensor]:
     chance = torch.Generator().manual_seed(0)
-    made = {name: 0.3 * torch.randn(shape, generator=chance) for name, shape in layout().items()}
+    made = {
+        name: 0.3 * torch.randn(shape, generator=chance) for name, shape in layout(**SIZES, locator=(4, 6, 8)).items()
+    }
     for name, weight in made.items():
         if name.endswith("pos_encoder.pe"):
             weight.copy_(made[name.replace("blocks.1.pos", "blocks.0.pos")])
