@@ -200,6 +200,9 @@ class EMOPipeline(DiffusionPipeline):
 
     def _still(self, latents: Tensor, found: Located, identity: np.ndarray | None) -> Conditions:
         """What all windows share: the portrait's latents (1 C h w), where face and lips are, whose face it is."""
+        if identity is not None and len(identity) != self.model.config.identity_dim:
+            knows = self.model.config.identity_dim or "no"
+            raise InputError(f"an identity of {len(identity)} numbers: the model takes {knows}, leave --arcface out")
         config, sides = self.model.config, [latents.shape[-1]]
         pixels = sides[0] if config.locator_widths is None else sides[0] * 2 ** (len(config.locator_widths) - 1)
         mask = torch.from_numpy(locator_mask(found.box, found.region, pixels)).to(latents)

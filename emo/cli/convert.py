@@ -25,11 +25,14 @@ def parser() -> Parser:
 
 
 def convert_sources(args: argparse.Namespace) -> None:
-    from diffusers.utils import logging
+    import diffusers.utils.logging
+    import transformers.utils.logging
 
     from emo.convert.pipeline import convert, find_parts
 
-    logging.set_verbosity_error()
+    for logging in (diffusers.utils.logging, transformers.utils.logging):
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
     parts = find_parts(args.sources)
     print("\n".join(parts.licences()), flush=True)
     convert(parts, args.output, not args.evaluated)

@@ -149,3 +149,28 @@ def test_files_are_filled_in_order():
 def test_a_folder_that_is_no_model_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match="is no file of weights"):
         open_weights(tmp_path)
+
+
+def test_arcface_says_whose_face_it_is(run_main, folder, samples, sound_path, tmp_path):
+    from emo.cli import infer
+    from emo.evaluation.identity import features
+    from emo.face.locate import locate
+    from emo.media.image import read_image
+    from emo.models.arcface import BLOCKS, IResNet, load_arcface
+
+    weights, image = tmp_path / "backbone.pth", read_image(samples / "portrait.png")
+    torch.manual_seed(0)
+    torch.save(IResNet(BLOCKS[2]).state_dict(), weights)
+    landmarks = locate(image, None).landmarks
+    made = infer.whose(str(weights), image, landmarks)
+    expected = features(load_arcface(weights), image.transpose(2, 0, 1)[None], landmarks[None])[0]
+    assert np.allclose(made / np.linalg.norm(made), expected, atol=1e-6) and made.shape == (512,)
+
+    options = ["--arcface", weights, "--size", 64, "--steps", 1, "--duration", 0.1, "-o", tmp_path / "out.mp4"]
+    given = [samples / "portrait.png", sound_path, *options]
+    code, said, error = run_main(infer.main, "emo-infer", *given, "--model", folder)
+    assert code == 0 and "2 frames" in said, error
+    code, _, error = run_main(infer.main, "emo-infer", *given, "--overwrite")
+    assert code == 2 and "the model takes no, leave --arcface out" in error
+    code, _, error = run_main(infer.main, "emo-infer", *given, "--overwrite", "--face", "full")
+    assert code == 2 and "--arcface needs a face that is found" in error
