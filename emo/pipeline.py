@@ -20,6 +20,7 @@ from emo.errors import InputError
 from emo.face.locate import Located, locate
 from emo.face.masks import regional_masks
 from emo.face.region import Paster, crop, locator_mask
+from emo.media.live import Sound
 from emo.models.audio import AudioEncoder
 from emo.models.autoencoder import Autoencoder
 from emo.models.emo import Conditions, EMOModel
@@ -35,37 +36,6 @@ class EMOPipelineOutput(BaseOutput):
     """frames: (T H W 3) uint8, or (T s s 3) of the square alone."""
 
     frames: np.ndarray
-
-
-@dataclass
-class Sound:
-    """The part of a wave that is still needed. Grows at the end, is cut at the start."""
-
-    chunks: Iterator[np.ndarray]
-    sample_rate: int
-    wave: np.ndarray
-    first_sample: int = 0
-    ended: bool = False
-
-    def hear(self, until_seconds: float) -> None:
-        """Takes chunks until so much is known, or all."""
-        pieces, known = [self.wave], self.first_sample + len(self.wave)
-        while not self.ended and known < until_seconds * self.sample_rate:
-            piece = next(self.chunks, None)
-            self.ended = piece is None
-            if piece is not None:
-                pieces.append(np.asarray(piece, np.float32))
-                known += len(piece)
-        self.wave = np.concatenate(pieces)
-
-    def forget(self, before_seconds: float) -> None:
-        count = min(max(0, int(before_seconds * self.sample_rate) - self.first_sample), len(self.wave))
-        self.wave, self.first_sample = self.wave[count:], self.first_sample + count
-
-    @property
-    def seconds(self) -> float:
-        """How much is known; the whole length once it has ended."""
-        return (self.first_sample + len(self.wave)) / self.sample_rate
 
 
 def count_frames(seconds: float, fps: float) -> int:
@@ -113,10 +83,12 @@ class EMOPipeline(DiffusionPipeline):
         lips_scale: float = 1.0,
         crop_scale: float = 1.0,
     ):
-        """Raises ValueError when windows overlap by more than half."""
+        """Raises ValueError when windows overlap by more than half, or faces shall guide a model that knows none."""
         super().__init__()
         if not 0 <= 2 * overlap_frames <= model.config.num_frames:
             raise ValueError(f"overlap_frames={overlap_frames}: give 0 to {model.config.num_frames // 2}")
+        if guides_identity and model.config.identity_dim is None:
+            raise ValueError("guides_identity=true: needs a model with an identity_dim")
         self.register_modules(model=model, vae=vae, audio_encoder=audio_encoder, scheduler=scheduler)
         self.register_to_config(
             size=size,

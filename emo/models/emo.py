@@ -53,6 +53,7 @@ class EMOModel(ModelMixin, ConfigMixin):
     latents, which the backbone sees beside the noisy ones: a small model keeps the person by construction.
     `residual_threshold` takes so much from the difference of each place, down to none (soft thresholding): a faint
     difference all over the picture is the model's doubt, not a movement.
+    From `identity_dim` on stand what Hallo (arXiv 2406.08801) has and EMO lacks.
     """
 
     _supports_gradient_checkpointing = True
@@ -88,7 +89,7 @@ class EMOModel(ModelMixin, ConfigMixin):
         audio_regions: int = 0,  # in which the sound is attended to: the whole, face, lips; 0: as in EMO
         locator_widths: tuple[int, ...] | None = None,  # of a PixelLocator; None: a FaceLocator
         motion_tokens: bool = False,  # motion features are normed tokens, and before the first window is the portrait
-        motion_levels: tuple[int, ...] | None = None,  # resolutions, 0 the finest, that see them; None: all
+        motion_levels: tuple[int, ...] | None = None,  # resolutions, 0 the finest, that see these; None: all
         frame_norm: bool = False,  # temporal layers norm each frame by itself
         temporal_norm_groups: int | None = None,  # None: norm_num_groups
         sparse_time: bool = False,  # temporal layers only beside spatial attention
@@ -97,6 +98,8 @@ class EMOModel(ModelMixin, ConfigMixin):
         super().__init__()
         if audio_embedding and audio_token_dim is None:
             raise ValueError("audio_embedding=true: needs an audio_token_dim")
+        if motion_levels is not None and not motion_tokens:
+            raise ValueError(f"motion_levels={motion_levels}: needs motion_tokens")
         if num_frames + num_motion_frames > max_frames:
             raise ValueError(
                 f"{num_frames} frames and {num_motion_frames} motion frames exceed max_frames={max_frames}"
@@ -183,7 +186,8 @@ class EMOModel(ModelMixin, ConfigMixin):
     @property
     def motion_levels(self) -> list[int]:
         """The resolutions of the UNet, 0 the finest, that see the motion frames."""
-        return list(self.config.motion_levels or range(len(self.config.block_out_channels)))
+        levels = self.config.motion_levels
+        return list(range(len(self.config.block_out_channels)) if levels is None else levels)
 
     def motion_before(self, reference: Tensor) -> Tensor:
         """The portrait's latents (B C H W) -> those of the motion frames before the first window (B M C H W)."""

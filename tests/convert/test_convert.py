@@ -11,19 +11,20 @@ from safetensors.torch import load_file
 from emo.cli.convert import main
 from emo.convert.checkpoint import open_weights, save_tensors, shards
 from emo.convert.hallo import our_name, renamed
+from emo.convert.pipeline import convert, find_parts
 from emo.errors import InputError
 from emo.face.locate import Located
 from emo.face.region import Region
 from emo.hub import load_pipeline
 from emo.models.emo import EMOModel
+from emo.models.latents import decode_latents, encode_images
+from emo.pipeline import EMOPipeline
 
 PLACE = Located(Region((96.0, 100.0), 80.0), (60.0, 60.0, 130.0, 150.0))
 
 
 @pytest.fixture(scope="module")
 def folder(pretrained, tmp_path_factory):
-    from emo.convert.pipeline import convert, find_parts
-
     out = tmp_path_factory.mktemp("converted") / "hallo"
     convert(find_parts([pretrained]), out)
     return out
@@ -72,6 +73,35 @@ def test_every_weight_is_where_it_belongs(folder, net):
         assert torch.equal(written[our_name(name)], net[name].half())
     mixed = "denoising_unet.mid_block.audio_modules.0.transformer_blocks.0.zero_conv_lip.weight"
     assert torch.equal(written[our_name(mixed)], net[mixed].half()[:, :, 0, 0])
+
+
+@torch.no_grad()
+def test_motion_frames_are_those_that_were_seen(folder):
+    pipeline, portrait = load_pipeline(str(folder), "cpu"), torch.randn(1, 4, 8, 8)
+    window = torch.randn(1, 5, 4, 8, 8)
+    pictures = decode_latents(pipeline.vae, window[0, -2:]).clamp(-1, 1)
+    assert torch.allclose(pipeline._last(portrait, None, window)[0], encode_images(pipeline.vae, pictures), atol=1e-5)
+    assert torch.equal(pipeline._last(portrait, None, window[:, :1])[0, 0], portrait[0])  # before the first window
+
+
+@pytest.mark.parametrize(("trained", "strengths"), [(True, [[3, 2, 4]] * 2), (False, [[1, 1, 1], [3, 2, 4]])])
+def test_evaluated_regions_are_scaled_in_the_middle_alone(pretrained, tmp_path, trained, strengths):
+    convert(find_parts([pretrained]), tmp_path / "hallo", trained)
+    parts = load_pipeline(str(tmp_path / "hallo"), "cpu").components
+    pipeline = EMOPipeline(**parts, surroundings_scale=3.0, face_scale=2.0, lips_scale=4.0)
+    still = pipeline._still(torch.zeros(1, 4, 8, 8), PLACE, None)
+    assert still.regions.scales[0].tolist() == strengths
+    assert [mask.shape for mask in still.regions.masks] == [(1, 3, 8, 8), (1, 3, 4, 4)]
+    assert still.face_region.shape == (1, 1, 64, 64) and torch.equal(still.identity, torch.zeros(1, 512))
+
+
+def test_the_square_is_wider_than_emos_own(folder, portrait, wave):
+    pipeline = load_pipeline(str(folder), "cpu")
+    pipeline.set_progress_bar_config(disable=True)
+    frames = pipeline(portrait, wave[:1280], face=PLACE, size=64, num_inference_steps=1).frames
+    rows = np.flatnonzero((frames != portrait).any((0, 2, 3)))
+    half = 1.25 * PLACE.region.side / 2
+    assert PLACE.region.center[1] - half <= rows.min() < PLACE.region.center[1] - PLACE.region.side / 2
 
 
 class Evil:

@@ -280,6 +280,11 @@ def test_sound_and_identity_do_not_share_a_layer():
         EMOModel(block_out_channels=(8, 16), norm_num_groups=4, num_attention_heads=2, identity_dim=5)
 
 
+def test_options_that_lack_another_are_refused():
+    with pytest.raises(ValueError, match="needs motion_tokens"):
+        EMOModel(block_out_channels=(8, 16), norm_num_groups=4, num_attention_heads=2, motion_levels=[1])
+
+
 def test_every_parameter_learns(weights, given):
     model = converted(weights, True)
     model(given["sample"][None], torch.tensor(9), conditions(given, True)).square().sum().backward()
