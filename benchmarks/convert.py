@@ -3,8 +3,10 @@ emo-convert.
 
     python benchmarks/convert.py [--folder /tmp]      # needs 11 GB of disk there
     python benchmarks/convert.py --flops              # operations of a pass, counted by shapes alone
+    python benchmarks/convert.py --run 256            # a pass of so many pixels: peak memory and seconds
 
-With --flops: 16 frames of 512 px, one half of guidance, and the reference net on three images.
+A pass: 16 frames, of 512 px with --flops, one half of guidance, and the reference net on three images. With --run its
+weights are bfloat16 and all the same, which takes as long as others; on the GPU where there is one.
 """
 
 import argparse
@@ -13,6 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 from tempfile import TemporaryDirectory
 
 import torch
@@ -69,14 +72,37 @@ def count(trained: bool) -> str:
     return f"denoising {passes:.2f} TFLOP, reference net {looks:.2f} TFLOP"
 
 
+@torch.no_grad()
+def run_pass(pixels: int) -> str:
+    """One pass of the denoising net, after the reference net has looked."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with torch.device("meta"):
+        model = EMOModel(**sizes({name: torch.Size(shape) for name, shape in layout().items()})).eval()
+    model = model.to(torch.bfloat16).to_empty(device=device)
+    for weight in model.state_dict().values():
+        weight.fill_(0.01)
+    latents = torch.zeros(1, 16, 4, pixels // 8, pixels // 8, dtype=torch.bfloat16, device=device)
+    clip = Conditions(latents[:, 0])
+    seen = model.look(clip, latents.shape)
+    began = time.perf_counter()
+    model(latents, torch.tensor(1, device=device), clip, seen).sum().item()
+    seconds = time.perf_counter() - began
+    used = torch.cuda.max_memory_allocated() if device == "cuda" else 1024 * getrusage(RUSAGE_SELF).ru_maxrss
+    held = sum(weight.nbytes for weight in model.parameters())
+    return f"{pixels} px on {device}: peak {used / 2**30:.2f} GiB, {held / 2**30:.2f} of it weights, {seconds:.1f} s"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="where to work (default: that of temporary files)")
     parser.add_argument("--flops", action="store_true")
+    parser.add_argument("--run", type=int, metavar="PIXELS")
     parser.add_argument("--make", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.make:
         make_parts(args.make)
+    elif args.run:
+        print(run_pass(args.run))
     elif args.flops:
         print(f"as trained: {count(True)}\nas evaluated: {count(False)}")
     else:
