@@ -6,7 +6,7 @@ Shapes: H W the portrait's pixels, s those of the animated square, C h w latents
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +20,16 @@ from torch import Tensor
 from emo.download import snapshot
 from emo.errors import InputError
 from emo.face.locate import Located, locate
+from emo.face.masks import regional_masks
 from emo.face.region import Paster, crop, locator_mask
+from emo.media.live import Sound
 from emo.models.audio import AudioEncoder
 from emo.models.autoencoder import Autoencoder
 from emo.models.emo import Conditions, EMOModel
 from emo.models.guidance import Guidance
-from emo.models.latents import decode_latents, encode_images, to_images, to_model
+from emo.models.latents import decode_latents, encode_images, through_pixels, to_images, to_model
 from emo.models.lora import load_lora, merge_lora
+from emo.models.regional import Regions
 
 DECODED_AT_ONCE = 4  # frames
 
@@ -36,37 +39,6 @@ class EMOPipelineOutput(BaseOutput):
     """frames: (T H W 3) uint8, or (T s s 3) of the square alone."""
 
     frames: np.ndarray
-
-
-@dataclass
-class Sound:
-    """The part of a wave that is still needed. Grows at the end, is cut at the start."""
-
-    chunks: Iterator[np.ndarray]
-    sample_rate: int
-    wave: np.ndarray
-    first_sample: int = 0
-    ended: bool = False
-
-    def hear(self, until_seconds: float) -> None:
-        """Takes chunks until so much is known, or all."""
-        pieces, known = [self.wave], self.first_sample + len(self.wave)
-        while not self.ended and known < until_seconds * self.sample_rate:
-            piece = next(self.chunks, None)
-            self.ended = piece is None
-            if piece is not None:
-                pieces.append(np.asarray(piece, np.float32))
-                known += len(piece)
-        self.wave = np.concatenate(pieces)
-
-    def forget(self, before_seconds: float) -> None:
-        count = min(max(0, int(before_seconds * self.sample_rate) - self.first_sample), len(self.wave))
-        self.wave, self.first_sample = self.wave[count:], self.first_sample + count
-
-    @property
-    def seconds(self) -> float:
-        """How much is known; the whole length once it has ended."""
-        return (self.first_sample + len(self.wave)) / self.sample_rate
 
 
 def count_frames(seconds: float, fps: float) -> int:
@@ -89,6 +61,9 @@ class EMOPipeline(DiffusionPipeline):
     guidance adds to a frame grows with what the sound changes in it up to `guidance_threshold` (RMS; 0: without end),
     so that small movements are helped and large ones not overdone (the rescaling of APG, arXiv 2410.02416). A window
     begins `overlap_frames` before the end of the one before: frames that both have fade from one to the other.
+    For models that know them: guides_identity is `Guidance.identity`; motion frames pass through the autoencoder where
+    `motion_through_pixels`; the three scales say how strongly surroundings, face and lips follow the sound; the square
+    is `crop_scale` times as wide as that of EMO's own models.
     """
 
     model_cpu_offload_seq = "audio_encoder->model->vae"
@@ -104,11 +79,19 @@ class EMOPipeline(DiffusionPipeline):
         guidance_scale: float = 3.5,
         guidance_threshold: float = 0.0,
         overlap_frames: int = 0,
+        guides_identity: bool = False,
+        motion_through_pixels: bool = False,
+        surroundings_scale: float = 1.0,
+        face_scale: float = 1.0,
+        lips_scale: float = 1.0,
+        crop_scale: float = 1.0,
     ):
-        """Raises ValueError when windows overlap by more than half."""
+        """Raises ValueError when windows overlap by more than half, or faces shall guide a model that knows none."""
         super().__init__()
         if not 0 <= 2 * overlap_frames <= model.config.num_frames:
             raise ValueError(f"overlap_frames={overlap_frames}: give 0 to {model.config.num_frames // 2}")
+        if guides_identity and model.config.identity_dim is None:
+            raise ValueError("guides_identity=true: needs a model with an identity_dim")
         self.register_modules(model=model, vae=vae, audio_encoder=audio_encoder, scheduler=scheduler)
         self.register_to_config(
             size=size,
@@ -116,6 +99,12 @@ class EMOPipeline(DiffusionPipeline):
             guidance_scale=guidance_scale,
             guidance_threshold=guidance_threshold,
             overlap_frames=overlap_frames,
+            guides_identity=guides_identity,
+            motion_through_pixels=motion_through_pixels,
+            surroundings_scale=surroundings_scale,
+            face_scale=face_scale,
+            lips_scale=lips_scale,
+            crop_scale=crop_scale,
         )
 
     @classmethod
@@ -159,6 +148,7 @@ class EMOPipeline(DiffusionPipeline):
         face: Located | tuple[float, float, float, float] | str | None = None,
         crop_only: bool = False,
         size: int | None = None,
+        identity: np.ndarray | None = None,
         generator: torch.Generator | None = None,
     ) -> Iterator[np.ndarray]:
         """Yields frames (H W 3) uint8 as their windows are done.
@@ -167,7 +157,8 @@ class EMOPipeline(DiffusionPipeline):
         of it. head_speed: rad/s, None: the model's choice. face: what `locate` found, a box (x0, y0, x1, y1) in pixels
         from forehead to chin, "full" for a portrait that is a face crop, or None: find it. crop_only: frames of
         the animated square alone (s s 3). size: pixels of that square inside the model. guidance_scale: how much
-        further to go with the sound than without it (classifier-free guidance, 2207.12598); 1 is off.
+        further to go with the sound than without it (classifier-free guidance, 2207.12598); 1 is off. identity: the
+        face's embedding (G,), for a model that knows faces; None: nobody's.
         Raises InputError for no face, a wave of no frame, or a setting that can't be.
         """
         size = size or self.config.size
@@ -175,18 +166,15 @@ class EMOPipeline(DiffusionPipeline):
             raise InputError(f"fps={fps} size={size}: fps must be above 0, size a multiple of 64 from 64 on")
         image = np.asarray(portrait.convert("RGB") if isinstance(portrait, Image.Image) else portrait)
         found = face if isinstance(face, Located) else locate(image, face)
+        found = replace(found, region=replace(found.region, side=found.region.side * self.config.crop_scale))
         square = crop(image, found.region, size)
         latents = encode_images(self.vae, to_model(square[None], self.device, self.vae.dtype))
         again = to_images(decode_latents(self.vae, latents))[0]
         paster = None if crop_only else Paster(image, found.region, again)
-        mask = locator_mask(found.box, found.region, latents.shape[-1])
-        face_region = torch.from_numpy(mask).to(latents)[None, None]
-
         sound = self._sound(wave)
         windows = self._windows(
             sound,
-            latents,
-            face_region,
+            self._still(latents, found, identity),
             fps,
             num_inference_steps or self.config.num_inference_steps,
             self.config.guidance_scale if guidance_scale is None else guidance_scale,
@@ -202,6 +190,27 @@ class EMOPipeline(DiffusionPipeline):
         if count == 0:
             raise InputError(f"the sound is shorter than half a frame ({sound.seconds:.3f} s at {fps:g} fps)")
 
+    def _still(self, latents: Tensor, found: Located, identity: np.ndarray | None) -> Conditions:
+        """What all windows share: the portrait's latents (1 C h w), where face and lips are, whose face it is."""
+        if identity is not None and len(identity) != self.model.config.identity_dim:
+            knows = self.model.config.identity_dim or "no"
+            raise InputError(f"an identity of {len(identity)} numbers: the model takes {knows}, leave --arcface out")
+        config, sides = self.model.config, [latents.shape[-1]]
+        pixels = sides[0] if config.locator_widths is None else sides[0] * 2 ** (len(config.locator_widths) - 1)
+        mask = torch.from_numpy(locator_mask(found.box, found.region, pixels)).to(latents)
+        still = Conditions(latents, face_region=mask[None, None])
+        if config.identity_dim is not None:
+            whose = np.zeros(config.identity_dim) if identity is None else identity
+            still.identity = torch.from_numpy(whose)[None].to(latents)
+        if config.audio_regions:
+            sides += [-(-sides[0] // 2**level) for level in range(1, len(config.block_out_channels))]
+            scales = latents.new_ones(1, len(sides), config.audio_regions)
+            strengths = self.config.surroundings_scale, self.config.face_scale, self.config.lips_scale
+            scales[:, self.model.motion_levels] = latents.new_tensor(strengths)
+            masks = regional_masks(found, sides)
+            still.regions = Regions([torch.from_numpy(mask).to(latents)[None] for mask in masks], scales)
+        return still
+
     def _sound(self, wave: np.ndarray | Iterable[np.ndarray]) -> Sound:
         chunks = iter([wave]) if isinstance(wave, np.ndarray) else iter(wave)
         return Sound(chunks, self.audio_encoder.sample_rate, np.zeros(0, np.float32))
@@ -209,8 +218,7 @@ class EMOPipeline(DiffusionPipeline):
     def _windows(
         self,
         sound: Sound,
-        latents: Tensor,
-        face_region: Tensor,
+        still: Conditions,
         fps: float,
         steps: int,
         guidance_scale: float,
@@ -218,9 +226,9 @@ class EMOPipeline(DiffusionPipeline):
         generator: torch.Generator | None,
     ) -> Iterator[Tensor]:
         """Yields the latents (N C h w) of frame after frame, N at once; the last window is as long as the sound."""
-        config, encoder = self.model.config, self.audio_encoder
+        config, encoder, latents = self.model.config, self.audio_encoder, still.reference
         margin, first, motion, held = config.audio_margin, 0, None, latents[None, :0]
-        portrait = self.model.look_at_portrait(latents)
+        portrait = self._guidance(guidance_scale).look_at_portrait(self.model, still)
         while True:
             end = first + config.num_frames
             sound.hear((end + margin) / fps + encoder.future_seconds)
@@ -232,7 +240,7 @@ class EMOPipeline(DiffusionPipeline):
             audio = encoder(wave, first - margin, count + 2 * margin, fps, start_seconds).to(latents)
             known_speed = torch.nan if head_speed is None else head_speed
             speed = torch.full((1, count + 2 * config.speed_margin), known_speed).to(latents)
-            conditions = Conditions(latents, audio, motion, face_region, speed)
+            conditions = replace(still, audio=audio, motion=motion, head_speed=speed)
             shape = torch.Size((1, count, *latents.shape[1:]))
             window = fade(held, self._denoise(conditions, shape, portrait, steps, guidance_scale, generator))
             at_end = sound.ended and first + count == count_frames(sound.seconds, fps)
@@ -245,8 +253,12 @@ class EMOPipeline(DiffusionPipeline):
     def _last(self, latents: Tensor, motion: Tensor | None, window: Tensor) -> Tensor:
         """The motion frames (1 M C h w) for the next window."""
         count = self.model.config.num_motion_frames
-        none = latents.new_zeros(1, count, *latents.shape[1:])
-        return torch.cat([none if motion is None else motion, window], dim=1)[:, -count:]
+        before, window = self.model.motion_before(latents) if motion is None else motion, window[:, -count:]
+        window = through_pixels(self.vae, window) if self.config.motion_through_pixels else window
+        return torch.cat([before, window], dim=1)[:, -count:]
+
+    def _guidance(self, scale: float) -> Guidance:
+        return Guidance(scale, self.config.guidance_threshold, self.config.guides_identity)
 
     def _denoise(
         self,
@@ -258,7 +270,7 @@ class EMOPipeline(DiffusionPipeline):
         generator: torch.Generator | None,
     ) -> Tensor:
         """Noise -> latents (1 F C h w) of one window."""
-        reference, guidance = conditions.reference, Guidance(guidance_scale, self.config.guidance_threshold)
+        reference, guidance = conditions.reference, self._guidance(guidance_scale)
         seen = guidance.look(self.model, conditions, shape, portrait)
         self.scheduler.set_timesteps(steps, device=reference.device)
         sample = randn_tensor(shape, generator=generator, device=reference.device, dtype=reference.dtype)

@@ -13,7 +13,8 @@ from PIL import Image
 from emo.errors import InputError
 from emo.face.locate import Located
 from emo.face.region import Region
-from emo.pipeline import EMOPipeline, Sound, fade
+from emo.media.live import Sound
+from emo.pipeline import EMOPipeline, fade
 
 RATE = 16000
 PLACE = Located(Region((96.0, 100.0), 80.0), (60.0, 60.0, 130.0, 150.0))  # without the detector
@@ -160,6 +161,11 @@ def test_guidance_under_a_tight_threshold_is_no_guidance(tiny_pipeline, portrait
 def test_windows_that_overlap_by_more_than_half_are_refused(tiny_pipeline):
     with pytest.raises(ValueError, match="overlap_frames=4: give 0 to 3"):
         EMOPipeline(**tiny_pipeline.components, overlap_frames=4)
+
+
+def test_a_model_that_knows_no_faces_is_not_guided_by_them(tiny_pipeline):
+    with pytest.raises(ValueError, match="guides_identity=true: needs a model with an identity_dim"):
+        EMOPipeline(**tiny_pipeline.components, guides_identity=True)
 
 
 def test_a_window_shorter_than_the_motion_frames_is_filled_from_before(tiny_pipeline):

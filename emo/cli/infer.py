@@ -80,6 +80,9 @@ def parser() -> Parser:
     out.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32", help="(default float32)")
     out.add_argument("--face", type=face, help="x0,y0,x1,y1 in pixels, forehead to chin, or full: don't search")
     out.add_argument("--crop", action="store_true", help="only the animated square, not the whole picture")
+    out.add_argument(
+        "--arcface", help="weights that tell whose face it is, for models that know faces (see emo-convert)"
+    )
     out.add_argument("--start", type=number(0, 1e6), default=0.0, help="begin here in the sound, seconds")
     out.add_argument("--duration", type=number(0, 1e6), help="use so much of the sound, seconds")
     out.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
@@ -109,6 +112,24 @@ def sound_seconds(args: argparse.Namespace) -> float:
     return seconds
 
 
+def whose(weights: str, image, landmarks):
+    """ArcFace's embedding (512,) of the face with these landmarks (68 2) in (H W 3) uint8.
+
+    Raises InputError where the landmarks are unknown, or there are no such weights.
+    """
+    import torch
+
+    from emo.face.align import aligned, five_points
+    from emo.hub import find_weights
+    from emo.models.arcface import load_arcface
+
+    if landmarks is None:
+        raise InputError("--arcface needs a face that is found: not with --face full, or a --face without one")
+    net = load_arcface(find_weights(weights, "--arcface", "backbone.pth"))
+    face = aligned(image.transpose(2, 0, 1), five_points(landmarks[None])[0])
+    return net.embed(torch.from_numpy(face)[None].float() / 127.5 - 1)[0].numpy()
+
+
 def infer(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
@@ -132,6 +153,7 @@ def infer(args: argparse.Namespace) -> None:
     found = locate(image, args.face, str(args.portrait))
     if found.others:
         say(f"{args.portrait} shows {found.others + 1} faces; the largest is used (choose with --face)")
+    identity = None if args.arcface is None else whose(args.arcface, image, found.landmarks)
     pipeline = load_pipeline(args.model, args.device, args.dtype, args.revision, args.lora)
     with (
         writer,
@@ -148,6 +170,7 @@ def infer(args: argparse.Namespace) -> None:
             face=found,
             crop_only=args.crop,
             size=args.size,
+            identity=identity,
             generator=torch.Generator().manual_seed(args.seed),
         )
         began = time.perf_counter()

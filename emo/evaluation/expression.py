@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from emo.errors import InputError
-from emo.evaluation.identity import five_points
+from emo.face.align import five_points
 from emo.models.published import Published, load_published
 
 SIZE, DIM, BATCH = 224, 64, 16

@@ -51,7 +51,8 @@ def videomae(weights: Path) -> Look:
 
 
 def arcface(weights: Path) -> Look:
-    from emo.evaluation.identity import features, load_arcface
+    from emo.evaluation.identity import features
+    from emo.models.arcface import load_arcface
 
     net = load_arcface(weights)
     return lambda frames, landmarks: features(net, frames, landmarks)

@@ -166,32 +166,38 @@ class Wav2VecEncoder(AudioEncoder):
     """wav2vec 2.0 (arXiv 2006.11477), frozen: the hidden states of all its layers, W = layers + 1.
 
     Its features lie on a grid of their own (20 ms for the public models) that starts at the video's sample 0
-    wherever the wave starts; a frame gets the two features around its centre, mixed by time.
+    wherever the wave starts; a frame gets the two features around its centre, mixed by time. With `at_frames` the
+    convolutions' features are so mixed, the layers above them see frames, and the lowest state is left out, W = layers:
+    so Hallo (arXiv 2406.08801) hears.
     """
 
     @register_to_config
-    def __init__(self, wav2vec: dict, margin_seconds: float = 1.0, segment_seconds: float = 20.0):
+    def __init__(
+        self, wav2vec: dict, margin_seconds: float = 1.0, segment_seconds: float = 20.0, at_frames: bool = False
+    ):
         """wav2vec: a Wav2Vec2Config as a dict. Long sound is heard in segments of `segment_seconds`, each
-        with `margin_seconds` more on both sides."""
+        with `margin_seconds` more on both sides. Raises ValueError for `at_frames` with the norms of large models."""
         super().__init__()
         config = Wav2Vec2Config(**wav2vec)
+        if at_frames and config.do_stable_layer_norm:
+            raise ValueError("at_frames=true: not for wav2vec 2.0 with do_stable_layer_norm")
         self.model = Wav2Vec2Model(config).requires_grad_(False).eval()
         self.past_seconds = self.future_seconds = margin_seconds
         self.segment_seconds = segment_seconds
-        self.feature_shape = (config.num_hidden_layers + 1, config.hidden_size)
+        self.feature_shape = (config.num_hidden_layers + (not at_frames), config.hidden_size)
         self.stride = prod(config.conv_stride)  # samples from one feature to the next
         reach = [(k - 1) * prod(config.conv_stride[:i]) for i, k in enumerate(config.conv_kernel)]
         self.reach = 1 + sum(reach)  # samples under one feature; the first starts at sample 0
 
     @classmethod
-    def from_wav2vec(cls, name_or_path: str) -> Self:
+    def from_wav2vec(cls, name_or_path: str, **options) -> Self:
         """From a model of transformers: a folder or a name on the Hub. Raises ValueError when a weight is missing."""
         model, info = Wav2Vec2Model.from_pretrained(name_or_path, output_loading_info=True)
         if missing := sorted(set(info["missing_keys"]) - {"masked_spec_embed"}):  # that one is for training
             raise ValueError(f"it lacks {missing[0]!r}, {len(missing)} such")
         config = model.config.to_dict()
         config.pop("_name_or_path", None)  # where it lay is nobody's business
-        encoder = cls(config)
+        encoder = cls(config, **options)
         encoder.model.load_state_dict(model.state_dict())
         return encoder
 
@@ -207,10 +213,11 @@ class Wav2VecEncoder(AudioEncoder):
         centers = frame_centers(first_frame, num_frames, fps)
         positions = (centers - (self.reach - 1) / 2) / self.stride  # (T,) in features
         parts = positions.split(max(1, floor(self.segment_seconds * fps)))
-        return torch.cat([self.lay(wave, part, start) for part in parts], dim=1)
+        step = SAMPLE_RATE / fps / self.stride
+        return torch.cat([self.lay(wave, part, start, step) for part in parts], dim=1)
 
-    def lay(self, wave: Tensor, positions: Tensor, start: int) -> Tensor:
-        """Features (B T W D) at rising `positions` (T,) of the grid; the wave starts at sample `start`."""
+    def lay(self, wave: Tensor, positions: Tensor, start: int, step: float) -> Tensor:
+        """Features (B T W D) at `positions` (T,) of the grid, `step` apart; the wave starts at sample `start`."""
         margin = round(self.past_seconds * SAMPLE_RATE / self.stride)
         first, last = floor(positions[0]) - margin, floor(positions[-1]) + 1 + margin
         begin, end = first * self.stride - start, last * self.stride + self.reach - start
@@ -220,12 +227,32 @@ class Wav2VecEncoder(AudioEncoder):
             variance, mean = torch.var_mean(heard, dim=1, correction=0, keepdim=True)
             wave = (wave - mean) / (variance + 1e-7).sqrt()
         segment = cut(wave, begin, end).to(self.dtype)
-        states = self.model(segment, output_hidden_states=True).hidden_states
-        states = torch.stack(states, dim=2)  # (B last-first+1 W D)
-        lower = positions.floor()
-        share = (positions - lower).to(states)[:, None, None]
-        index = (lower.long() - first).to(states.device)
-        return torch.lerp(states[:, index], states[:, index + 1], share)
+        if not self.config.at_frames:
+            states = self.model(segment, output_hidden_states=True).hidden_states
+            return between(torch.stack(states, dim=2), positions - first)
+        more = floor(margin / step)  # frames on each side
+        places = positions[0] + step * torch.arange(-more, len(positions) + more)
+        fine = self.model.feature_extractor(segment).transpose(1, 2)  # (B last-first+1 D)
+        return self.layers_above(between(fine, places - first))[:, more : more + len(positions)]
+
+    def layers_above(self, features: Tensor) -> Tensor:
+        """What the convolutions gave, laid on N frames (B N D), -> the states of the layers (B N W D)."""
+        encoder, states = self.model.encoder, []
+        x = self.model.feature_projection(features)[0]
+        x = encoder.layer_norm(x + encoder.pos_conv_embed(x))
+        for layer in encoder.layers:
+            x = layer(x)
+            x = x[0] if isinstance(x, tuple) else x  # transformers 4
+            states.append(x)
+        return torch.stack(states, dim=2)
+
+
+def between(values: Tensor, places: Tensor) -> Tensor:
+    """values (B N ...) at fractional `places` (T,) of 0..N-1 -> (B T ...)."""
+    lower = places.floor()
+    share = (places - lower).to(values).view(-1, *[1] * (values.ndim - 2))
+    index = lower.long().to(values.device)
+    return torch.lerp(values[:, index], values[:, index + 1], share)
 
 
 class AudioProjection(nn.Module):

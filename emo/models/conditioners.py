@@ -1,6 +1,7 @@
-"""The weak conditions: where the face may be, and how fast the head turns.
+"""The weak conditions: where the face may be, how fast the head turns, and whose face it is.
 
-Shapes: B clips, F frames, m margin, H x W latent pixels, K buckets, E width of a speed token.
+Shapes: B clips, F frames, m margin, H x W latent pixels, K buckets, E width of a speed token, I identity tokens of
+width D.
 """
 
 import torch
@@ -28,6 +29,38 @@ class FaceLocator(nn.Module):
     def forward(self, face_region: Tensor) -> Tensor:
         """(B 1 H W), 1 where the face may be, 0 elsewhere -> (B dim H W)."""
         return self.net(face_region)
+
+
+class PixelLocator(nn.Module):
+    """A face locator that sees the region in pixels, and halves them with each width (Hallo, arXiv 2406.08801)."""
+
+    def __init__(self, dim: int, widths: tuple[int, ...]):
+        super().__init__()
+        pairs = zip(widths[:-1], widths[1:], strict=True)
+        steps = [((i, i, 1), (i, o, 2)) for i, o in pairs]
+        shapes = [(3, widths[0], 1), *(shape for step in steps for shape in step)]
+        self.convs = nn.ModuleList(nn.Conv2d(i, o, 3, stride=stride, padding=1) for i, o, stride in shapes)
+        self.out = zeroed(nn.Conv2d(widths[-1], dim, 3, padding=1))
+
+    def forward(self, face_region: Tensor) -> Tensor:
+        """(B 1 sH sW), 1 where the face may be, of s = 2 ** (len(widths) - 1) pixels a latent -> (B dim H W)."""
+        x = face_region.expand(-1, 3, -1, -1)  # a picture of the mask is what it has learnt from
+        for conv in self.convs:
+            x = nn.functional.silu(conv(x))
+        return self.out(x)
+
+
+class IdentityProjection(nn.Module):
+    """A face's embedding -> identity tokens (IP-Adapter, arXiv 2308.06721). Zeros are nobody, the null."""
+
+    def __init__(self, dim: int, num_tokens: int, token_dim: int):
+        super().__init__()
+        self.num_tokens = num_tokens
+        self.proj, self.norm = nn.Linear(dim, num_tokens * token_dim), nn.LayerNorm(token_dim)
+
+    def forward(self, identity: Tensor) -> Tensor:
+        """(... dim) -> (... I D)."""
+        return self.norm(self.proj(identity).unflatten(-1, (self.num_tokens, -1)))
 
 
 class SpeedEncoder(nn.Module):

@@ -24,3 +24,9 @@ def encode_images(vae, x: Tensor) -> Tensor:
 def decode_latents(vae, latents: Tensor) -> Tensor:
     """Scaled latents (N C h w) -> (N 3 H W), about [-1, 1]."""
     return vae.decode(latents / vae.config.scaling_factor).sample
+
+
+def through_pixels(vae, latents: Tensor) -> Tensor:
+    """Latents (B F C h w) -> those of the pictures that they show (B F C h w)."""
+    pictures = decode_latents(vae, latents.flatten(0, 1)).clamp(-1, 1)
+    return encode_images(vae, pictures).unflatten(0, latents.shape[:2])

@@ -1,7 +1,7 @@
 """Layers of the UNet. Parameter names follow diffusers, so that SD 1.5 and AnimateDiff weights load by name.
 
 Shapes: B clips, F frames, N = B*F, M motion frames, T = M + F, H x W latent pixels, L = H*W tokens,
-C channels, A audio tokens of width D, S reference tokens, E width of a speed token.
+C channels, A audio tokens of width D, S reference tokens, R references taken in turn, E width of a speed token.
 """
 
 import math
@@ -32,7 +32,8 @@ class Attention(nn.Module):
         self.to_out = nn.ModuleList([nn.Linear(dim, dim)])
 
     def forward(self, x: Tensor, context: Tensor, shared: Tensor | None = None) -> Tensor:
-        """shared (B S C): more context, the same for the N / B frames of a clip; projected once per clip."""
+        """shared (B S C): more context, the same for the N / B frames of a clip; projected once per clip. Or (B R S C):
+        R of them, which the frames take in turn."""
         q, k, v = self.to_q(x), self.to_k(context), self.to_v(context)
         if shared is not None:
             k, v = join(k, self.to_k(shared)), join(v, self.to_v(shared))
@@ -41,34 +42,37 @@ class Attention(nn.Module):
 
 
 def join(own: Tensor, shared: Tensor) -> Tensor:
-    """own (N L C) and shared (B S C) -> (N L+S C): a clip's shared tokens behind each frame's own."""
+    """own (N L C) and shared (B S C) or (B R S C) -> (N L+S C): a clip's shared tokens behind each frame's own."""
     own = own.unflatten(0, (len(shared), -1))
-    shared = shared[:, None].expand(-1, own.shape[1], -1, -1)
+    if shared.ndim == 3:
+        shared = shared[:, None].expand(-1, own.shape[1], -1, -1)
+    else:
+        shared = shared[:, torch.arange(own.shape[1], device=own.device) % shared.shape[1]]
     return torch.cat([own, shared], dim=2).flatten(0, 1)
 
 
 class SpatialBlock(nn.Module):
-    """The tokens of a frame attend to the frame and the reference, then to the audio of the frame.
+    """The tokens of a frame attend to the frame and the reference, then to a context: the frame's audio, or a face.
 
-    Fresh audio attention changes nothing, so that a model which comes to hear starts as the one of stills.
+    Fresh attention to the context changes nothing: a model which comes to hear starts as the one of stills.
     """
 
-    def __init__(self, dim: int, heads: int, audio_dim: int | None, tokens_only: bool):
+    def __init__(self, dim: int, heads: int, context_dim: int | None, tokens_only: bool):
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
         if tokens_only:
             return
         self.attn1 = Attention(dim, heads)
-        if audio_dim is not None:
-            self.norm2, self.attn2 = nn.LayerNorm(dim), Attention(dim, heads, audio_dim)
+        if context_dim is not None:
+            self.norm2, self.attn2 = nn.LayerNorm(dim), Attention(dim, heads, context_dim)
             zeroed(self.attn2.to_out)
         self.norm3, self.ff = nn.LayerNorm(dim), FeedForward(dim)
 
-    def forward(self, x: Tensor, tokens: Tensor, audio: Tensor | None, reference: Tensor | None) -> Tensor:
-        """x (N L C), its normed tokens (N L C), audio (N A D), reference (B S C) -> (N L C)."""
+    def forward(self, x: Tensor, tokens: Tensor, context: Tensor | None, reference: Tensor | None) -> Tensor:
+        """x (N L C), its normed tokens (N L C), context (N A D), reference (B S C), (B R S C) -> (N L C)."""
         x = x + self.attn1(tokens, tokens, reference)
-        if audio is not None:
-            x = x + self.attn2(self.norm2(x), audio)
+        if context is not None:
+            x = x + self.attn2(self.norm2(x), context)
         return x + self.ff(self.norm3(x))
 
 
@@ -76,22 +80,22 @@ class SpatialTransformer(nn.Module):
     """SpatialBlock on the feature maps of frames. With `tokens_only` it ends at its tokens: a ReferenceNet's
     last, behind which nothing is used. A fresh one changes nothing (2105.05233's `zero_module`)."""
 
-    def __init__(self, dim: int, heads: int, groups: int, audio_dim: int | None, tokens_only: bool = False):
+    def __init__(self, dim: int, heads: int, groups: int, context_dim: int | None, tokens_only: bool = False):
         super().__init__()
         self.norm = nn.GroupNorm(groups, dim, eps=1e-6)
         self.proj_in = nn.Conv2d(dim, dim, 1)
-        self.transformer_blocks = nn.ModuleList([SpatialBlock(dim, heads, audio_dim, tokens_only)])
+        self.transformer_blocks = nn.ModuleList([SpatialBlock(dim, heads, context_dim, tokens_only)])
         self.proj_out = None if tokens_only else zeroed(nn.Conv2d(dim, dim, 1))
 
-    def forward(self, x: Tensor, audio: Tensor | None, reference: Tensor | None) -> tuple[Tensor, Tensor]:
-        """x (N C H W), audio (N A D), reference (B S C) -> (N C H W), and the tokens (N L C) that a reference
-        is made of."""
+    def forward(self, x: Tensor, context: Tensor | None, reference: Tensor | None) -> tuple[Tensor, Tensor]:
+        """x (N C H W), context (N A D), reference (B S C), (B R S C) -> (N C H W), and the tokens (N L C) that a
+        reference is made of."""
         block, size = self.transformer_blocks[0], x.shape[-2:]
         y = rearrange(self.proj_in(self.norm(x)), "n c h w -> n (h w) c")
         tokens = block.norm1(y)
         if self.proj_out is None:
             return x, tokens
-        y = block(y, tokens, audio, reference)
+        y = block(y, tokens, context, reference)
         return x + self.proj_out(rearrange(y, "n (h w) c -> n c h w", h=size[0])), tokens
 
 
@@ -142,12 +146,14 @@ class TemporalBlock(nn.Module):
 class TemporalTransformer(nn.Module):
     """TemporalBlock over the motion frames and then the frames of the clip; only the latter return.
 
-    The group norm spans all T frames: motion frames enter its statistics. A fresh one changes nothing, so that a
-    video model starts as the image model it grows from (AnimateDiff, arXiv 2307.04725, section 4.2).
+    The group norm spans all T frames: motion frames enter its statistics; with `frame_norm` it is each frame's own. A
+    fresh one changes nothing, so that a video model starts as the image model it grows from (AnimateDiff, arXiv
+    2307.04725, section 4.2).
     """
 
-    def __init__(self, dim: int, heads: int, groups: int, max_frames: int, speed_dim: int | None):
+    def __init__(self, dim: int, heads: int, groups: int, max_frames: int, speed_dim: int | None, frame_norm: bool):
         super().__init__()
+        self.frame_norm = frame_norm
         self.norm = nn.GroupNorm(groups, dim, eps=1e-6)
         self.proj_in = nn.Linear(dim, dim)
         self.transformer_blocks = nn.ModuleList([TemporalBlock(dim, heads, max_frames, speed_dim)])
@@ -158,7 +164,10 @@ class TemporalTransformer(nn.Module):
         size = x.shape[-2:]
         y = rearrange(x, "(b f) c h w -> b f c h w", f=num_frames)
         y = y if motion is None else torch.cat([motion.expand(-1, -1, *y.shape[2:]), y], dim=1)
-        y = self.norm(rearrange(y, "b t c h w -> b c t h w"))
-        y = self.transformer_blocks[0](self.proj_in(rearrange(y, "b c t h w -> (b h w) t c")), speed)
+        if self.frame_norm:
+            y = rearrange(self.norm(y.flatten(0, 1)), "(b t) c h w -> (b h w) t c", t=y.shape[1])
+        else:
+            y = rearrange(self.norm(rearrange(y, "b t c h w -> b c t h w")), "b c t h w -> (b h w) t c")
+        y = self.transformer_blocks[0](self.proj_in(y), speed)
         y = self.proj_out(y[:, -num_frames:])
         return x + rearrange(y, "(b h w) f c -> (b f) c h w", h=size[0], w=size[1])

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from emo.evaluation.faults import Footage, faults
-from emo.evaluation.identity import aligned, five_points
 from emo.evaluation.measures import Asked, measure_tracks, measures
+from emo.face.align import aligned, five_points
 
 WINDOW = 12
 ASKED = Asked(WINDOW, networks={"arcface": Path("weights")})

@@ -7,19 +7,11 @@ from scipy.io import savemat
 
 from emo.errors import InputError
 from emo.evaluation import expression
-from emo.evaluation.identity import (
-    BLOCKS,
-    PLACES,
-    IResNet,
-    aligned,
-    features,
-    five_points,
-    identity,
-    load_arcface,
-    similarity_transform,
-)
+from emo.evaluation.identity import features, identity
 from emo.evaluation.pose import delta_p
+from emo.face.align import PLACES, aligned, five_points, similarity_transform
 from emo.face.speed import POINTS, SKULL
+from emo.models.arcface import BLOCKS, IResNet, load_arcface
 
 # Said by insightface's iresnet18 and Deep3DFaceRecon_pytorch's net_recon of the made-up weights
 SAID_ARCFACE = [0.000185, 0.055414, -0.048225, -0.106882, -0.026320, 0.088795, -0.042670, 0.106365]

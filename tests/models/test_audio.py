@@ -184,6 +184,28 @@ def test_wav2vec_is_transformers_on_its_own_grid(wav2vec):
 
 
 @torch.no_grad()
+def test_the_layers_above_are_those_of_transformers():
+    encoder, wave = Wav2VecEncoder(TINY.to_dict(), at_frames=True), torch.randn(1, 2 * SAMPLE_RATE)
+    states = torch.stack(encoder.model(wave, output_hidden_states=True).hidden_states[1:], dim=2)
+    found = encoder.layers_above(encoder.model.feature_extractor(wave).transpose(1, 2))
+    assert torch.allclose(found, states, atol=1e-5) and found.shape[2:] == encoder.feature_shape
+
+
+@torch.no_grad()
+def test_mixed_before_the_layers_a_click_is_still_heard_at_its_time_and_pieces_agree():
+    encoder = Wav2VecEncoder(TINY.to_dict(), segment_seconds=1.0, at_frames=True)
+    states = encoder(click(16000, 32000), 5, 40, 25.0)[0, :, 0]  # the click lies between frames 24 and 25
+    assert 5 + int((states - states.median(0).values).square().sum(1).argmax()) in (24, 25)
+    wave = torch.randn(1, 4 * SAMPLE_RATE)
+    assert torch.allclose(encoder(wave, 0, 100, 25.0)[:, 50:75], encoder(wave, 50, 25, 25.0), atol=1e-5)
+
+
+def test_large_models_are_refused_at_frames():
+    with pytest.raises(ValueError, match="at_frames=true: not for"):
+        Wav2VecEncoder(TINY.to_dict() | {"do_stable_layer_norm": True}, at_frames=True)
+
+
+@torch.no_grad()
 def test_wav2vec_hears_long_sound_in_segments():
     encoder = Wav2VecEncoder(TINY.to_dict(), margin_seconds=0.5, segment_seconds=1.0)
     wave = torch.randn(1, 4 * SAMPLE_RATE)
