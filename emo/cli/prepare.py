@@ -49,7 +49,6 @@ def parser() -> Parser:
         kind.add_argument("--hold-out", help="text file of people to leave out, one a line")
     stills.add_argument("--labels", type=Path, required=True, help="the faces' landmarks, from emo.data.label")
     stills.add_argument("--drivers", type=Path, nargs="+", required=True, help="folders of clips of videos --labels")
-    stills.add_argument("--ear", type=Path, required=True, help="folder of the audio encoder whose code moves the lips")
     stills.add_argument("--frames", type=int, default=50, help="length of a talking still (default 50)")
     stills.add_argument("--takes", type=int, default=1, help="talking stills of one face (default 1)")
     stills.add_argument("--styled", type=float, default=0.0, help="share of them painted, recoloured or worn")
@@ -121,7 +120,7 @@ def stills(args: argparse.Namespace) -> None:
     from emo.data.stills import prepare_stills
 
     given = args.folder, args.labels, args.out, args.size, args.hold_out
-    kept = prepare_stills(*given, args.drivers, args.ear, args.frames, args.takes, args.styled, args.made_up)
+    kept = prepare_stills(*given, args.drivers, args.frames, args.takes, args.styled, args.made_up)
     print(f"{args.out}: {kept} clips")
 
 

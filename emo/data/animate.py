@@ -47,7 +47,6 @@ GRID = 32  # the warp is computed on GRID x GRID points
 class Driver:
     """The motion of a clip: T frames."""
 
-    shifts: np.ndarray  # (T 468 2) away from neutral, in widths of its mouth and heights of its face
     meshes: np.ndarray  # (T 468 2)
     frames: list[np.ndarray]  # T crops, for the inside of the mouth
     neutral: np.ndarray  # (468 2), the mean of the frames with the mouth closed
@@ -58,28 +57,10 @@ def gap(mesh: np.ndarray) -> np.ndarray:
     return np.linalg.norm(mesh[..., UPPER, :] - mesh[..., LOWER, :], axis=-1).mean(-1)
 
 
-def parting(shifts: np.ndarray) -> np.ndarray:
-    """How far a Driver's shifts (... 468 2) draw the lips apart: (...), below 0 where they press them together."""
-    return (shifts[..., LOWER, 1] - shifts[..., UPPER, 1]).mean(-1)
-
-
 def make_driver(meshes: np.ndarray, frames: list[np.ndarray]) -> Driver:
     """meshes (T 468 2) in the unit square of the frames."""
     closed = np.argsort(gap(meshes))[: max(3, len(meshes) // 8)]
-    neutral = meshes[closed].mean(0)
-    shifts = np.stack([without_pose(mesh, neutral) - neutral for mesh in meshes]) / extent(neutral)
-    return Driver(shifts, meshes, frames, neutral)
-
-
-def speak(driver: Driver, shifts: np.ndarray) -> Driver:
-    """The driver with another motion (N 468 2); each frame's mouth is painted from its frame that opens as far."""
-    nearest = np.abs(parting(shifts)[:, None] - parting(driver.shifts)[None]).argmin(1)
-    return Driver(shifts, driver.meshes[nearest], [driver.frames[k] for k in nearest], driver.neutral)
-
-
-def extent(mesh: np.ndarray) -> np.ndarray:
-    """(2,) the mouth's width and the face's height."""
-    return np.linalg.norm(mesh[[61, 10]] - mesh[[291, 152]], axis=1)
+    return Driver(meshes, frames, meshes[closed].mean(0))
 
 
 def without_pose(mesh: np.ndarray, neutral: np.ndarray) -> np.ndarray:
@@ -171,11 +152,14 @@ def animate(image: np.ndarray, mesh: np.ndarray, driver: Driver) -> Iterator[tup
     """A still (s s 3) and its mesh (468 2) -> per frame of the driver the picture and the mesh."""
     size = len(image)
     closed = close_mouth(mesh)
+    width = np.linalg.norm(mesh[61] - mesh[291]) / np.linalg.norm(driver.neutral[61] - driver.neutral[291])
+    height = np.linalg.norm(mesh[10] - mesh[152]) / np.linalg.norm(driver.neutral[10] - driver.neutral[152])
     tint = np.clip(skin_tone(image, mesh) / (skin_tone(driver.frames[0], driver.neutral) + 1), 0.4, 1.6) ** 0.7
     still_eyes = np.zeros((468, 1))
     still_eyes[EYES] = 1  # nothing in the sound tells when to blink
-    for shift, moved, frame in zip(driver.shifts, driver.meshes, driver.frames, strict=True):
-        target = uncrossed(closed + shift * extent(mesh) * (1 - still_eyes), 0.5 / size)
+    for moved, frame in zip(driver.meshes, driver.frames, strict=True):
+        shift = (without_pose(moved, driver.neutral) - driver.neutral) * [width, height]
+        target = uncrossed(closed + shift * (1 - still_eyes), 0.5 / size)
         picture = sample(image, warp_map(target[HANDLES], mesh[HANDLES], size))
         if gap(target) > 1 / size:
             inside = sample(frame, warp_map(target[INNER_LIPS], moved[INNER_LIPS], size)) * tint

@@ -3,12 +3,10 @@
 import cv2
 import numpy as np
 import pytest
-import torch
 from safetensors.numpy import save_file
 
 from emo.face.region import transform
 from emo.media.video import VideoWriter
-from emo.models.audio import MelEncoder
 
 
 def place(index: int, scale: float = 1.0) -> np.ndarray:
@@ -42,12 +40,3 @@ def footage(draw, mesh_of, openings, sound_path, tmp_path):
 def place_of():
     """place_of(index, scale) -> (2 3), see `place`."""
     return place
-
-
-@pytest.fixture(scope="session")
-def ear(tmp_path_factory):
-    """The folder of a small audio encoder with random weights."""
-    folder = tmp_path_factory.mktemp("ear")
-    torch.manual_seed(0)
-    MelEncoder(n_mels=16, columns=12, widths=(16, 16), dim=8, code_dim=3).save_pretrained(folder)
-    return folder
