@@ -13,16 +13,14 @@ import argparse
 import resource
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
 import torch
+from bfloat16 import affordable
 from diffusers import AutoencoderKL, DDIMScheduler
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from emo.config import Config, load_config
@@ -40,25 +38,6 @@ from emo.training.trainer import freeze
 CONFIGS = Path(__file__).parents[1] / "configs"
 CLIP_SECONDS = 8.0  # of sound that is heard for a sample
 PEAK, MFU = 312e12, 0.4  # FLOP/s of an A100 in bfloat16, and the share of them that is assumed
-
-
-ATEN = torch.ops.aten
-ATTENTION = ATEN._scaled_dot_product_flash_attention_for_cpu
-HEAVY = {ATEN.mm, ATEN.addmm, ATEN.bmm, ATEN.baddbmm, ATEN.convolution, ATEN.convolution_backward}
-HEAVY |= {ATTENTION, ATEN._scaled_dot_product_flash_attention_for_cpu_backward}
-
-
-class Float32Products(TorchDispatchMode):
-    """Products of bfloat16 tensors, taken in float32 and rounded."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func.overloadpacket not in HEAVY:
-            return func(*args, **(kwargs or {}))
-        args, kwargs = tree_map_only(Tensor, Tensor.float, (args, kwargs or {}))
-        result = func(*args, **kwargs)
-        if func.overloadpacket is ATTENTION:  # beside the result, its log-sums stay as they are
-            return result[0].bfloat16(), *result[1:]
-        return tree_map_only(Tensor, Tensor.bfloat16, result)
 
 
 class Kept(torch.autograd.graph.saved_tensors_hooks):
@@ -178,7 +157,7 @@ def run_step(config: Config) -> str:
     batch = random_batch(config, model, 1)
     torch.set_default_dtype(torch.float32)
     began = time.perf_counter()
-    with nullcontext() if torch.ops.mkldnn._is_mkldnn_bf16_supported() else Float32Products():
+    with affordable():
         with torch.autocast("cpu", torch.bfloat16):
             loss = loss_of(config, model, batch)
         loss.backward()

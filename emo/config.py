@@ -69,6 +69,7 @@ class SamplingConfig:
     guidance_scale: float = 3.5
     guidance_threshold: float = 0.0
     overlap_frames: int = 0
+    palette_reach: float = 0.0
 
 
 @dataclass

@@ -21,6 +21,7 @@ from emo.download import snapshot
 from emo.errors import InputError
 from emo.face.locate import Located, locate
 from emo.face.masks import regional_masks
+from emo.face.palette import Palette
 from emo.face.region import Paster, crop, locator_mask
 from emo.media.live import Sound
 from emo.models.audio import AudioEncoder
@@ -60,7 +61,8 @@ class EMOPipeline(DiffusionPipeline):
     size, num_inference_steps and guidance_scale are what the model was made for; a call may ask otherwise. What
     guidance adds to a frame grows with what the sound changes in it up to `guidance_threshold` (RMS; 0: without end),
     so that small movements are helped and large ones not overdone (the rescaling of APG, arXiv 2410.02416). A window
-    begins `overlap_frames` before the end of the one before: frames that both have fade from one to the other.
+    begins `overlap_frames` before the end of the one before: frames that both have fade from one to the other. Colours
+    are those that lie within `palette_reach` sides of the square in the portrait (0: any), see `Palette`.
     For models that know them: guides_identity is `Guidance.identity`; motion frames pass through the autoencoder where
     `motion_through_pixels`; the three scales say how strongly surroundings, face and lips follow the sound; the square
     is `crop_scale` times as wide as that of EMO's own models.
@@ -79,6 +81,7 @@ class EMOPipeline(DiffusionPipeline):
         guidance_scale: float = 3.5,
         guidance_threshold: float = 0.0,
         overlap_frames: int = 0,
+        palette_reach: float = 0.0,
         guides_identity: bool = False,
         motion_through_pixels: bool = False,
         surroundings_scale: float = 1.0,
@@ -99,6 +102,7 @@ class EMOPipeline(DiffusionPipeline):
             guidance_scale=guidance_scale,
             guidance_threshold=guidance_threshold,
             overlap_frames=overlap_frames,
+            palette_reach=palette_reach,
             guides_identity=guides_identity,
             motion_through_pixels=motion_through_pixels,
             surroundings_scale=surroundings_scale,
@@ -171,6 +175,7 @@ class EMOPipeline(DiffusionPipeline):
         latents = encode_images(self.vae, to_model(square[None], self.device, self.vae.dtype))
         again = to_images(decode_latents(self.vae, latents))[0]
         paster = None if crop_only else Paster(image, found.region, again)
+        palette = Palette(again, self.config.palette_reach) if self.config.palette_reach else None
         sound = self._sound(wave)
         windows = self._windows(
             sound,
@@ -186,6 +191,7 @@ class EMOPipeline(DiffusionPipeline):
             for part in window.split(DECODED_AT_ONCE):
                 for frame in to_images(decode_latents(self.vae, part)):
                     count += 1
+                    frame = frame if palette is None else palette.bound(frame)
                     yield frame if paster is None else paster.paste(frame)
         if count == 0:
             raise InputError(f"the sound is shorter than half a frame ({sound.seconds:.3f} s at {fps:g} fps)")
