@@ -19,7 +19,7 @@ class Known:
     hub_id: str
     licence: str  # of the weights, as they are marked
     size: str = "not known"  # to download
-    memory: str = "not known"  # on a GPU, to make 512 px
+    memory: str = "not known"  # on a GPU
     holds: str = ""  # licences of parts
     converts: bool = True  # whether emo-convert reads them
 
@@ -41,9 +41,9 @@ class Known:
 KNOWN = {
     known.name: known
     for known in (
-        Known("hallo", "fudan-generative-ai/hallo", "MIT", "4.8 GB (net.pth)", "9 GB", OF_HALLO),
-        Known("hallo2", "fudan-generative-ai/hallo2", "MIT", "4.8 GB (net.pth)", "12 GB", OF_HALLO),
-        Known("echomimic", "BadToBest/EchoMimic", "Apache-2.0", converts=False),
-        Known("memo", "memoavatar/memo", "Apache-2.0", converts=False),
+        Known("hallo", "fudan-generative-ai/hallo", "MIT", "4.85 GB (net.pth)", "9 GB", OF_HALLO),
+        Known("hallo2", "fudan-generative-ai/hallo2", "MIT", "4.85 GB (net.pth)", "12 to 13 GB", OF_HALLO),
+        Known("echomimic", "BadToBest/EchoMimic", "Apache-2.0", "8.5 GB", converts=False),
+        Known("memo", "memoavatar/memo", "Apache-2.0", "10.8 GB", "24 GB", converts=False),
     )
 }

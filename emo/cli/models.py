@@ -5,7 +5,7 @@ import argparse
 from emo.catalogue import KNOWN
 from emo.cli.run import Parser, run
 
-COLUMNS = "{:<10} {:<27} {:<11} {:<18} {:<10} {}"
+COLUMNS = "{:<10} {:<27} {:<11} {:<18} {:<12} {}"
 
 
 def parser() -> Parser:
@@ -18,7 +18,7 @@ def models(args: argparse.Namespace) -> None:
     for known in KNOWN.values():
         says = "; ".join(filter(None, [known.needs, known.holds]))
         print(COLUMNS.format(known.name, known.hub_id, known.licence, known.size, known.memory, says))
-    print("\nSizes and memory are what their publishers say, for 512 px; licences are those of the weights.")
+    print("\nSizes and memory are what their publishers say; licences are those of the weights.")
 
 
 def main() -> None:
