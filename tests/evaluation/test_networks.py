@@ -12,7 +12,7 @@ from scipy.io import savemat
 
 from emo.cli.eval import main, parser
 from emo.errors import InputError
-from emo.evaluation import expression, i3d, identity, inception, lpips, networks, videomae
+from emo.evaluation import expression, i3d, inception, lpips, networks, videomae
 from emo.evaluation.distances import set_distance
 from emo.evaluation.evaluate import evaluate
 from emo.evaluation.features import LookAtBoth, features_of
@@ -23,6 +23,7 @@ from emo.evaluation.networks import NETWORKS, look_of
 from emo.evaluation.person import identity_drift, kept_identity
 from emo.evaluation.watch import Watch, save_tracks
 from emo.media.video import VideoWriter, read_video
+from emo.models import arcface
 
 COUNT = 40  # frames: more than are looked at together
 
@@ -212,14 +213,14 @@ def test_what_is_wrong_is_said_before_anything_is_looked_at(sets, portrait, tmp_
 
 
 def test_options_name_the_files_that_the_networks_want():
-    published = {"inception": inception, "i3d": i3d, "videomae": videomae, "arcface": identity, "deep3d": expression}
+    published = {"inception": inception, "i3d": i3d, "videomae": videomae, "arcface": arcface, "deep3d": expression}
     wanted = {option: module.PUBLISHED.file for option, module in published.items()} | {"lpips": lpips.ALEXNET.file}
     assert {option: network.file for option, network in NETWORKS.items()} == wanted
     assert all(f"--{option}" in parser().format_help() for option in wanted)
 
 
 def test_each_option_loads_its_network(made_up, pictures, tmp_path, monkeypatch):
-    nets = {"inception": inception.Inception(), "i3d": i3d.I3D(), "arcface": identity.IResNet(identity.BLOCKS[2])}
+    nets = {"inception": inception.Inception(), "i3d": i3d.I3D(), "arcface": arcface.IResNet(arcface.BLOCKS[2])}
     for option, net in nets.items():
         torch.save(made_up(net), tmp_path / option)
     torch.save({"net_recon": made_up(expression.FaceRegressor())}, tmp_path / "deep3d")

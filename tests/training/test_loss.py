@@ -15,7 +15,7 @@ from emo.training.generators import Generators
 from emo.training.loss import by_timestep, diffusion_loss, draw_timesteps, drop, mouth_map, step_weights
 
 B, F, M, C, S = 3, 4, 2, 4, 4
-NAMES = [field.name for field in fields(Conditions)]
+NAMES = [field.name.removeprefix("drop_") for field in fields(LossConfig) if field.name.startswith("drop_")]
 KEEP_ALL = LossConfig(**{f"drop_{name}": 0.0 for name in NAMES})
 
 
