@@ -26,10 +26,13 @@ def resolve(model: str, revision: str | None = None, cache_dir: str | None = Non
     """A folder, or one downloaded from the Hub for `owner/name`: of a revision, into a cache, with a token, or what
     huggingface_hub takes without.
 
-    Raises InputError when there is no such folder, name or repository, no way to it, or weights must be converted.
+    Raises InputError when there is no such folder, name or repository, no way to it, weights must be converted, or a
+    folder has a revision.
     """
     folder = BUILT_IN.get(model, Path(model))
     if (folder / "model_index.json").is_file():
+        if revision is not None:
+            raise InputError(f"--revision {revision}: --model {model} lies here and has none, leave it out")
         return folder
     if model in KNOWN:
         raise InputError(KNOWN[model].how_to_get)

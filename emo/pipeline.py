@@ -89,10 +89,13 @@ class EMOPipeline(DiffusionPipeline):
         lips_scale: float = 1.0,
         crop_scale: float = 1.0,
     ):
-        """Raises ValueError when windows overlap by more than half, or faces shall guide a model that knows none."""
+        """Raises ValueError when windows overlap by more than half, colours come from outside the square, or faces
+        shall guide a model that knows none."""
         super().__init__()
         if not 0 <= 2 * overlap_frames <= model.config.num_frames:
             raise ValueError(f"overlap_frames={overlap_frames}: give 0 to {model.config.num_frames // 2}")
+        if not 0 <= palette_reach <= 0.5:
+            raise ValueError(f"palette_reach={palette_reach}: give 0 to 0.5")
         if guides_identity and model.config.identity_dim is None:
             raise ValueError("guides_identity=true: needs a model with an identity_dim")
         self.register_modules(model=model, vae=vae, audio_encoder=audio_encoder, scheduler=scheduler)

@@ -39,6 +39,11 @@ def test_a_whole_model_loads_with_the_same_weights(tiny_pipeline, tiny_model_fol
     assert loaded.config.size == 64 and loaded.config.num_inference_steps == 2
 
 
+def test_a_model_that_lies_here_has_no_revision(tiny_model_folder):
+    assert "--revision v1: --model mini lies here and has none" in refused("mini", revision="v1")
+    assert "--revision v1" in refused(tiny_model_folder, revision="v1")
+
+
 def test_a_whole_model_loads_as_bfloat16(tiny_model_folder):
     assert load_pipeline(str(tiny_model_folder), "cpu", "bfloat16").model.dtype == torch.bfloat16
 

@@ -12,8 +12,10 @@ from PIL import Image
 
 from emo.errors import InputError
 from emo.face.locate import Located
-from emo.face.region import Region
+from emo.face.palette import Palette
+from emo.face.region import Region, crop
 from emo.media.live import Sound
+from emo.models.latents import decode_latents, encode_images, to_images, to_model
 from emo.pipeline import EMOPipeline, fade
 
 RATE = 16000
@@ -161,6 +163,23 @@ def test_guidance_under_a_tight_threshold_is_no_guidance(tiny_pipeline, portrait
 def test_windows_that_overlap_by_more_than_half_are_refused(tiny_pipeline):
     with pytest.raises(ValueError, match="overlap_frames=4: give 0 to 3"):
         EMOPipeline(**tiny_pipeline.components, overlap_frames=4)
+
+
+def test_frames_take_the_colours_of_the_portrait_as_the_model_sees_it(tiny_pipeline, portrait, wave):
+    options = {"size": 64, "num_inference_steps": 2}
+    pipes = [EMOPipeline(**tiny_pipeline.components, **options, palette_reach=reach) for reach in (0.0, 0.05)]
+    plain, bound = (run(pipe, portrait, wave[:3840], crop_only=True) for pipe in pipes)
+    square, vae = crop(portrait, PLACE.region, 64), tiny_pipeline.vae
+    with torch.no_grad():
+        again = decode_latents(vae, encode_images(vae, to_model(square[None], "cpu", torch.float32)))
+    palette = Palette(to_images(again)[0], 0.05)
+    assert np.array_equal(bound, np.stack([palette.bound(frame) for frame in plain]))
+    assert not np.array_equal(bound, plain)
+
+
+def test_colours_from_outside_the_square_are_refused(tiny_pipeline):
+    with pytest.raises(ValueError, match="palette_reach=-1: give 0 to 0.5"):
+        EMOPipeline(**tiny_pipeline.components, palette_reach=-1)
 
 
 def test_a_model_that_knows_no_faces_is_not_guided_by_them(tiny_pipeline):

@@ -23,15 +23,18 @@ def chromaticity(colours: np.ndarray) -> np.ndarray:
     return cv2.divide(colours, cv2.merge([cv2.transform(colours, np.ones((1, 3), np.float32))] * 3))
 
 
+def disc(radius: float) -> np.ndarray:
+    """What lies so many pixels around one."""
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(radius) + 1,) * 2)
+
+
 class Palette:
     """portrait (s s 3) uint8; reach: how far around a pixel its colours are looked for, in sides of the square. Grain
     is none of them (a quarter of the reach is blurred), nor is the colour of what lies in the dark there."""
 
     def __init__(self, portrait: np.ndarray, reach: float):
         pixels = reach * len(portrait)
-        around, wide = (
-            cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(reach) + 1,) * 2) for reach in (pixels, 2 * pixels)
-        )
+        around, wide = disc(pixels), disc(2 * pixels)
         given = lifted(portrait)
         self.light = cv2.transform(given, LUMA)
         lit = (self.light >= LIT * cv2.dilate(self.light, wide))[..., None]
