@@ -261,17 +261,6 @@ def test_forgetting_changes_no_frame(tiny_pipeline, portrait, wave, monkeypatch)
     assert np.array_equal(frames, run(tiny_pipeline, portrait, long, fps=12.5))
 
 
-def test_forgotten_sound_keeps_its_time():
-    sound = Sound(chunks(np.arange(40, dtype=np.float32), 7), 10, np.zeros(0, np.float32))
-    sound.hear(2.0)
-    assert len(sound.wave) == 21 and not sound.ended
-    sound.forget(1.5)
-    sound.forget(1.0)
-    assert sound.first_sample == 15 and sound.wave[0] == 15
-    sound.hear(9.0)
-    assert sound.ended and sound.seconds == 4.0 and sound.wave[-1] == 39
-
-
 def test_in_a_fresh_process_the_saved_pipeline_gives_the_same_frames(
     tiny_pipeline, tiny_model_folder, portrait, wave, tmp_path
 ):
