@@ -3,6 +3,7 @@
 Images are (H W 3) uint8 RGB, boxes (x0, y0, x1, y1) and landmarks (68 2) iBUG points in pixels.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,17 +59,20 @@ class FaceDetector:
         self.haar = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
 
     @torch.no_grad()
-    def detect(self, image: np.ndarray) -> list[Face]:
-        """The faces of (H W 3) uint8, the largest first; an empty list where there is none."""
+    def detect(self, image: np.ndarray, known: Sequence[Region] = ()) -> list[Face]:
+        """The faces of (H W 3) uint8, the largest first; an empty list where there is none. known: of faces that are
+        known already, and not looked at again."""
         small = fitted(image, LARGEST_PIXELS, enlarge=False)
+        scale = np.array(image.shape[1::-1]) / small.shape[1::-1]
         proposals = self._find(small) + self._cascade(small)
         proposals.sort(key=lambda proposal: -proposal[0])
-        regions = apart([region for _, region in proposals])[:MOST_PROPOSALS]
-        scale = np.array(image.shape[1::-1]) / small.shape[1::-1]
+        here = [Region(tuple(np.divide(r.center, scale)), r.side / scale[0], r.angle_radians) for r in known]
+        regions = apart([region for _, region in proposals if not taken(region, here)])[:MOST_PROPOSALS]
         faces = self._verify(small, regions, scale)
         kept = apart([face.region for face in faces])
         largest_first = sorted((face for face in faces if face.region in kept), key=lambda face: -face.region.side)
-        return [face for i, face in enumerate(largest_first) if not any(within(face, f) for f in largest_first[:i])]
+        new = [face for i, face in enumerate(largest_first) if not any(within(face, f) for f in largest_first[:i])]
+        return [face for face in new if not taken(face.region, known)]
 
     def _find(self, image: np.ndarray) -> list[tuple[float, Region]]:
         """The finder's scores and regions at all scales."""
@@ -152,6 +156,13 @@ def apart(regions: list[Region]) -> list[Region]:
 def same(one: Region, other: Region) -> bool:
     small, large = sorted([one.side, other.side])
     return small > 0.6 * large and np.hypot(*np.subtract(one.center, other.center)) < 0.4 * large
+
+
+def taken(region: Region, known: Sequence[Region]) -> bool:
+    """Whether a region is one of these, or lies in the middle of a larger one: an eye, or a part of the face."""
+    away = [np.hypot(*np.subtract(region.center, other.center)) / other.side for other in known]
+    parts = (region.side < other.side and share < 0.4 for other, share in zip(known, away, strict=True))
+    return any(parts) or any(same(region, other) for other in known)
 
 
 def within(face: Face, larger: Face) -> bool:

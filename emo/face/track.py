@@ -9,7 +9,7 @@ from emo.face.detector import FOLLOW, FaceDetector, same
 from emo.face.parts import Look, PartReader
 from emo.face.region import Region, region_of_landmarks
 
-EVERY_FRAMES = 12  # how often new faces are looked for
+EVERY_FRAMES = 25  # how often new faces are looked for
 LOST_FRAMES = 6  # a face unseen for so many frames is gone
 UNSEEN = Look(np.full((68, 2), np.nan), np.full(2, np.nan), np.nan)
 
@@ -65,10 +65,8 @@ class Follower:
         """The faces that are followed in the next frame (H W 3) uint8, whom it has followed longest first; of those
         that came together, the largest."""
         if self.number % EVERY_FRAMES == 0:
-            known = [face.region for face in self.following]
-            found = [face.region for face in self.detector.detect(frame)]
-            new = [region for region in found if not any(same(region, other) for other in known)]
-            self.following += [Followed(self.number, region) for region in new]
+            new = self.detector.detect(frame, [face.region for face in self.following])
+            self.following += [Followed(self.number, face.region) for face in new]
         self.number += 1
         landmarks, _, seen = self.detector.settle(frame, [face.region for face in self.following], 1, FOLLOW)
         looks = iter(self.parts.look(frame, landmarks[seen]))

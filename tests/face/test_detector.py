@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from emo.face.detector import WEIGHTS, FaceDetector, apart, peaks
+from emo.face.detector import WEIGHTS, FaceDetector, apart, peaks, same
 from emo.face.network import CROP_SIZE, MIRRORED, FaceNet
 from emo.face.region import Region, transform
 from emo.media.image import read_image
@@ -73,6 +73,20 @@ def test_of_two_faces_the_larger_comes_first(detector, portrait):
     large, small = detector.detect(picture)
     assert_fits(large.landmarks, np.array([[1.0, 0, 256], [0, 1, 0]]))
     assert_fits(small.landmarks, np.array([[0.5, 0, 0], [0, 0.5, 200]]))
+
+
+def test_a_face_that_is_known_is_not_looked_at_again_and_hides_no_other(detector, portrait, monkeypatch):
+    picture = np.full((1100, 2200, 3), 140, np.uint8)  # scaled down before it is looked at
+    for corner in (0, 1100):
+        picture[:1024, corner : corner + 1024] = cv2.resize(portrait, (1024, 1024))
+    left, right = sorted((face.region for face in detector.detect(picture)), key=lambda region: region.center)
+    looked, settle = [], detector.settle
+    monkeypatch.setattr(
+        detector, "settle", lambda image, regions, *rest: looked.append(regions) or settle(image, regions, *rest)
+    )
+    (face,) = detector.detect(picture, [left])
+    assert same(face.region, right) and all(region.center[0] > 512 for region in looked[0])
+    assert detector.detect(picture, [left, right]) == []
 
 
 @pytest.mark.parametrize("style", ["grey", "dark", "mirrored", "posterised", "noisy"])

@@ -43,10 +43,10 @@ def test_a_moving_face_is_one_track_that_goes_with_it(face):
 
 def test_two_faces_are_two_tracks_and_who_leaves_is_let_go(face):
     both, one = scene(face, (10, 30), (240, 30)), scene(face, (240, 30))
-    frames = [one] * 5 + [both] * 20 + [one] * 10
+    frames = [one] * 5 + [both] * EVERY_FRAMES + [one] * 10
     stays, comes = follow_faces(frames, FaceDetector(), PartReader())
-    assert (stays.first, stays.end) == (0, 35) and np.isfinite(stays.landmarks).all()
-    assert (comes.first, comes.end) == (EVERY_FRAMES, 25)
+    assert (stays.first, stays.end) == (0, len(frames)) and np.isfinite(stays.landmarks).all()
+    assert (comes.first, comes.end) == (EVERY_FRAMES, EVERY_FRAMES + 5)
     assert stays.landmarks[..., 0].min() > 210 > comes.landmarks[..., 0].max()
 
 
@@ -64,8 +64,8 @@ class Wavering:
 
     points = 100 + 50 * np.random.default_rng(0).random((68, 2))
 
-    def detect(self, frame: np.ndarray) -> list[Face]:
-        return [Face((0, 0, 1, 1), self.points, 1.0)] if self.passes(frame, FIND) else []
+    def detect(self, frame: np.ndarray, known: list) -> list[Face]:
+        return [Face((0, 0, 1, 1), self.points, 1.0)] if self.passes(frame, FIND) and not known else []
 
     def settle(self, frame: np.ndarray, regions: list, looks: int, bar: Bar) -> tuple:
         count = len(regions)
