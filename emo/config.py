@@ -74,10 +74,11 @@ class SamplingConfig:
 
 @dataclass
 class InitialiseConfig:
-    """Published weights that a run begins with: folders in diffusers' layout, or Hub ids."""
+    """Weights that a run begins with, besides those of `start_from`: folders in diffusers' layout, or Hub ids."""
 
     unet: str | None = None  # Stable Diffusion 1.5's, or the pipeline around it: for the backbone and the ReferenceNet
     motion_adapter: str | None = None  # AnimateDiff's, for the temporal layers
+    over: str | None = None  # a folder of some weights by EMOModel's names, which take the place of start_from's
 
 
 @dataclass

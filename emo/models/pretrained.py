@@ -52,7 +52,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     files = sorted(folder.glob("diffusion_pytorch_model*.safetensors"))
     if not files:
         path = folder / "diffusion_pytorch_model.safetensors"
-        raise InputError(f"start_from: {path} does not exist: give a model/ that a run has left")
+        raise InputError(f"{path} does not exist: give a model/ that a run has left")
     return {name: weight for file in files for name, weight in load_file(file).items()}
 
 

@@ -1,5 +1,6 @@
 """Published weights: each arrives under its name, what is left over or missing is refused, and three stages follow."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from diffusers import AutoencoderKL, MotionAdapter, UNet2DConditionModel, UNetMo
 from safetensors.torch import load_file, save_file
 from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
-from emo.config import Config, load_config
+from emo.config import Config, InitialiseConfig, load_config
 from emo.errors import InputError
 from emo.models.latents import encode_images
 from emo.models.pretrained import load_weights
@@ -122,6 +123,37 @@ def test_the_backbone_paints_as_diffusers_does_once_text_is_silent(stage, publis
     expected = motion(sample[None].transpose(1, 2), timestep, torch.zeros(4, 1, 12)).sample.transpose(1, 2)
     moved = video.unet(sample[None], timestep, torch.randn(1, 4, 2, 12))[0]  # fresh audio attention changes nothing
     assert torch.allclose(moved, expected, atol=1e-6) and (moved[0] - painted[:, 0]).abs().max() > 0.1
+
+
+def test_some_weights_take_the_place_of_those_it_starts_from(config, tiny_model_folder, tmp_path):
+    before = load_file(tiny_model_folder / "model" / WEIGHTS)
+    name = next(name for name in before if name.startswith("unet.conv_in"))
+    save_file({name: before[name] + 1}, tmp_path / WEIGHTS)
+    there = replace(
+        config, start_from=str(tiny_model_folder / "model"), initialise=InitialiseConfig(over=str(tmp_path))
+    )
+    model = make_model(there)
+    start(model, there)
+    after = model.state_dict()
+    assert torch.equal(after.pop(name), before.pop(name) + 1)
+    assert all(torch.equal(after[other], value) for other, value in before.items())
+    save_file({"unet.nothing": torch.zeros(1)}, tmp_path / WEIGHTS)
+    with pytest.raises(InputError, match=f"start_from has not what initialise.over={tmp_path} has, 'unet.nothing'"):
+        start(model, there)
+
+
+def test_your_own_mini_starts_before_the_student(monkeypatch):
+    """Its backbone and audio projection are the guided ones, all else is what ships."""
+    monkeypatch.chdir(CONFIGS.parent)
+    config = load_config(CONFIGS / "mini" / "own.yaml")
+    guided = load_file(Path(config.initialise.over) / WEIGHTS)
+    shipped = load_file(Path(config.start_from) / WEIGHTS)
+    assert {name.split(".")[0] for name in guided} == {"unet", "audio_projection"}
+    assert not any(torch.equal(value, shipped[name]) for name, value in guided.items())
+    model = make_model(config)
+    start(model, config)
+    expected = shipped | guided
+    assert all(torch.equal(value, expected[name].float()) for name, value in model.state_dict().items())
 
 
 @pytest.mark.parametrize(
