@@ -153,7 +153,7 @@ def faults(window: int) -> dict[str, Fault]:
     return {
         "late sound": Fault(lambda f: late_sound(f, 5), restless | {"mouth_voice_lag": 1}),
         "another sound": Fault(other_sound, restless | {"mouth_voice_lag": 0}),
-        "blur": Fault(lambda f: blurred(f, 0.02), unsharp),
+        "blur": Fault(lambda f: blurred(f, 0.02), unsharp | {"face_seen": 0}),
         "blurred mouth": Fault(lambda f: blurred(f, 0.02, MOUTH), {"mouth_sharpness": -1}),
         "frozen mouth": Fault(lambda f: frozen_part(f, MOUTH, LIPS), still | {"mouth_sharpness": 0}),
         "frozen eyes": Fault(lambda f: frozen_part(f, EYES, LIDS), {"blinks": -1, "brow_dynamics": 0}),
