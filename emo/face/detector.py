@@ -160,9 +160,12 @@ def same(one: Region, other: Region) -> bool:
 
 def taken(region: Region, known: Sequence[Region]) -> bool:
     """Whether a region is one of these, or lies in the middle of a larger one: an eye, or a part of the face."""
-    away = [np.hypot(*np.subtract(region.center, other.center)) / other.side for other in known]
-    parts = (region.side < other.side and share < 0.4 for other, share in zip(known, away, strict=True))
-    return any(parts) or any(same(region, other) for other in known)
+    return any(same(region, other) or inside(region, other) for other in known)
+
+
+def inside(region: Region, larger: Region) -> bool:
+    away = np.hypot(*np.subtract(region.center, larger.center))
+    return region.side < larger.side and away < 0.4 * larger.side
 
 
 def within(face: Face, larger: Face) -> bool:
