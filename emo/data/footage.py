@@ -12,6 +12,7 @@ import numpy as np
 
 from emo.data.clip import FPS, ClipInfo, save_clip
 from emo.data.ledger import Ledger, Piece
+from emo.data.listen import Listener
 from emo.data.parallel import each
 from emo.data.prepare import IBUG, Job, at_clip_rate, pick, pieces, prepare_track, read_mesh
 from emo.data.screen import check_video
@@ -50,6 +51,7 @@ def prepare_videos(
         left = source.info.person in people or count[source.info.person] > (per_person or len(sources))
         if not left and source.key not in ledger.done:
             waiting.append(source)
+    waiting.sort(key=lambda source: -source.size)  # the longest first, so that none is left alone at the end
     for source, found in each(partial(prepare_source, job=job), waiting, workers, address, job.separate is not None):
         if isinstance(found, str):
             put_off.append(f"{source.key}: {found}")
@@ -129,6 +131,7 @@ def save_tracks(video: Path, tracks: list[Track], mesh: np.ndarray | None, info:
     names = [info.name] if len(tracks) == 1 else [f"{info.name}__{k}" for k in range(len(tracks))]
     waiting, done = list(zip(tracks, names, look(read_video(video, FPS), tracks), strict=True)), []
     watch = None if job.syncnet is None else Watch(load_syncnet(job.syncnet), video)
+    listener = Listener(video, job.separate, job.limits.least_music)
     damaged = damaged_spans(video)
     while waiting:  # faces seen at the same time are cut in passes of their own
         numbered, passed, later = enumerate(read_video(video, FPS)), 0, []
@@ -139,7 +142,7 @@ def save_tracks(video: Path, tracks: list[Track], mesh: np.ndarray | None, info:
             piece, passed = Piece(name, len(track.landmarks) / FPS), track.end
             try:
                 check_whole(name, track, damaged)
-                given = video, track, sight, mesh, numbered, replace(info, name=name), job, watch
+                given = track, sight, mesh, numbered, listener, replace(info, name=name), job, watch
                 save_clip(job.out, *prepare_track(*given))
             except OutputError:
                 raise

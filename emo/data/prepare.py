@@ -6,7 +6,6 @@ small network need not spend itself on head motion. All frames are those of `rea
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from math import ceil
 from pathlib import Path
 
@@ -14,9 +13,10 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from emo.data.clip import FPS, LIPS, Clip, ClipInfo
+from emo.data.listen import Listener
 from emo.data.screen import Limits, check_picture, check_sound, check_sync, covered_share, turned_degrees
 from emo.data.sight import Sight
-from emo.data.vocals import Separate, hear
+from emo.data.vocals import Separate
 from emo.data.watch import Watch
 from emo.errors import InputError
 from emo.face.eyes import eye_opening
@@ -106,11 +106,11 @@ def pieces(track: Track, longest_seconds: float) -> list[Track]:
 
 
 def prepare_track(
-    video: Path,
     track: Track,
     sight: Sight,
     mesh: np.ndarray | None,
     numbered: Iterator[tuple[int, np.ndarray]],
+    listener: Listener,
     info: ClipInfo,
     job: Job,
     watch: Watch | None = None,
@@ -118,8 +118,9 @@ def prepare_track(
     """A face of a video -> a clip and its frames (job.size job.size 3).
 
     sight: what `look` saw of the track; mesh: of the whole video, (T 468 3) pixels, where there is one; numbered: the
-    video's frames, enumerated, from the track's first or before; watch: SyncNet before the video, or None for the small
-    ear. What is measured stands in `info`. Raises InputError, with the reason, for what must not be learnt from.
+    video's frames, enumerated, from the track's first or before; listener: of the video; watch: SyncNet before it, or
+    None for the small ear. What is measured stands in `info`. Raises InputError, with the reason, for what must
+    not be learnt from.
     """
     info.num_frames = len(track.landmarks)
     landmarks = without_gaps(track.landmarks, info.name)
@@ -132,15 +133,15 @@ def prepare_track(
     info.sharpness, info.change, info.bars, info.letters = sight.sharpness, sight.change, sight.bars, sight.letters
     info.covered = covered_share(track.covered)
     check_picture(info, job.limits)
-    listen = partial(hear, video, count=info.num_frames, separate=job.separate, least_music=job.limits.least_music)
-    heard = listen(track.first)
+    heard = listener.hear(track.first, info.num_frames)
     info.voice_share, info.music_share = heard.voice_share, heard.music_share
     check_sound(info, heard.voice, job.limits)
     if watch is None:
         info.sync_by, sync = "ear", lip_sync(marks[:, LIPS], heard.voice, packaged_ear(), FPS)
     else:
         info.sync_by, sync = "syncnet", watch.sync(track.first, landmarks, heard.voice)
-        heard = listen(track.first + sync.offset_frames) if sync.offset_frames else heard
+        if sync.offset_frames:
+            heard = listener.hear(track.first + sync.offset_frames, info.num_frames)
     info.sync_offset_frames, info.sync_confidence = sync.offset_frames, sync.confidence
     check_sync(info, job.limits)
     squares = np.array([(*region.center, region.side, region.angle_radians) for region in regions])

@@ -33,6 +33,7 @@ class Source:
     url: str  # where it is
     info: ClipInfo
     spans: tuple[tuple[float, float], ...] = ((0.0, math.inf),)  # seconds that are wanted
+    size: int = 0  # bytes
 
 
 def read_manifest(folder: str | Path) -> dict[str, list[dict[str, str]]]:
@@ -54,9 +55,10 @@ def list_sources(folder: str | Path, recipe: Recipe, listed: Sequence[Listed] | 
     that can't be reached."""
     fs, root = file_system(folder)
     try:
-        paths = [path for path in sorted(fs.find(root)) if PurePosixPath(path).suffix.lower() in VIDEOS]
+        found = fs.find(root, detail=True)
     except OSError as error:
         raise InputError(f"{folder} can't be listed ({error})") from error
+    paths = [path for path in sorted(found) if PurePosixPath(path).suffix.lower() in VIDEOS]
     keys = {path.removeprefix(root).lstrip("/"): path for path in paths}
     wanted = None if listed is None else chosen(keys, listed)
     names, manifest = unique_names([key for key in keys if wanted is None or key in wanted]), read_manifest(folder)
@@ -71,7 +73,8 @@ def list_sources(folder: str | Path, recipe: Recipe, listed: Sequence[Listed] | 
         licence = rows[0].get("licence") or recipe.licence
         info = ClipInfo(name, person, rows[0].get("source") or key, licence, 0)
         spans = [(line.start_seconds, line.end_seconds) for line in lines] or [span_of(row) for row in rows]
-        sources.append(Source(key, fs.unstrip_protocol(keys[key]), info, tuple(sorted(spans))))
+        size = found[keys[key]].get("size") or 0
+        sources.append(Source(key, fs.unstrip_protocol(keys[key]), info, tuple(sorted(spans)), size))
     return sources
 
 

@@ -1,13 +1,11 @@
 """The voice of a sound apart from its music, by Demucs (Rouard, Massa and Défossez, "Hybrid Transformers for Music
-Source Separation", arXiv 2211.08553), and what is heard of a voice then.
+Source Separation", arXiv 2211.08553).
 
 S samples. A mono sound is separated as a stereo one whose sides are the same.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache, partial
-from pathlib import Path
 
 import numpy as np
 import soxr
@@ -16,13 +14,10 @@ from safetensors import SafetensorError
 from torch import nn
 
 from emo.data.clip import FPS, SAMPLE_RATE
-from emo.data.voice import voice_share
 from emo.errors import InputError
-from emo.media.audio import read_audio
 
 Separate = Callable[[np.ndarray, int], np.ndarray]  # wave (S,) float32 and its rate in Hz -> its vocals (S,)
 WEIGHTS = "955717e8.safetensors from https://huggingface.co/adefossez/HTDemucs"  # 84 MB
-SOUND_RATE = 44100  # Hz, that of the songs separators learnt from
 FRAME = round(SAMPLE_RATE / FPS)
 SUNG, AUDIBLE = 0.1, 1e-5  # of the power of a frame's sound, and power, that vocals have at least where somebody sings
 
@@ -77,42 +72,3 @@ def sung_share(vocals: np.ndarray, wave: np.ndarray) -> float:
     count = len(wave) // FRAME
     sung, sound = (np.square(x[: count * FRAME]).reshape(count, FRAME).mean(1) for x in (vocals, wave))
     return float((sung > np.maximum(SUNG * sound, AUDIBLE)).mean()) if count else 0.0
-
-
-@dataclass
-class Heard:
-    """The sound of a clip; music_share None: it was not separated."""
-
-    wave: np.ndarray  # (S,) at SAMPLE_RATE
-    vocals: np.ndarray  # (S,); (0,) where there is no music
-    voice_share: float  # of the time
-    music_share: float | None = None  # of the energy
-
-    @property
-    def voice(self) -> np.ndarray:
-        return self.vocals if len(self.vocals) else self.wave
-
-
-def sound(path: Path, first: int, count: int, sample_rate: int) -> np.ndarray:
-    """The wave (S,) of `count` frames of a file, from the frame `first` on; before its start and behind its end is
-    silence."""
-    before = max(0, -first)
-    wave = read_audio(path, sample_rate, (first + before) / FPS, (count - before) / FPS)
-    padded = np.pad(wave, (round(before / FPS * sample_rate), 0))
-    return fitted(padded, round(count / FPS * sample_rate))
-
-
-def hear(path: Path, first: int, count: int, separate: Separate | None, least_music: float = 0.0) -> Heard:
-    """What is heard in `count` frames of a file from the frame `first` on, with its vocals where music has
-    `least_music` of the energy."""
-    wave = sound(path, first, count, SAMPLE_RATE)
-    if separate is None:
-        return Heard(wave, wave[:0], voice_share(wave))
-    fine = sound(path, first, count, SOUND_RATE)
-    vocals = separate(fine, SOUND_RATE)
-    sung, rest = float(np.square(vocals).sum()), float(np.square(fine - vocals).sum())
-    music_share = rest / max(sung + rest, 1e-9)
-    if music_share < least_music:
-        return Heard(wave, wave[:0], voice_share(wave), music_share)
-    vocals = fitted(soxr.resample(vocals, SOUND_RATE, SAMPLE_RATE), len(wave))
-    return Heard(wave, vocals, max(voice_share(vocals), sung_share(vocals, wave)), music_share)

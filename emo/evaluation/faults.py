@@ -3,14 +3,16 @@
 T frames (H W 3) uint8 at 25 per second; wave (S,) at SAMPLE_RATE; landmarks (T 68 2) pixels, iBUG.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
+from emo.evaluation.speech import silent, spoken
 from emo.evaluation.tracks import FPS, SAMPLE_RATE
 from emo.face.region import TEMPLATE, crop, region_of_landmarks, transform
+from emo.media.loudness import loudness
 
 FINE = 256  # pixels of the face's square in which masks are drawn
 # centre and radii of ellipses in the face's square
@@ -60,8 +62,8 @@ def late_sound(footage: Footage, frames: int) -> Footage:
 
 
 def other_sound(footage: Footage) -> Footage:
-    """Its own sound from the middle on, then the first half: as loud and as long, of nothing the mouth says."""
-    return replace(footage, wave=np.roll(footage.wave, len(footage.wave) // 2))
+    """Its own sound, the last third of it first: as loud and as long, of nothing the mouth says."""
+    return replace(footage, wave=np.roll(footage.wave, len(footage.wave) // 3))
 
 
 def blurred(footage: Footage, share: float, ellipse: tuple = ((0.5, 0.5), (2.0, 2.0)), grows: bool = False) -> Footage:
@@ -76,19 +78,38 @@ def blurred(footage: Footage, share: float, ellipse: tuple = ((0.5, 0.5), (2.0, 
     return each_frame(footage, change)
 
 
-def frozen_part(footage: Footage, ellipse: tuple, points: slice) -> Footage:
-    """A part of the face, and the points in it, stay as they are in the first frame, and go with the head."""
-    region, landmarks = region_of_landmarks(footage.landmarks[0]), footage.landmarks.copy()
-    still = crop(footage.frames[0], region, 2 * round(region.side))
-    still_points = transform(cv2.invertAffineTransform(region.matrix(len(still))), footage.landmarks[0, points])
+def moved_part(footage: Footage, ellipse: tuple, points: slice, shown: Sequence[int]) -> Footage:
+    """shown (T,): in each frame a part of the face, and the points in it, are those of another frame, and go with the
+    head."""
+    landmarks = footage.landmarks.copy()
 
     def change(k: int, frame: np.ndarray) -> np.ndarray:
-        matrix = region_of_landmarks(footage.landmarks[k]).matrix(len(still))
-        landmarks[k, points] = transform(matrix, still_points)
-        moved = cv2.warpAffine(still, matrix, frame.shape[1::-1])
+        other = shown[k]
+        if other == k:
+            return frame
+        region = region_of_landmarks(footage.landmarks[other])
+        part = crop(footage.frames[other], region, 2 * round(region.side))
+        matrix = region_of_landmarks(footage.landmarks[k]).matrix(len(part))
+        placed = transform(cv2.invertAffineTransform(region.matrix(len(part))), footage.landmarks[other, points])
+        landmarks[k, points] = transform(matrix, placed)
+        moved = cv2.warpAffine(part, matrix, frame.shape[1::-1])
         return mix(frame, moved, patch(footage.landmarks[k], ellipse, frame.shape))
 
     return replace(each_frame(footage, change), landmarks=landmarks)
+
+
+def frozen_part(footage: Footage, ellipse: tuple, points: slice) -> Footage:
+    """A part of the face stays as it is in the first frame."""
+    return moved_part(footage, ellipse, points, [0] * len(footage.frames))
+
+
+def restless_mouth(footage: Footage) -> Footage:
+    """In every silence the mouth goes on as it does in speech."""
+    shown = np.arange(len(footage.frames))
+    level = loudness(footage.wave, SAMPLE_RATE, len(shown), FPS)
+    quiet, speech = silent(level), np.flatnonzero(spoken(level))
+    shown[quiet] = np.resize(speech, quiet.sum())
+    return moved_part(footage, MOUTH, LIPS, shown.tolist())
 
 
 def frozen_picture(footage: Footage) -> Footage:
@@ -143,16 +164,19 @@ def jumping_borders(footage: Footage, window: int, frames: int) -> Footage:
 def faults(window: int) -> dict[str, Fault]:
     """All of them, strong enough to be seen; window: that of the measure of borders, in frames."""
     apart = {"mouth_voice_r": -1, "lip_volume_difference": 1}
-    restless = apart | {"silent_lip_stability": 1, "silence_spread": 1}  # the mouth moves in silence
-    still = {"lip_dynamics": -1, "mouth_voice_lag": 0, "silent_lip_stability": 0, "silence_spread": 0} | apart
-    shifted = dict.fromkeys(["mouth_voice_lag", "blinks", *restless], 0)  # half of what is seen comes too early
+    silence = ["silent_lip_stability", "silence_spread"]
+    foreign = apart | dict.fromkeys(silence, 0)  # in its silences the mouth may do more or less than in its own
+    still = {"lip_dynamics": -1, "mouth_voice_lag": 0} | foreign
+    heads = ["head_dynamics", "delta_P", "brow_dynamics"]
+    shifted = dict.fromkeys(["mouth_voice_lag", "blinks", *heads, *foreign], 0)  # half of it comes early, with a jump
     unsharp = {"face_sharpness": -1, "mouth_sharpness": -1}
     frozen = still | {"head_dynamics": -1, "delta_P": -1, "brow_dynamics": -1, "blinks": -1}
     frozen |= dict.fromkeys(["flicker", "border_jump", "CSIM", "CSIM_worst_frame"], 0)
     person = {"CSIM": -1, "CSIM_worst_frame": -1, "identity_drift": -1}
     return {
-        "late sound": Fault(lambda f: late_sound(f, 5), restless | {"mouth_voice_lag": 1}),
-        "another sound": Fault(other_sound, restless | {"mouth_voice_lag": 0}),
+        "late sound": Fault(lambda f: late_sound(f, 5), foreign | {"mouth_voice_lag": 1}),
+        "another sound": Fault(other_sound, foreign | {"mouth_voice_lag": 0}),
+        "restless mouth": Fault(restless_mouth, dict.fromkeys(silence, 1)),
         "blur": Fault(lambda f: blurred(f, 0.02), unsharp | {"face_seen": 0}),
         "blurred mouth": Fault(lambda f: blurred(f, 0.02, MOUTH), {"mouth_sharpness": -1}),
         "frozen mouth": Fault(lambda f: frozen_part(f, MOUTH, LIPS), still | {"mouth_sharpness": 0}),

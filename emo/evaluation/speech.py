@@ -25,6 +25,11 @@ def silent(level: np.ndarray) -> np.ndarray:
     return kept
 
 
+def spoken(level: np.ndarray) -> np.ndarray:
+    """(T,) bool: whether somebody speaks in the frame."""
+    return level > level.max() - RANGE_DB + SPEECH_DB
+
+
 def silent_lip_stability(opening: np.ndarray, level: np.ndarray) -> float:
     """THEval's: the median distance of the opening from its mean in silence, in hundredths of the face's height. NaN
     without silence."""
@@ -35,7 +40,7 @@ def silent_lip_stability(opening: np.ndarray, level: np.ndarray) -> float:
 def lip_volume_difference(opening: np.ndarray, level: np.ndarray) -> float:
     """THEval's lip-sync: how far opening and amplitude lie apart while somebody speaks, each stretched to 0..1 there.
     NaN where somebody speaks in less than LEAST_SPEECH of the frames."""
-    speech = level > level.max() - RANGE_DB + SPEECH_DB
+    speech = spoken(level)
     if speech.mean() < LEAST_SPEECH or speech.sum() < 2:
         return np.nan
     opened, loud = (stretched(values[speech]) for values in (opening, 10 ** (level / 20)))

@@ -7,6 +7,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from emo.data.clip import SAMPLE_RATE, ClipInfo
+from emo.data.listen import Listener
 from emo.data.prepare import (
     IBUG,
     LONGEST_GAP,
@@ -41,7 +42,7 @@ def prepare(video, labels, size, shot=None, **limits):
     buzz = Limits(**{"least_voice": 0.0, "least_ear_confidence": -1.0, "most_ear_offset_frames": 15} | limits)
     track = Track(first, mesh[first:end, IBUG, :2])
     (sight,), numbered = look(read_video(video, 25), [track]), enumerate(read_video(video, 25))
-    return prepare_track(video, track, sight, mesh, numbered, info(), Job(Path(), None, size, buzz))
+    return prepare_track(track, sight, mesh, numbered, Listener(video), info(), Job(Path(), None, size, buzz))
 
 
 def test_a_moving_head_is_held_still(footage, place_of, mesh_of):

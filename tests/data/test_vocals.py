@@ -13,11 +13,12 @@ from soxr import resample
 from emo.cli.prepare import main
 from emo.data.clip import SAMPLE_RATE, load_clip
 from emo.data.footage import prepare_videos
+from emo.data.listen import Listener
 from emo.data.prepare import Job
 from emo.data.recipe import Recipe
 from emo.data.screen import Limits
 from emo.data.sources import list_sources
-from emo.data.vocals import fitted, hear, load_separator, separate, separator, sung_share
+from emo.data.vocals import fitted, load_separator, separate, separator, sung_share
 from emo.data.voice import voice_share
 from emo.errors import InputError
 from emo.media.audio import read_audio
@@ -88,10 +89,10 @@ def test_how_much_music_is_music_may_be_said(sound_path):
     def half(wave, sample_rate):
         return wave / 2
 
-    heard = hear(sound_path, 12, 25, half, 0.49)
+    heard = Listener(sound_path, half, 0.49).hear(12, 25)
     assert heard.music_share == pytest.approx(0.5) and np.allclose(heard.voice, heard.wave / 2, atol=0.01)
-    assert np.array_equal(hear(sound_path, 12, 25, half, 0.51).voice, heard.wave)
-    assert hear(sound_path, 12, 25, None).music_share is None
+    assert np.array_equal(Listener(sound_path, half, 0.51).hear(12, 25).voice, heard.wave)
+    assert Listener(sound_path).hear(12, 25).music_share is None
 
 
 def test_a_song_behind_drums_is_heard_as_a_voice_once_they_are_gone(samples, write_wav, tmp_path):
@@ -102,7 +103,7 @@ def test_a_song_behind_drums_is_heard_as_a_voice_once_they_are_gone(samples, wri
     music += 0.4 * np.random.default_rng(0).normal(size=len(t)) * np.exp(-40 * (t % 0.25))
     write_wav(tmp_path / "song.wav", resample(song, 44100, rate) + 2 * song.std() / music.std() * music)
     assert voice_share(read_audio(tmp_path / "song.wav", rate)) < 0.1
-    assert hear(tmp_path / "song.wav", 0, 100, lambda wave, _: fitted(song, len(wave))).voice_share > 0.5
+    assert Listener(tmp_path / "song.wav", lambda wave, _: fitted(song, len(wave))).hear(0, 100).voice_share > 0.5
 
 
 def test_where_vocals_hold_a_tenth_of_the_power_somebody_sings():

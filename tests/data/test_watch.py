@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from emo.data.clip import SAMPLE_RATE, ClipInfo
+from emo.data.listen import Listener
 from emo.data.prepare import IBUG, Job, prepare_track, read_mesh
 from emo.data.screen import Limits
 from emo.data.sight import look
-from emo.data.vocals import sound
 from emo.data.watch import Watch
 from emo.errors import InputError
 from emo.face.sync_crop import sync_crop, sync_squares
@@ -52,7 +52,7 @@ def prepare(video, labels, **limits):
     (sight,), numbered = look(read_video(video, 25), [track]), enumerate(read_video(video, 25))
     info, given = ClipInfo("head", "anna", "drawn", "", 0), Limits(least_voice=0.0, **limits)
     job = Job(Path(), None, 64, given)
-    return prepare_track(video, track, sight, mesh, numbered, info, job, Watch(None, video))[0]
+    return prepare_track(track, sight, mesh, numbered, Listener(video), info, job, Watch(None, video))[0]
 
 
 @pytest.mark.parametrize("late", [-3, 0, 3])
@@ -75,10 +75,3 @@ def test_lips_that_syncnet_does_not_hear_are_left_out(footage, shown):
     with pytest.raises(InputError, match="head: the lips do not say what is heard"):
         prepare(*footage())
     assert prepare(*footage(), least_sync_confidence=2.5).info.sync_by == "syncnet"
-
-
-def test_before_a_video_is_silence(footage):
-    video, _ = footage()
-    assert np.array_equal(sound(video, 0, 50, SAMPLE_RATE), read_audio(video, SAMPLE_RATE, 0, 2.0))
-    early = sound(video, -2, 50, SAMPLE_RATE)
-    assert len(early) == 2 * SAMPLE_RATE and not early[:1280].any() and early[1280:].any()
