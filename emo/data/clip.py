@@ -44,6 +44,7 @@ class ClipInfo:
     music_share: float | None = None  # of the sound's energy; None: it was not separated
     sync_by: str | None = None  # who measured it: "ear", emo.models.sync, or "syncnet", emo.models.syncnet
     covered: float | None = None
+    outside: float | None = None
 
 
 @dataclass

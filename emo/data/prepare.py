@@ -130,7 +130,8 @@ def prepare_track(
     marks, square = (square, square[:, :0]) if mesh is None else (square[:, IBUG], square)
     info.face_pixels = min(region.side for region in regions)
     info.turned_degrees = float(np.quantile(turned_degrees(landmarks), 0.9))
-    info.sharpness, info.change, info.bars, info.letters = sight.sharpness, sight.change, sight.bars, sight.letters
+    for name, value in vars(sight).items():
+        setattr(info, name, value)
     info.covered = covered_share(track.covered)
     check_picture(info, job.limits)
     heard = listener.hear(track.first, info.num_frames)

@@ -35,9 +35,10 @@ class Sight:
     change: float
     bars: float
     letters: float
+    outside: float  # share of the face's squares that lies beyond the frame
 
 
-UNSEEN = Sight(np.nan, np.nan, np.nan, np.nan)
+UNSEEN = Sight(*[np.nan] * 5)
 
 
 def grey(image: np.ndarray) -> np.ndarray:
@@ -140,9 +141,11 @@ class Watched:
             return UNSEEN
         faces = [self.faces[number] for burst in self.bursts for number in burst]
         written = [letters(np.stack([self.mouths[k, n] for n in burst])) for k, burst in enumerate(self.bursts)]
-        points = np.concatenate(self.squares) * self.brightest.shape[::-1]
+        points = np.concatenate(self.squares)
+        outside = float(((points < 0) | (points > 1)).any(1).mean())
+        bars = bar_share(self.brightest, points * self.brightest.shape[::-1])
         sharp = [sharpness(grey(face), FACE) for face in faces]
-        return Sight(float(np.median(sharp)), change(faces), bar_share(self.brightest, points), max(written))
+        return Sight(float(np.median(sharp)), change(faces), bars, max(written), outside)
 
 
 def look(frames: Iterable[np.ndarray], tracks: Sequence[Track]) -> list[Sight]:

@@ -174,9 +174,9 @@ def faults(window: int) -> dict[str, Fault]:
     frozen |= dict.fromkeys(["flicker", "border_jump", "CSIM", "CSIM_worst_frame"], 0)
     person = {"CSIM": -1, "CSIM_worst_frame": -1, "identity_drift": -1}
     return {
-        "late sound": Fault(lambda f: late_sound(f, 5), foreign | {"mouth_voice_lag": 1}),
+        "late sound": Fault(lambda f: late_sound(f, 6), foreign | {"mouth_voice_lag": 1}),
         "another sound": Fault(other_sound, foreign | {"mouth_voice_lag": 0}),
-        "restless mouth": Fault(restless_mouth, dict.fromkeys(silence, 1)),
+        "restless mouth": Fault(restless_mouth, dict.fromkeys(silence, 1) | {"mouth_voice_r": -1}),
         "blur": Fault(lambda f: blurred(f, 0.02), unsharp | {"face_seen": 0}),
         "blurred mouth": Fault(lambda f: blurred(f, 0.02, MOUTH), {"mouth_sharpness": -1}),
         "frozen mouth": Fault(lambda f: frozen_part(f, MOUTH, LIPS), still | {"mouth_sharpness": 0}),

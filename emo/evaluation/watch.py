@@ -66,7 +66,7 @@ def follower() -> Callable[[np.ndarray], Look | None]:
 
     def follow(frame: np.ndarray) -> Look | None:
         following = faces.step(frame)
-        return following[0].looks[-1] if following and not following[0].unseen else None
+        return following[0].look if following else None
 
     return follow
 

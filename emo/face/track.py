@@ -38,20 +38,21 @@ class Followed:
 
     first: int
     region: Region  # where it was seen last
-    looks: list[Look] = field(default_factory=list)
+    look: Look | None = None  # in the newest frame
+    rows: list[np.ndarray] = field(default_factory=list)  # (139,) float32 of each frame: landmarks, gaze, covered
     unseen: int = 0  # frames since
 
     def add(self, look: Look | None) -> None:
         """What was seen of it in the next frame."""
-        self.looks.append(look or UNSEEN)
-        self.unseen = 0 if look else self.unseen + 1
+        self.look, self.unseen = look, 0 if look else self.unseen + 1
         self.region = region_of_landmarks(look.landmarks) if look else self.region
+        told = look or UNSEEN
+        self.rows.append(np.array([*told.landmarks.flat, *told.gaze, told.covered], np.float32))
 
     def ended(self) -> Track:
         """Without what it was not seen in at the end."""
-        looks = self.looks[: len(self.looks) - self.unseen]
-        points, gaze, covered = ([getattr(look, name) for look in looks] for name in ("landmarks", "gaze", "covered"))
-        return Track(self.first, *(np.array(column, np.float32) for column in (points, gaze, covered)))
+        rows = np.array(self.rows[: len(self.rows) - self.unseen], np.float32).reshape(-1, 139)
+        return Track(self.first, rows[:, :136].reshape(-1, 68, 2), rows[:, 136:138], rows[:, 138])
 
 
 class Follower:

@@ -89,7 +89,7 @@ def test_a_small_face_is_refused(footage):
 def test_lips_that_do_not_say_what_is_heard_are_refused(footage):
     info = prepare(*footage(), 64)[0].info
     assert info.sync_by == "ear" and -1 < info.sync_confidence < 1
-    with pytest.raises(InputError, match="head: the lips do not say what is heard"):
+    with pytest.raises(InputError, match="head: the ear can't tell whether the lips say what is heard"):
         prepare(*footage(), 64, least_ear_confidence=info.sync_confidence + 0.01)
     assert prepare(*footage(), 64, least_ear_confidence=info.sync_confidence - 0.01)
 

@@ -40,7 +40,9 @@ def test_how_far_a_head_is_turned_is_known(degrees):
 
 
 def test_each_limit_has_its_reason(wave):
-    info = ClipInfo("a", "anna", "drawn", "", 50, 0, 0.2, 150.0, 20.0, 0.4, 9.0, 0.01, 2.0, 0.6, covered=0.1)
+    info = ClipInfo(
+        "a", "anna", "drawn", "", 50, 0, 0.2, 150.0, 20.0, 0.4, 9.0, 0.01, 2.0, 0.6, covered=0.1, outside=0.15
+    )
 
     def reason(info=info, **limits: float) -> str:
         with pytest.raises(InputError) as error:
@@ -53,6 +55,7 @@ def test_each_limit_has_its_reason(wave):
     assert reason(shortest_seconds=2.1) == "a: the shot is shorter than 2.1 s"
     assert reason(smallest_face_pixels=151) == "a: the face is smaller than 151 pixels"
     assert reason(most_turned_degrees=19) == "a: the head is turned by more than 19 degrees"
+    assert reason(most_outside=0.14) == "a: the face is cut off by the edge of the picture"
     assert reason(most_bars=0.009) == "a: the picture has black bars"
     assert reason(least_sharpness=0.41) == "a: the picture is blurred"
     assert reason(least_change=9.1) == "a: the picture stands still"
@@ -62,14 +65,20 @@ def test_each_limit_has_its_reason(wave):
     assert reason(least_voice=0.7) == "a: there is no voice"
 
 
-@pytest.mark.parametrize(("by", "least", "most"), [("ear", 0.25, 3), ("syncnet", 3.0, 6)])
+DOUBTS = {
+    "ear": "the ear can't tell whether the lips say what is heard",
+    "syncnet": "the lips do not say what is heard",
+}
+
+
+@pytest.mark.parametrize(("by", "least", "most"), [("ear", 0.22, 4), ("syncnet", 3.0, 6)])
 def test_lips_are_judged_by_the_limits_of_who_measured_them(by, least, most):
     def info(confidence: float, offset: int) -> ClipInfo:
         return ClipInfo("a", "anna", "drawn", "", 50, offset, confidence, sync_by=by)
 
     for kept in (info(least, most), info(least, -most), info(9.0, 0), ClipInfo("a", "anna", "drawn", "", 50)):
         check_sync(kept, Limits())
-    with pytest.raises(InputError, match="^a: the lips do not say what is heard$"):
+    with pytest.raises(InputError, match=f"^a: {DOUBTS[by]}$"):
         check_sync(info(0.99 * least, 0), Limits())
     for offset in (most + 1, -most - 1):
         with pytest.raises(InputError, match="^a: the sound is early or late$"):

@@ -48,7 +48,7 @@ def test_a_talking_face_has_nothing_against_it(talk):
     frames, track = talk()
     (sight,) = look(frames, [track])
     assert sight.sharpness > LIMITS.least_sharpness and sight.change > 2 * LIMITS.least_change
-    assert sight.bars == 0 and sight.letters < LIMITS.most_letters / 2
+    assert sight.bars == sight.outside == 0 and sight.letters < LIMITS.most_letters / 2
 
 
 def test_sharpness_is_that_of_the_blur_whatever_the_light(portrait):
@@ -97,6 +97,14 @@ def test_bars_count_by_the_share_of_the_square_they_hide(talk):
     region = region_of_landmarks(track.landmarks[1])
     hidden = (160 - (region.center[0] - region.side / 2)) / region.side
     assert sight.bars == pytest.approx(hidden, abs=0.05) and sight.bars > LIMITS.most_bars
+
+
+def test_a_face_that_the_frame_cuts_off_is_outside_by_that_share(talk):
+    frames, track = talk()
+    region = region_of_landmarks(track.landmarks[1])
+    left = round(region.center[0] - region.side / 2 + 0.3 * region.side)
+    cut = Track(0, track.landmarks - np.float32([left, 0]))
+    assert look([frame[:, left:] for frame in frames], [cut])[0].outside == pytest.approx(0.3, abs=0.05)
 
 
 def test_writing_counts_over_the_mouth_only(talk):
