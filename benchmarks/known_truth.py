@@ -15,7 +15,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from emo.data.clip import FPS, LIPS, SAMPLE_RATE
-from emo.data.prepare import IBUG, into_square, steady_regions
+from emo.data.prepare import IBUG
 from emo.data.shots import find_shots
 from emo.data.synth import Take, draw_head, list_takes, make_synth, perform
 from emo.data.synth_face import rotation_matrix
@@ -24,6 +24,7 @@ from emo.face.eyes import eye_opening
 from emo.face.mouth import opening
 from emo.face.parts import PartReader
 from emo.face.speed import REACH, head_speed
+from emo.face.steady import held_still, steady_regions
 from emo.face.track import follow_faces
 from emo.media.audio import read_audio
 from emo.media.video import read_video
@@ -51,7 +52,7 @@ def known_speed(rotations: np.ndarray) -> np.ndarray:
 
 def shift_error(landmarks: np.ndarray, wave: np.ndarray, late_frames: int) -> int:
     """Frames by which the ear errs over a sound that comes `late_frames` late; landmarks (T 68 2) pixels."""
-    held = np.stack([into_square(p, r) for p, r in zip(landmarks, steady_regions(landmarks), strict=True)])
+    held = held_still(landmarks, steady_regions(landmarks))
     late = round(late_frames / FPS * SAMPLE_RATE)
     heard = np.pad(wave, (max(late, 0), max(-late, 0)))[max(-late, 0) :][: len(wave)]
     return lip_sync(held[:, LIPS], heard, packaged_ear(), FPS).offset_frames - late_frames

@@ -20,8 +20,9 @@ from emo.data.vocals import Separate
 from emo.data.watch import Watch
 from emo.errors import InputError
 from emo.face.eyes import eye_opening
-from emo.face.region import Region, crop, region_of_landmarks
+from emo.face.region import crop
 from emo.face.speed import head_angles, head_rotations, head_speed
+from emo.face.steady import held_still, steady_regions
 from emo.face.track import Track
 from emo.models.sync import lip_sync, packaged_ear
 
@@ -32,7 +33,6 @@ IBUG = (
     + [33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380]
     + [61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87]
 )
-SMOOTH_FRAMES = 2.0  # sigma of the head's path
 LONGEST_GAP = 5  # frames without the face that are filled
 
 
@@ -76,28 +76,6 @@ def at_clip_rate(mesh: np.ndarray, rate: float) -> np.ndarray:
     return mesh[index.clip(max=len(mesh) - 1)]
 
 
-def smooth(values: np.ndarray, sigma_frames: float) -> np.ndarray:
-    """Gaussian smoothing of (T D) over T, the ends repeated."""
-    reach = int(4 * sigma_frames)
-    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma_frames) ** 2)
-    padded = np.pad(values, [(reach, reach), (0, 0)], mode="edge")
-    columns = [np.convolve(c, weights / weights.sum(), mode="valid") for c in padded.T]
-    return np.stack(columns, axis=-1)
-
-
-def steady_regions(landmarks: np.ndarray) -> list[Region]:
-    """landmarks (T 68 2) pixels -> the square of each frame, its path smoothed."""
-    regions = [region_of_landmarks(points) for points in landmarks]
-    path = np.array([(*r.center, np.log(r.side), r.angle_radians) for r in regions])
-    return [Region((x, y), float(np.exp(s)), a) for x, y, s, a in smooth(path, SMOOTH_FRAMES)]
-
-
-def into_square(points: np.ndarray, region: Region) -> np.ndarray:
-    """Points (N 2) in pixels of the picture -> unit square of the region."""
-    matrix = region.matrix(1)
-    return (points - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
-
-
 def pieces(track: Track, longest_seconds: float) -> list[Track]:
     """The track cut into as few pieces of about one length as stay within `longest_seconds`."""
     count = max(1, ceil(len(track.landmarks) / (longest_seconds * FPS)))
@@ -126,7 +104,7 @@ def prepare_track(
     landmarks = without_gaps(track.landmarks, info.name)
     regions = steady_regions(landmarks)
     points = landmarks if mesh is None else without_gaps(mesh[track.first : track.end, :, :2], info.name)
-    square = np.stack([into_square(p, r) for p, r in zip(points, regions, strict=True)]).astype(np.float32)
+    square = held_still(points, regions).astype(np.float32)
     marks, square = (square, square[:, :0]) if mesh is None else (square[:, IBUG], square)
     info.face_pixels = min(region.side for region in regions)
     info.turned_degrees = float(np.quantile(turned_degrees(landmarks), 0.9))

@@ -19,12 +19,13 @@ from emo.data.clip import (
 )
 from emo.data.ledger import Ledger, Piece
 from emo.data.pictures import list_pictures
-from emo.data.prepare import IBUG, into_square, load_mesh
+from emo.data.prepare import IBUG, load_mesh
 from emo.data.screen import MOST_UNSTEADY, turned_degrees, unsteadiness
 from emo.data.sources import read_manifest
 from emo.data.styles import paint, wear
 from emo.errors import InputError, OutputError
 from emo.face.region import crop, region_of_landmarks
+from emo.face.steady import into_square
 from emo.media.image import read_image
 
 SMALLEST_STILL_PIXELS = 140  # side of a still's square

@@ -20,4 +20,6 @@ def frozen(tracks: Tracks) -> Tracks:
 
 def with_sound_of(tracks: Tracks, other: Tracks) -> Tracks:
     """The same pictures with another's sound, which begins anew where it is too short."""
-    return replace(tracks, level=np.resize(other.level, len(tracks.level)), sync=np.full(3, np.nan))
+    level = np.resize(other.level, len(tracks.level))
+    heard = np.resize(other.heard, tracks.heard.shape)
+    return replace(tracks, level=level, heard=heard, sync=np.full(3, np.nan))

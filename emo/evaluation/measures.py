@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from emo.evaluation.dynamics import blinks_per_minute, brow_dynamics, head_dynamics, lip_dynamics
+from emo.evaluation.lips import ear_sync
 from emo.evaluation.person import identity_drift, kept_identity
 from emo.evaluation.pose import delta_p
 from emo.evaluation.speech import follows, lip_volume_difference, silent_lip_stability
@@ -53,6 +54,8 @@ def measures(asked: Asked) -> list[Measure]:
         Measure("lip_volume_difference", of_speech(lip_volume_difference), "0..1", "as real", scored=True),
         Measure("mouth_voice_r", lambda t: of_speech(follows)(t).r, "r", "high"),
         Measure("mouth_voice_lag", lambda t: abs(of_speech(follows)(t).best_lag_frames), "frames", "0"),
+        Measure("ear_confidence", lambda t: ear_sync(t)[0], "r", "high"),
+        Measure("ear_offset", lambda t: ear_sync(t)[1], "frames", "0"),
         Measure("silence_spread", lambda t: of_speech(follows)(t).silence_spread, "of speech", "low"),
         Measure("delta_P", lambda t: delta_p(t.seen_landmarks), "degrees a frame", "as real"),
         Measure("blinks", lambda t: blinks_per_minute(t.landmarks), "per minute", "as real"),

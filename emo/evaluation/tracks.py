@@ -14,6 +14,7 @@ from emo.face.parts import MOUTH, Look
 from emo.face.region import Region, crop, cut, region_of_landmarks
 from emo.face.sharpness import sharpness
 from emo.media.loudness import loudness
+from emo.models.sync import REACH_FRAMES, heard_lips, packaged_ear
 
 FPS = 25.0
 SAMPLE_RATE = 16000  # Hz
@@ -38,6 +39,7 @@ class Tracks:
     change: np.ndarray  # (T,) mean absolute difference to the frame before, grey levels; the first is 0
     background: np.ndarray  # (T,) the same beside and above the head; NaN where there is too little of that
     level: np.ndarray  # (T,) dB, of emo.media.loudness; NaN without sound
+    heard: np.ndarray  # (T + 2 REACH_FRAMES 40) the lips that emo.models.sync hears; NaN without sound
     sync: np.ndarray = field(default_factory=lambda: np.full(3, np.nan))  # of emo.evaluation.lips; NaN: not asked
     faces: np.ndarray = field(default_factory=lambda: np.full((1, 1), np.nan))  # (T 512) of emo.evaluation.identity
     nearness: np.ndarray = field(default_factory=lambda: np.full(3, np.nan))  # PSNR, SSIM, LPIPS to a true video
@@ -60,8 +62,11 @@ def track_video(
         rows.append((look is not None, *seen_of(frame, look), *differences(frame, before, region)))
         before = frame
     seen, *columns = (np.array(column) for column in zip(*rows, strict=True))
-    level = np.full(len(seen), np.nan) if wave is None else loudness(wave, SAMPLE_RATE, len(seen), FPS)
-    return Tracks(seen, *(without_gaps(values, seen) for values in columns[:5]), *columns[5:], level)
+    level, heard = np.full(len(seen), np.nan), np.full((len(seen) + 2 * REACH_FRAMES, 40), np.nan)
+    if wave is not None:
+        level = loudness(wave, SAMPLE_RATE, len(seen), FPS)
+        heard = heard_lips(wave, len(seen), packaged_ear(), FPS)
+    return Tracks(seen, *(without_gaps(values, seen) for values in columns[:5]), *columns[5:], level, heard)
 
 
 def seen_of(frame: np.ndarray, look: Look | None) -> tuple:

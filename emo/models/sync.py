@@ -33,14 +33,24 @@ class Sync:
 
 
 @torch.no_grad()
+def heard_lips(wave: np.ndarray, count: int, encoder: MelEncoder, fps: float = 25.0) -> np.ndarray:
+    """wave (S,) of T frames -> (T + 2 REACH_FRAMES 40) the lips that are heard in them, and before and after."""
+    sound = torch.from_numpy(wave)[None].to(encoder.device)
+    code = encoder(sound, -REACH_FRAMES, count + 2 * REACH_FRAMES, fps)[0]
+    return encoder.read_lips(code).flatten(1).float().cpu().numpy()
+
+
+def compare_lips(lips: np.ndarray, heard: np.ndarray) -> Sync:
+    """lips (T 20 2) of a face that is held still, in any unit, and those that are heard at the same time."""
+    read, seen = without_drift(heard), without_drift(lips.reshape(len(lips), -1))
+    offsets = np.arange(-REACH_FRAMES, REACH_FRAMES + 1)
+    r = np.array([agreement(read[REACH_FRAMES + k :][: len(lips)], seen) for k in offsets])
+    return Sync(int(offsets[r.argmax()]), float(r.max() - np.median(r)), float(r.max()))
+
+
 def lip_sync(lips: np.ndarray, wave: np.ndarray, encoder: MelEncoder, fps: float = 25.0) -> Sync:
     """lips (T 20 2) of a face that is held still, in any unit, and the wave (S,) of the same time."""
-    count, sound = len(lips), torch.from_numpy(wave)[None].to(encoder.device)
-    code = encoder(sound, -REACH_FRAMES, count + 2 * REACH_FRAMES, fps)[0]
-    read = without_drift(encoder.read_lips(code).flatten(1).float().cpu().numpy())  # (T + 2 REACH_FRAMES 40)
-    seen, offsets = without_drift(lips.reshape(count, -1)), np.arange(-REACH_FRAMES, REACH_FRAMES + 1)
-    r = np.array([agreement(read[REACH_FRAMES + k :][:count], seen) for k in offsets])
-    return Sync(int(offsets[r.argmax()]), float(r.max() - np.median(r)), float(r.max()))
+    return compare_lips(lips, heard_lips(wave, len(lips), encoder, fps))
 
 
 def without_drift(values: np.ndarray) -> np.ndarray:

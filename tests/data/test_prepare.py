@@ -13,18 +13,16 @@ from emo.data.prepare import (
     LONGEST_GAP,
     Job,
     at_clip_rate,
-    into_square,
     load_mesh,
     pick,
     pieces,
     prepare_track,
     read_mesh,
-    smooth,
 )
 from emo.data.screen import Limits
 from emo.data.sight import look
 from emo.errors import InputError
-from emo.face.region import Region, region_of_landmarks, transform
+from emo.face.region import region_of_landmarks, transform
 from emo.face.track import Track
 from emo.media.video import probe_video, read_video
 
@@ -114,19 +112,6 @@ def test_short_gaps_of_the_mesh_are_filled_and_long_ones_refused(tmp_path):
     save_file({"landmarks": mesh * np.nan}, tmp_path / "c.safetensors")
     with pytest.raises(InputError, match="c: the face is out of sight"):
         load_mesh(tmp_path / "c.safetensors")
-
-
-def test_into_square_is_the_way_back(mesh_of):
-    region = Region((120, 90), 75, 0.3)
-    points = transform(region.matrix(1), mesh_of(0.5))
-    assert np.allclose(into_square(points, region), mesh_of(0.5))
-
-
-def test_smoothing_keeps_lines_and_stills_noise():
-    line = np.arange(40.0)[:, None] * [1, -2]
-    assert np.allclose(smooth(line, 2.0)[8:-8], line[8:-8])
-    noise = np.random.default_rng(0).normal(size=(400, 1))
-    assert smooth(noise, 2.0).std() < 0.5 * noise.std() and smooth(noise, 2.0).shape == noise.shape
 
 
 def test_pick_takes_frames_by_number():
