@@ -5,6 +5,9 @@ import os
 import pickle
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from emo.errors import InputError
@@ -18,7 +21,7 @@ def each(
 ) -> Iterator[tuple[Item, Result]]:
     """Every item with what `work` made of it, as they get done. What `work` raises is raised here.
 
-    workers: processes at a time, each with one core; one alone is this process. address: of a running Ray cluster
+    workers: processes at a time, each on one core; one alone is this process. address: of a running Ray cluster
     ("auto", "ray://HOST:10001"), whose machines see the same folders; it decides how many work at a time. gpus: Ray
     hides the GPUs from its workers; show each its share of those there are. Raises InputError without Ray, or where no
     cluster answers.
@@ -26,17 +29,19 @@ def each(
     if address is None and min(workers, len(items)) <= 1:
         yield from ((item, work(item)) for item in items)
         return
-    ray = started_ray(workers, address)
+    ray, claims = started_ray(workers, address), TemporaryDirectory()
     try:
         numbers = ray.data.from_items(list(range(len(items))), override_num_blocks=len(items))
         share = gpu_share(ray.cluster_resources()) if gpus else 0.0
-        for row in numbers.map(Numbered(work, items), num_cpus=1, num_gpus=share or None).iter_rows():
+        numbered = Numbered(work, items, Path(claims.name) if address is None else None)
+        for row in numbers.map(numbered, num_cpus=1, num_gpus=share or None).iter_rows():
             result, error = pickle.loads(row["done"])
             if error is not None:
                 raise error
             yield items[row["number"]], result
     finally:
         ray.shutdown()
+        claims.cleanup()
 
 
 def gpu_share(resources: dict[str, float]) -> float:
@@ -47,15 +52,28 @@ def gpu_share(resources: dict[str, float]) -> float:
 class Numbered:
     """An item's number -> what became of it, or what was raised, in a form that Ray Data carries."""
 
-    def __init__(self, work: Callable, items: Sequence):
-        self.work, self.items = work, items
+    def __init__(self, work: Callable, items: Sequence, claims: Path | None):
+        self.work, self.items, self.claims = work, items, claims
 
     def __call__(self, row: dict) -> dict:
+        if self.claims is not None and hasattr(os, "sched_setaffinity"):
+            keep_to_a_core(self.claims)
         try:
             done = self.work(self.items[row["item"]]), None
         except Exception as error:  # travels, and is raised where the results are read
             done = None, error
         return {"number": row["item"], "done": pickle.dumps(done)}
+
+
+def keep_to_a_core(claims: Path) -> None:
+    """Holds this process on a core that no other has claimed in the folder: where its threads roam over cores that are
+    all at work, each waits for the others, a tenth of the time. Where all are claimed it may roam."""
+    cores = sorted(os.sched_getaffinity(0))
+    for core in cores if len(cores) > 1 else []:
+        with suppress(FileExistsError):
+            (claims / str(core)).touch(exist_ok=False)
+            os.sched_setaffinity(0, {core})
+            return
 
 
 def check_address(address: str) -> None:

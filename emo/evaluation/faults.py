@@ -167,19 +167,16 @@ def faults(window: int) -> dict[str, Fault]:
     unheard = {"ear_confidence": -1, "ear_offset": 0}
     silence = ["silent_lip_stability", "silence_spread"]
     foreign = apart | dict.fromkeys(silence, 0)  # in its silences the mouth may do more or less than in its own
+    late = foreign | {"mouth_voice_lag": 1, "ear_offset": 1, "ear_confidence": 0}
     still = {"lip_dynamics": -1, "mouth_voice_lag": 0} | foreign | unheard
     heads = ["head_dynamics", "delta_P", "brow_dynamics"]
-    shifted = dict.fromkeys(
-        ["mouth_voice_lag", "blinks", *heads, *foreign, *unheard], 0
-    )  # half of it comes early, with a jump
+    shifted = dict.fromkeys(["mouth_voice_lag", "blinks", *heads, *foreign, *unheard], 0)  # half of it is early
     unsharp = {"face_sharpness": -1, "mouth_sharpness": -1}
     frozen = still | {"head_dynamics": -1, "delta_P": -1, "brow_dynamics": -1, "blinks": -1}
     frozen |= dict.fromkeys(["flicker", "border_jump", "CSIM", "CSIM_worst_frame"], 0)
     person = {"CSIM": -1, "CSIM_worst_frame": -1, "identity_drift": -1}
     return {
-        "late sound": Fault(
-            lambda f: late_sound(f, 6), foreign | {"mouth_voice_lag": 1, "ear_offset": 1, "ear_confidence": 0}
-        ),
+        "late sound": Fault(lambda f: late_sound(f, 6), late),
         "another sound": Fault(other_sound, foreign | unheard | {"mouth_voice_lag": 0}),
         "restless mouth": Fault(restless_mouth, dict.fromkeys(silence, 1) | {"mouth_voice_r": -1}),
         "blur": Fault(lambda f: blurred(f, 0.02), unsharp | {"face_seen": 0}),

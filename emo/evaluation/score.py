@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from emo.evaluation.interval import Figure, figure, means, resample
-from emo.evaluation.measures import Measure
+from emo.evaluation.measures import AS_REAL, Measure
 
 
 @dataclass
@@ -16,8 +16,8 @@ class Scored:
     clips: list[str]
     values: np.ndarray  # (N M), a figure of each clip and measure, NaN where there is none
     figures: dict[str, Figure]  # the mean of each measure
-    closeness: dict[str, Figure]  # of each that is scored, see `closeness`
-    score: Figure  # the mean of these
+    closeness: dict[str, Figure]  # of each that is good as it is in real footage, see `closeness`
+    score: Figure  # the mean of those that are scored
     clip_scores: np.ndarray  # (N,) the same of each clip alone
     distances: dict[str, Figure] = field(default_factory=dict)  # of the whole set to the real one: FID and the like
 
@@ -34,12 +34,13 @@ def score_set(name: str, clips: list[str], values: np.ndarray, real: np.ndarray,
     drawn, counts = resample(values), np.isfinite(values).sum(0).tolist()
     near, drawn_near = closeness(mean, real_mean), closeness(drawn, resample(real, seed=1))
     scored = [k for k, measure in enumerate(those) if measure.scored]
+    as_real = [k for k, measure in enumerate(those) if measure.good == AS_REAL]
     return Scored(
         name,
         clips,
         values,
         {m.name: figure(mean[k], drawn[:, k], counts[k]) for k, m in enumerate(those)},
-        {those[k].name: figure(near[k], drawn_near[:, k], counts[k]) for k in scored},
+        {those[k].name: figure(near[k], drawn_near[:, k], counts[k]) for k in as_real},
         figure(mean_known(near[scored]), mean_known(drawn_near[:, scored]), len(clips)),
         mean_known(closeness(values, real_mean)[:, scored]),
     )

@@ -27,6 +27,17 @@ def test_several_workers_do_each_item_once_and_errors_come_through():
         list(each(squared, [1, -3], 2))
 
 
+def cores_of(number: int) -> tuple[int, set[int]]:
+    return os.getpid(), os.sched_getaffinity(0)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no cores can be chosen on this system")
+def test_each_worker_keeps_to_a_core_of_its_own():
+    cores = dict(result for _, result in each(cores_of, list(range(6)), 2))
+    assert all(len(those) == 1 for those in cores.values())
+    assert len(set.union(*cores.values())) == min(len(cores), len(os.sched_getaffinity(0)))
+
+
 def test_all_cores_share_the_gpus():
     assert gpu_share({"CPU": 16.0}) == 0 and gpu_share({"CPU": 16.0, "GPU": 1.0}) == 0.0625
     assert gpu_share({"CPU": 3.0, "GPU": 1.0}) * 3 <= 1 and gpu_share({"CPU": 2.0, "GPU": 8.0}) == 1
