@@ -1,12 +1,13 @@
 """A prepared clip: one face, upright and held still in a square crop, with its sound and its landmarks.
 
 On disk a clip is three files of one name: NAME.mp4 (the crop, H.264), NAME.safetensors (the tensors below)
-and NAME.json (where it comes from). T frames, S samples.
+and NAME.json (where it comes from). What follows from the landmarks lies beside them, for those who read clips
+without this package. T frames, S samples.
 """
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,14 @@ from safetensors.numpy import load, save_file
 
 from emo.data.pictures import read_hold_out
 from emo.errors import InputError, OutputError
+from emo.face.mouth import opening
+from emo.face.region import box_of_landmarks
 from emo.media.video import VideoWriter, read_video
 
 FPS = 25.0
 SAMPLE_RATE = 16000
 LIPS = slice(48, 68)  # of the 68 points
+DERIVED = ("face_boxes", "mouth_opening")  # tensors that are written, and not read
 
 
 @dataclass
@@ -45,6 +49,7 @@ class ClipInfo:
     sync_by: str | None = None  # who measured it: "ear", emo.models.sync, or "syncnet", emo.models.syncnet
     covered: float | None = None
     outside: float | None = None
+    face_box: list[float] | None = None  # the union of the clip's, as `Clip.face_box`
 
 
 @dataclass
@@ -66,6 +71,22 @@ class Clip:
         """(S,) what a model hears: the vocals where there is music, else the wave."""
         return self.vocals if len(self.vocals) else self.wave
 
+    @property
+    def face_boxes(self) -> np.ndarray:
+        """(T 4) x0, y0, x1, y1 in the unit square of the crop."""
+        return np.array([box_of_landmarks(points) for points in self.landmarks])
+
+    @property
+    def face_box(self) -> tuple[float, float, float, float]:
+        """The union of the boxes."""
+        boxes = self.face_boxes
+        return (*boxes[:, :2].min(0).tolist(), *boxes[:, 2:].max(0).tolist())
+
+    @property
+    def mouth_opening(self) -> np.ndarray:
+        """(T,) of emo.face.mouth."""
+        return opening(self.landmarks)
+
 
 def save_clip(folder: Path, clip: Clip, frames: Iterator[np.ndarray]) -> None:
     """Writes the three files; the JSON comes last, so a clip without it is unfinished. Raises OutputError."""
@@ -73,10 +94,12 @@ def save_clip(folder: Path, clip: Clip, frames: Iterator[np.ndarray]) -> None:
     with VideoWriter(Path(f"{base}.mp4"), FPS, overwrite=True) as video:
         for frame in frames:
             video.write(frame)
-    tensors = {k: np.ascontiguousarray(v, np.float32) for k, v in vars(clip).items() if k != "info"}
+    told = vars(clip) | {name: getattr(clip, name) for name in DERIVED}
+    tensors = {k: np.ascontiguousarray(v, np.float32) for k, v in told.items() if k != "info"}
+    info = replace(clip.info, face_box=[round(side, 4) for side in clip.face_box])
     try:
         save_file(tensors, f"{base}.safetensors")
-        Path(f"{base}.json").write_text(json.dumps(asdict(clip.info), indent=1))
+        Path(f"{base}.json").write_text(json.dumps(asdict(info), indent=1))
     except (OSError, SafetensorError) as error:
         raise OutputError(f"{base} can't be written ({error}); free some space or choose another folder") from error
 
@@ -103,7 +126,7 @@ def parse_clip(text: bytes, tensors: bytes, name: str | Path) -> Clip:
     """text, tensors: of the JSON and the safetensors. Raises InputError, which calls the clip `name`."""
     info = parse_info(text, name)
     try:
-        return Clip(info, **load(tensors))
+        return Clip(info, **{name: tensor for name, tensor in load(tensors).items() if name not in DERIVED})
     except (TypeError, SafetensorError) as error:
         raise broken(name, error) from error
 

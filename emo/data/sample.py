@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from emo.data.clip import LIPS, Clip
-from emo.face.mouth import opening
-from emo.face.region import Region, box_of_landmarks, locator_mask
+from emo.face.region import Region, locator_mask
 
 
 @dataclass(frozen=True)
@@ -49,11 +48,10 @@ class Pick:
 def marks(clip: Clip) -> Marks:
     lips = clip.landmarks[:, LIPS]
     width = lips[..., 0].max(1) - lips[..., 0].min(1)
-    boxes = np.array([box_of_landmarks(points) for points in clip.landmarks])
     return Marks(
         lips=torch.from_numpy(np.concatenate([lips.mean(1), width[:, None]], 1)).float(),
-        opening=torch.from_numpy(opening(clip.landmarks)).float(),
-        face_box=(*boxes[:, :2].min(0), *boxes[:, 2:].max(0)),
+        opening=torch.from_numpy(clip.mouth_opening).float(),
+        face_box=clip.face_box,
         head_speed=torch.from_numpy(clip.head_speed),
     )
 

@@ -23,7 +23,7 @@ MOUTH = np.s_[:, 36:60, 20:48]  # of a crop of 64 x 64
 class Limits:
     """What a clip must keep to. Figures without a source were measured on GRID and published talking clips."""
 
-    shortest_seconds: float = 1.0  # the field's least is 5 (LatentSync, SoulX-FlashHead); a sentence of GRID has 3
+    shortest_seconds: float = 5.0  # LatentSync's and SoulX-FlashHead's shortest scene; a sentence of GRID has 3
     longest_seconds: float = 50.0  # what is longer is cut; SoulX-FlashHead's longest scene
     longest_video_hours: float = 6.0  # of a file
     smallest_face_pixels: float = 90.0  # side of the square around it

@@ -39,7 +39,7 @@ class Followed:
     first: int
     region: Region  # where it was seen last
     look: Look | None = None  # in the newest frame
-    rows: list[np.ndarray] = field(default_factory=list)  # (139,) float32 of each frame: landmarks, gaze, covered
+    rows: bytearray = field(default_factory=bytearray)  # (T 139) float32: landmarks, gaze, covered
     unseen: int = 0  # frames since
 
     def add(self, look: Look | None) -> None:
@@ -47,11 +47,12 @@ class Followed:
         self.look, self.unseen = look, 0 if look else self.unseen + 1
         self.region = region_of_landmarks(look.landmarks) if look else self.region
         told = look or UNSEEN
-        self.rows.append(np.array([*told.landmarks.flat, *told.gaze, told.covered], np.float32))
+        self.rows += np.array([*told.landmarks.flat, *told.gaze, told.covered], np.float32).tobytes()
 
     def ended(self) -> Track:
         """Without what it was not seen in at the end."""
-        rows = np.array(self.rows[: len(self.rows) - self.unseen], np.float32).reshape(-1, 139)
+        rows = np.frombuffer(self.rows, np.float32).reshape(-1, 139)
+        rows = rows[: len(rows) - self.unseen].copy()
         return Track(self.first, rows[:, :136].reshape(-1, 68, 2), rows[:, 136:138], rows[:, 138])
 
 

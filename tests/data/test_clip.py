@@ -24,7 +24,12 @@ def saved(make_clip, openings, tmp_path):
 def test_saved_and_loaded_is_the_same(saved):
     clip, frames, path = saved
     loaded = load_clip(path)
-    assert asdict(loaded.info) == asdict(clip.info)
+    union = loaded.info.face_box
+    assert asdict(loaded.info) == asdict(clip.info) | {"face_box": union}
+    boxes = load_file(path.with_suffix(".safetensors"))["face_boxes"]
+    assert union == pytest.approx([*boxes[:, :2].min(0), *boxes[:, 2:].max(0)], abs=1e-4) and boxes.shape == (8, 4)
+    inside = (boxes[:, None, :2] <= clip.landmarks) & (clip.landmarks <= boxes[:, None, 2:])
+    assert inside.mean() > 0.9  # from the forehead to the chin
     for name in ("wave", "landmarks", "head_speed", "mesh"):
         assert np.array_equal(getattr(loaded, name), getattr(clip, name)) and getattr(loaded, name).dtype == np.float32
     again = np.stack(list(read_clip_frames(path))).astype(int)

@@ -23,11 +23,12 @@ COUNT = 50
 
 
 OPEN = {
+    "shortest_seconds": 1,
     "least_ear_confidence": -1,
     "most_ear_offset_frames": 15,
     "least_change": 0,
     "least_voice": 0,
-}  # limits that let a portrait with a buzz pass
+}  # limits that let 2 s of a portrait with a buzz pass
 
 
 def prepare(raw, out, labels=None, **limits) -> int:
@@ -49,7 +50,7 @@ def test_each_shot_of_a_video_becomes_a_clip_and_what_is_left_out_is_written_dow
             writer.write(frame)
     gap = np.full((10, 468, 3), np.nan, np.float32)
     save_file({"landmarks": np.concatenate([meshes, gap, meshes])}, film.parent / "two.safetensors")
-    buzz = {"least_voice": 0, "least_ear_confidence": -1, "most_ear_offset_frames": 15}
+    buzz = {"shortest_seconds": 1, "least_voice": 0, "least_ear_confidence": -1, "most_ear_offset_frames": 15}
     assert prepare(film.parent, tmp_path / "clips", film.parent, **buzz) == 2
     first, last = (load_clip(tmp_path / "clips" / f"two__{k}.json") for k in (0, 2))
     assert first.info.num_frames == last.info.num_frames == COUNT
@@ -80,7 +81,7 @@ def test_what_is_seen_to_be_unfit_is_not_listened_to(pair, tmp_path):
     def separate(wave, sample_rate):
         raise AssertionError("music was taken from a sound that nobody needs")
 
-    job = Job(tmp_path / "clips", None, 64, Limits(smallest_face_pixels=999), separate)
+    job = Job(tmp_path / "clips", None, 64, Limits(shortest_seconds=1, smallest_face_pixels=999), separate)
     assert prepare_videos(list_sources(pair, Recipe()), job, set(), None, 1, None) == 0
     (found,) = read_ledger(job.out).values()
     assert {piece.reason for piece in found} == {"the face is smaller than 999 pixels"}
@@ -106,7 +107,8 @@ def test_a_photo_under_a_sound_and_a_video_of_nobody_are_left_out(pair, tmp_path
             writer.write(np.full((128, 128, 3), 90, np.uint8))
     (pair / "torn.mp4").write_bytes((pair / "nobody.mp4").read_bytes()[:900])
     (pair / "text.mp4").write_text("no video")
-    code, out, _ = run_main(main, "emo-prepare", "videos", pair, tmp_path / "clips", "--workers", 1)
+    short = "--limits", "shortest_seconds=1", "--workers", 1
+    code, out, _ = run_main(main, "emo-prepare", "videos", pair, tmp_path / "clips", *short)
     assert code == 0 and out.endswith("clips: 0 clips\n")
     assert "left out: nobody: no face is seen" in out and "left out: pair__1: the picture stands still" in out
     assert "left out: torn: the file " in out and "left out: text: the file " in out

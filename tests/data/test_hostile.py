@@ -56,7 +56,8 @@ def write(tmp_path, wave):
 
 def prepare(raw, out, **limits) -> dict[str, str]:
     """The reason against each file, empty for one that was kept."""
-    limits = Limits(least_ear_confidence=-1, most_ear_offset_frames=15, least_change=0, least_voice=0, **limits)
+    open_to_all = {"least_ear_confidence": -1, "most_ear_offset_frames": 15, "least_change": 0, "least_voice": 0}
+    limits = Limits(**{"shortest_seconds": 1.0} | open_to_all | limits)
     prepare_videos(list_sources(raw, Recipe()), Job(out, None, 64, limits), set(), None, 1, None)
     return {source: found[0].reason for source, found in read_ledger(out).items()}
 

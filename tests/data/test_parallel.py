@@ -4,9 +4,17 @@ import os
 import socket
 
 import pytest
+from filelock import FileLock
 
 from emo.data.parallel import check_address, each, gpu_share
 from emo.errors import InputError, OutputError
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path_factory):
+    """One of these at a time, whatever process runs it: a cluster on this machine is seen by all who ask for one."""
+    with FileLock(tmp_path_factory.getbasetemp().parent / "ray.lock"):
+        yield
 
 
 def squared(number: int) -> tuple[int, int]:

@@ -37,7 +37,10 @@ def prepare(video, labels, size, shot=None, **limits):
     """prepare_track of the labelled face of a whole video, or of a shot in it."""
     mesh = at_clip_rate(read_mesh(labels), probe_video(video).fps)
     first, end = shot or (0, len(mesh))
-    buzz = Limits(**{"least_voice": 0.0, "least_ear_confidence": -1.0, "most_ear_offset_frames": 15} | limits)
+    buzz = Limits(
+        **{"shortest_seconds": 1.0, "least_voice": 0.0, "least_ear_confidence": -1.0, "most_ear_offset_frames": 15}
+        | limits
+    )
     track = Track(first, mesh[first:end, IBUG, :2])
     (sight,), numbered = look(read_video(video, 25), [track]), enumerate(read_video(video, 25))
     return prepare_track(track, sight, mesh, numbered, Listener(video), info(), Job(Path(), None, size, buzz))

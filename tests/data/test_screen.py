@@ -40,9 +40,8 @@ def test_how_far_a_head_is_turned_is_known(degrees):
 
 
 def test_each_limit_has_its_reason(wave):
-    info = ClipInfo(
-        "a", "anna", "drawn", "", 50, 0, 0.2, 150.0, 20.0, 0.4, 9.0, 0.01, 2.0, 0.6, covered=0.1, outside=0.15
-    )
+    info = ClipInfo("a", "anna", "drawn", "", 150, 0, 0.2, 150.0, 20.0, 0.4, 9.0, 0.01, 2.0, 0.6)
+    info.covered, info.outside = 0.1, 0.15
 
     def reason(info=info, **limits: float) -> str:
         with pytest.raises(InputError) as error:
@@ -52,7 +51,7 @@ def test_each_limit_has_its_reason(wave):
 
     check_picture(info, Limits())
     check_sound(info, wave, Limits())
-    assert reason(shortest_seconds=2.1) == "a: the shot is shorter than 2.1 s"
+    assert reason(shortest_seconds=6.1) == "a: the shot is shorter than 6.1 s"
     assert reason(smallest_face_pixels=151) == "a: the face is smaller than 151 pixels"
     assert reason(most_turned_degrees=19) == "a: the head is turned by more than 19 degrees"
     assert reason(most_outside=0.14) == "a: the face is cut off by the edge of the picture"

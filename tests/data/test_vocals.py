@@ -24,8 +24,8 @@ from emo.errors import InputError
 from emo.media.audio import read_audio
 from emo.media.video import VideoWriter, read_video
 
-DEAF = "least_ear_confidence=-1", "most_ear_offset_frames=15"
-LIMITS = Limits(least_voice=0.0, least_ear_confidence=-1.0, most_ear_offset_frames=15)
+DEAF = "shortest_seconds=1", "least_ear_confidence=-1", "most_ear_offset_frames=15"
+LIMITS = Limits(shortest_seconds=1.0, least_voice=0.0, least_ear_confidence=-1.0, most_ear_offset_frames=15)
 
 
 def band(wave: np.ndarray, sample_rate: int) -> np.ndarray:

@@ -50,7 +50,7 @@ def prepare(video, labels, **limits):
     mesh = read_mesh(labels)
     track = Track(0, mesh[:, IBUG, :2])
     (sight,), numbered = look(read_video(video, 25), [track]), enumerate(read_video(video, 25))
-    info, given = ClipInfo("head", "anna", "drawn", "", 0), Limits(least_voice=0.0, **limits)
+    info, given = ClipInfo("head", "anna", "drawn", "", 0), Limits(shortest_seconds=1.0, least_voice=0.0, **limits)
     job = Job(Path(), None, 64, given)
     return prepare_track(track, sight, mesh, numbered, Listener(video), info, job, Watch(None, video))[0]
 
