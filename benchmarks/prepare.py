@@ -32,6 +32,7 @@ from emo.media.video import read_video
 
 LIMITS = Limits(shortest_seconds=1.0, least_ear_confidence=-1.0, most_ear_offset_frames=15, most_turned_degrees=90.0)
 EVERYTHING = ((0.0, float("inf")),)
+PAUSE_SECONDS = 0.2  # between repetitions: time stamps may begin below 0
 
 
 @contextmanager
@@ -104,7 +105,7 @@ def repeat(video: Path, out: Path, minutes: float) -> None:
                         packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
                         packet.stream = streams[packet.stream.index]
                         to.mux(packet)
-                shift += source.duration / av.time_base
+                shift += source.duration / av.time_base + PAUSE_SECONDS
 
 
 def main() -> None:

@@ -116,6 +116,15 @@ def test_a_photo_under_a_sound_and_a_video_of_nobody_are_left_out(pair, tmp_path
     assert face.shape == (96, 96, 3) and face.std() > 30
 
 
+def test_the_largest_video_comes_first(tmp_path):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for name, size in (("a", 10), ("b", 1000), ("c", 100)):
+        (raw / f"{name}.mp4").write_text("x" * size)
+    assert prepare(raw, tmp_path / "clips") == 0
+    assert [*read_ledger(tmp_path / "clips")] == ["b.mp4", "c.mp4", "a.mp4"]
+
+
 def test_what_is_done_is_not_done_again_and_what_was_cut_off_is(pair, tmp_path):
     clips = tmp_path / "clips"
     prepare(pair, clips, **OPEN)

@@ -16,6 +16,8 @@ def test_a_frozen_picture_is_what_a_pass_over_one_would_find(footage, tracks, tr
 
 
 def test_anothers_sound_is_as_long_as_the_picture(tracks):
-    other = replace(tracks, level=np.arange(40.0))
-    assert with_sound_of(tracks, other).level.tolist() == [k % 40 for k in range(len(tracks.level))]
+    other = replace(tracks, level=np.arange(40.0), heard=np.arange(50.0)[:, None] * np.ones(40))
+    made = with_sound_of(tracks, other)
+    assert made.level.tolist() == [k % 40 for k in range(len(tracks.level))]
+    assert made.heard[:, 7].tolist() == [k % 50 for k in range(len(tracks.heard))]
     assert np.array_equal(with_sound_of(tracks, other).landmarks, tracks.landmarks)

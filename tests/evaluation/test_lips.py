@@ -1,14 +1,16 @@
-"""SyncNet is shown the crops of the face that was followed, and hears their sound."""
+"""SyncNet is shown the crops of the face that was followed, and hears their sound; the ear tells what is off."""
 
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from emo.evaluation import lips
 from emo.evaluation.measures import Asked, measure_tracks, measures
 from emo.evaluation.tracks import FPS
 from emo.face.sync_crop import sync_crop, sync_squares
 from emo.media.video import VideoWriter, read_video
+from emo.models.sync import REACH_FRAMES
 from emo.models.syncnet import LipSync
 
 
@@ -36,3 +38,18 @@ def test_without_sound_or_face_nothing_is_asked(tracks, tmp_path):
     blind = replace(tracks, seen=np.zeros(len(tracks.seen), bool))
     for given, wave in ((tracks, None), (blind, np.zeros(16000, np.float32))):
         assert np.isnan(lips.sync_of(tmp_path / "none.mp4", given, wave, None)).all()
+
+
+@pytest.mark.parametrize("late", [-7, 0, 4])
+def test_the_ear_tells_how_many_frames_a_sound_is_off(tracks, late):
+    seen = tracks.landmarks[:, 48:] - tracks.landmarks[:, 27:36].mean(1, keepdims=True)  # beside the nose
+    heard = np.pad(seen.reshape(len(seen), -1), [(REACH_FRAMES, REACH_FRAMES), (0, 0)], mode="edge")
+    confidence, offset = lips.ear_sync(replace(tracks, heard=np.roll(heard, late, axis=0)))
+    assert offset == abs(late) and confidence > 0.3
+
+
+def test_the_ear_says_nothing_of_lips_that_rest_or_of_no_sound(tracks):
+    still = np.repeat(tracks.landmarks[:1], len(tracks.landmarks), axis=0)
+    confidence, offset = lips.ear_sync(replace(tracks, landmarks=still))
+    assert confidence == 0 and np.isnan(offset)
+    assert np.isnan(lips.ear_sync(replace(tracks, heard=tracks.heard * np.nan))).all()
