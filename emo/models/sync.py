@@ -17,6 +17,7 @@ from emo.models.pretrained import load_part
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "mini" / "audio_encoder"
 REACH_FRAMES = 15  # SyncNet's own
+AT_ONCE_FRAMES = 500  # heard, to hold little in memory
 DRIFT_FRAMES = 8.0  # sigma: what is slower than speech, a head that turns or a smile, counts neither here nor there
 
 
@@ -35,9 +36,10 @@ class Sync:
 @torch.no_grad()
 def heard_lips(wave: np.ndarray, count: int, encoder: MelEncoder, fps: float = 25.0) -> np.ndarray:
     """wave (S,) of T frames -> (T + 2 REACH_FRAMES 40) the lips that are heard in them, and before and after."""
-    sound = torch.from_numpy(wave)[None].to(encoder.device)
-    code = encoder(sound, -REACH_FRAMES, count + 2 * REACH_FRAMES, fps)[0]
-    return encoder.read_lips(code).flatten(1).float().cpu().numpy()
+    sound, end = torch.from_numpy(wave)[None].to(encoder.device), count + REACH_FRAMES
+    firsts = range(-REACH_FRAMES, end, AT_ONCE_FRAMES)
+    codes = [encoder(sound, first, min(AT_ONCE_FRAMES, end - first), fps)[0] for first in firsts]
+    return encoder.read_lips(torch.cat(codes)).flatten(1).float().cpu().numpy()
 
 
 def compare_lips(lips: np.ndarray, heard: np.ndarray) -> Sync:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from emo.media.audio import read_audio
-from emo.models.sync import agreement, lip_sync, packaged_ear
+from emo.models.sync import REACH_FRAMES, agreement, heard_lips, lip_sync, packaged_ear
 
 FRAME = 640  # samples at 25 frames per second
 
@@ -75,3 +75,10 @@ def test_the_packaged_ear_finds_how_late_its_own_lips_are(samples):
     late = np.pad(wave, (4 * FRAME, 0))[: 150 * FRAME]
     assert lip_sync(lips, late, ear).offset_frames == 4
     assert lip_sync(lips, wave[: 150 * FRAME], ear).r > 0.95
+
+
+def test_a_long_sound_is_heard_in_parts_as_if_at_once(samples, monkeypatch):
+    wave, ear = read_audio(samples / "song.wav", 16000), packaged_ear()
+    whole = heard_lips(wave, 150, ear)
+    monkeypatch.setattr("emo.models.sync.AT_ONCE_FRAMES", 47)
+    assert whole.shape == (150 + 2 * REACH_FRAMES, 40) and np.allclose(heard_lips(wave, 150, ear), whole, atol=1e-5)
