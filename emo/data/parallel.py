@@ -4,15 +4,16 @@ import logging
 import os
 import pickle
 import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from emo.errors import InputError
 
-SECONDS_TO_ANSWER = 10
+SECONDS_TO_ANSWER, SECONDS_TO_END = 10, 30
 Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
@@ -34,12 +35,14 @@ def each(
         numbers = ray.data.from_items(list(range(len(items))), override_num_blocks=len(items))
         share = gpu_share(ray.cluster_resources()) if gpus else 0.0
         numbered = Numbered(work, items, Path(claims.name) if address is None else None)
-        for row in numbers.map(numbered, num_cpus=1, num_gpus=share or None).iter_rows():
-            result, error = pickle.loads(row["done"])
-            if error is not None:
-                raise error
-            yield items[row["number"]], result
+        with closing(iter(numbers.map(numbered, num_cpus=1, num_gpus=share or None).iter_rows())) as rows:
+            for row in rows:
+                result, error = pickle.loads(row["done"])
+                if error is not None:
+                    raise error
+                yield items[row["number"]], result
     finally:
+        wait_for_threads("ray.data.")
         ray.shutdown()
         claims.cleanup()
 
@@ -74,6 +77,15 @@ def keep_to_a_core(claims: Path) -> None:
             (claims / str(core)).touch(exist_ok=False)
             os.sched_setaffinity(0, {core})
             return
+
+
+def wait_for_threads(package: str) -> None:
+    """Waits, for a while, for the threads that run code of a package: one that speaks to Ray after its shutdown ends
+    the whole process, without a word."""
+    for thread in threading.enumerate():
+        runs = getattr(thread, "_target", None) or type(thread)
+        if runs.__module__.startswith(package):
+            thread.join(SECONDS_TO_END)
 
 
 def check_address(address: str) -> None:

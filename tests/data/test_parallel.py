@@ -2,11 +2,12 @@
 
 import os
 import socket
+import threading
 
 import pytest
 from filelock import FileLock
 
-from emo.data.parallel import check_address, each, gpu_share
+from emo.data.parallel import check_address, each, gpu_share, wait_for_threads
 from emo.errors import InputError, OutputError
 
 
@@ -33,6 +34,30 @@ def test_several_workers_do_each_item_once_and_errors_come_through():
     assert os.getpid() not in {result[1] for _, result in found}
     with pytest.raises(OutputError, match="-3 is below nothing"):
         list(each(squared, [1, -3], 2))
+
+
+def test_threads_of_a_package_are_waited_for_and_no_others():
+    asked, may_end = [], threading.Event()
+
+    def start(module: str) -> threading.Thread:
+        def run():
+            may_end.wait()
+
+        def join(timeout):
+            asked.append(module)
+            may_end.set()
+            threading.Thread.join(thread, timeout)
+
+        run.__module__ = module
+        thread = threading.Thread(target=run, daemon=True)
+        thread.join = join
+        thread.start()
+        return thread
+
+    start("ray_other.one")
+    ours = start("ray.data.one")
+    wait_for_threads("ray.data.")
+    assert asked == ["ray.data.one"] and not ours.is_alive()
 
 
 def cores_of(number: int) -> tuple[int, set[int]]:
