@@ -52,8 +52,9 @@ class Followed:
     def ended(self) -> Track:
         """Without what it was not seen in at the end."""
         rows = np.frombuffer(self.rows, np.float32).reshape(-1, 139)
-        rows = rows[: len(rows) - self.unseen].copy()
-        return Track(self.first, rows[:, :136].reshape(-1, 68, 2), rows[:, 136:138], rows[:, 138])
+        columns = np.split(rows[: len(rows) - self.unseen], [136, 138], axis=1)
+        landmarks, gaze, covered = (column.copy() for column in columns)  # so that the rows are let go
+        return Track(self.first, landmarks.reshape(-1, 68, 2), gaze, covered[:, 0])
 
 
 class Follower:
