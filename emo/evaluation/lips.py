@@ -7,14 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from emo.evaluation.dynamics import LIPS
 from emo.evaluation.tracks import FPS, Tracks
 from emo.face.steady import held_still, steady_regions
 from emo.face.sync_crop import MEDIAN_FRAMES, sync_crop, sync_squares
 from emo.media.video import read_video
 from emo.models.sync import compare_lips
 from emo.models.syncnet import SyncNet, syncnet_sync
-
-LIPS = slice(48, 68)  # of the 68 points
 
 
 def ear_sync(tracks: Tracks) -> tuple[float, float]:
