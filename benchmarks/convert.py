@@ -26,7 +26,7 @@ from hallo import layout
 from torch._subclasses import FakeTensorMode
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-from emo.convert.hallo import sizes
+from emo.hub.convert.hallo import sizes
 from emo.models.emo import Conditions, EMOModel
 from emo.models.flops import flop_counter
 

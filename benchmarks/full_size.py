@@ -23,16 +23,16 @@ from torch import Tensor
 from torch._subclasses import FakeTensorMode
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-from emo.config import Config, load_config
+from emo.core.config import Config, load_config
+from emo.core.timing import SAMPLE_RATE
 from emo.data.dataset import Batch
-from emo.models.audio import SAMPLE_RATE
+from emo.models.autoencoder import encode_images
 from emo.models.emo import Conditions, EMOModel
 from emo.models.flops import flop_counter
-from emo.models.latents import encode_images
 from emo.models.unet import Stage
 from emo.training.diffusion import make_model
-from emo.training.generators import Generators
-from emo.training.loss import diffusion_loss
+from emo.training.distributed import Generators
+from emo.training.losses import diffusion_loss
 from emo.training.trainer import freeze
 
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -17,12 +17,12 @@ from diffusers import AutoencoderKL, DDIMScheduler
 from safetensors.torch import load_file
 from torch import Tensor
 
-from emo.convert.hallo import renamed, shaped, sizes
+from emo.hub.convert.hallo import renamed, shaped, sizes
 from emo.models.audio import AudioEncoder
+from emo.models.autoencoder import decode_latents, encode_images
 from emo.models.emo import Conditions, EMOModel
-from emo.models.latents import decode_latents, encode_images
-from emo.models.regional import Regions
-from emo.pipeline import EMOPipeline
+from emo.models.layers import Regions
+from emo.pipelines.emo import EMOPipeline
 
 BAR = 1e-4
 
@@ -80,7 +80,7 @@ def make_run(model: EMOModel, vae: AutoencoderKL, cases: dict[str, Tensor], conf
     still.reference = encode_images(vae, cases["portrait"][None])
     noise = iter(cases["run_noise"].transpose(1, 2)[:, None])
     wave = torch.zeros(len(cases["audio_stacks"]) * 640).numpy()  # 40 ms a frame
-    with patch("emo.pipeline.randn_tensor", lambda *_, **__: next(noise)):
+    with patch("emo.pipelines.emo.randn_tensor", lambda *_, **__: next(noise)):
         guided = config["guidance_scale"]
         latents = torch.cat(list(pipeline._windows(pipeline._sound(wave), still, 25.0, steps, guided, None, None)))
     return (decode_latents(vae, latents) / 2 + 0.5).clamp(0, 1)

@@ -14,21 +14,20 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
-from emo.data.clip import FPS, LIPS, SAMPLE_RATE
-from emo.data.prepare import IBUG
-from emo.data.shots import find_shots
-from emo.data.synth import Take, draw_head, list_takes, make_synth, perform
-from emo.data.synth_face import rotation_matrix
+from emo.core.timing import FPS, SAMPLE_RATE
+from emo.data.clip import LIPS
+from emo.face.crop import held_still, steady_regions
 from emo.face.detector import FaceDetector
-from emo.face.eyes import eye_opening
-from emo.face.mouth import opening
-from emo.face.parts import PartReader
-from emo.face.speed import REACH, head_speed
-from emo.face.steady import held_still, steady_regions
-from emo.face.track import follow_faces
+from emo.face.landmarks import IBUG, eye_opening, opening
+from emo.face.pose import REACH, head_speed
+from emo.face.refinement import PartReader
+from emo.face.tracking import follow_faces
 from emo.media.audio import read_audio
 from emo.media.video import read_video
-from emo.models.sync import lip_sync, packaged_ear
+from emo.preparation.shots import find_shots
+from emo.speech.lip_sync import lip_sync, packaged_ear
+from emo.synthetic.drawn_footage import Take, draw_head, list_takes, make_synth, perform
+from emo.synthetic.drawn_head import rotation_matrix
 
 TEXTS = [
     "My mother baked big apple pies, and Bob washed the boots. Then we saw the boats move away from the shore.",
@@ -42,7 +41,7 @@ FARTHEST = 10  # frames by which a sound is shifted
 
 
 def known_speed(rotations: np.ndarray) -> np.ndarray:
-    """(T,) radians per second of the truth's yaw, pitch, roll (T 3), over the time that emo.face.speed takes."""
+    """(T,) radians per second of the truth's yaw, pitch, roll (T 3), over the time that emo.face.pose takes."""
     turns = np.stack([rotation_matrix(*angles) for angles in rotations.astype(float)])
     frames = np.arange(len(turns))
     before, after = np.maximum(frames - REACH, 0), np.minimum(frames + REACH, len(turns) - 1)
@@ -59,7 +58,7 @@ def shift_error(landmarks: np.ndarray, wave: np.ndarray, late_frames: int) -> in
 
 
 def measure_truth(take: Take, late_frames: int) -> tuple[float, float, int, int]:
-    """Mean known head speed, that of emo.face.speed, and the error in frames of the shift that the ear finds: of the
+    """Mean known head speed, that of emo.face.pose, and the error in frames of the shift that the ear finds: of the
     head as it turns, and of one that looks straight ahead."""
     with tempfile.TemporaryDirectory() as folder:
         motion = perform(take, None, Path(folder) / "sound.wav")

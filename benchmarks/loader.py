@@ -16,10 +16,9 @@ from dataclasses import replace
 import torch
 from accelerate import Accelerator
 
-from emo.config import Config, load_config
-from emo.errors import InputError
-from emo.training.devices import make_accelerator
-from emo.training.generators import Generators
+from emo.core.config import Config, load_config
+from emo.core.errors import InputError
+from emo.training.distributed import Generators, make_accelerator
 from emo.training.task import Task, make_task
 from emo.training.trainer import freeze
 

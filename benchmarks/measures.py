@@ -3,7 +3,7 @@
     python benchmarks/measures.py OUT --clips FOLDER [--planted 2] [--seconds 6] [--window 12]
 
 The first --planted videos of FOLDER (5 s or longer, or nothing is said of drift) get each fault of
-emo.evaluation.faults in turn, and faces and landmarks are looked for anew. A cell is by how much the figure moved, mean
+emo.metrics.faults in turn, and faces and landmarks are looked for anew. A cell is by how much the figure moved, mean
 of the planted clips, in deviations of that figure over all clips of FOLDER. OUT/matrix.png and OUT/matrix.json show it;
 a cell is framed where the figure must move. Tracks are kept in OUT/tracks: the same command goes on.
 """
@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from emo.evaluation.faults import Fault, Footage, faults
-from emo.evaluation.measures import Asked, measure_tracks, measures
-from emo.evaluation.tracks import FPS, SAMPLE_RATE, Tracks, track_video
-from emo.evaluation.watch import Watch, content_name, follower, list_videos, load_tracks, save_tracks
+from emo.core.timing import FPS, SAMPLE_RATE
 from emo.media.audio import read_audio
 from emo.media.video import read_video
+from emo.metrics.faults import Fault, Footage, faults
+from emo.metrics.registry import Asked, measure_tracks, measures
+from emo.metrics.tracks import Tracks, Watch, content_name, follower, list_videos, load_tracks, save_tracks, track_video
 
 CELL, NAMES, HEAD = (58, 20), 150, 150  # pixels: width and height of a cell, width of the names, height of the head
 STRONG = 3.0  # deviations that are drawn as the deepest colour

@@ -3,7 +3,7 @@
     python benchmarks/mouth.py portraits MODEL OUT --portraits P [P ...] --sounds S [S ...]
     python benchmarks/mouth.py clips MODEL OUT --videos V [V ...]
     python benchmarks/mouth.py borders MODEL OUT --portraits P [P ...] --sounds S [S ...]
-    python -m emo.data.label OUT OUT/labels          # in MediaPipe's own environment
+    python -m emo.preparation.labels OUT OUT/labels          # in MediaPipe's own environment
     python benchmarks/mouth.py report OUT [--true LABELS]
 
 `portraits` makes OUT/PORTRAIT__SOUND.mp4, `clips` makes OUT/VIDEO.mp4 from a video's first frame and its own sound,
@@ -19,15 +19,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from emo.data.prepare import IBUG, load_mesh
-from emo.evaluation.border import border_ratio, frame_differences
-from emo.evaluation.mouth import agree, follow
-from emo.face.mouth import opening
-from emo.hub import load_pipeline
-from emo.media.audio import read_audio
+from emo.face.landmarks import IBUG, opening
+from emo.hub.resolve import load_pipeline
+from emo.media.audio import loudness, read_audio
 from emo.media.image import read_image
-from emo.media.loudness import loudness
-from emo.media.video import VideoWriter, probe_video, read_video
+from emo.media.video import probe_video, read_video
+from emo.media.video_writer import VideoWriter
+from emo.metrics.stability import border_ratio, frame_differences
+from emo.metrics.sync import agree, follow
+from emo.preparation.clips import load_mesh
 
 SAMPLE_RATE, SHIFT_SECONDS, LONGEST_SECONDS = 16000, 12 / 25, 8.0
 
@@ -79,7 +79,7 @@ def measure_borders(args: argparse.Namespace) -> None:
 
 
 def opening_of(labels: Path) -> np.ndarray:
-    """(T,) from a file of emo.data.label."""
+    """(T,) from a file of emo.preparation.labels."""
     return opening(load_mesh(labels)[:, IBUG, :2])
 
 

@@ -20,15 +20,17 @@ from pathlib import Path
 import av
 import torch
 
-from emo.data.clip import FPS, ClipInfo
-from emo.data.footage import find_tracks, save_tracks
-from emo.data.prepare import Job
-from emo.data.recipe import Recipe
-from emo.data.screen import Limits
-from emo.data.shots import find_shots
-from emo.data.sources import list_sources, local_copy
-from emo.errors import InputError
+from emo.core.errors import InputError
+from emo.core.storage import local_copy
+from emo.core.timing import FPS
+from emo.data.clip import ClipInfo
 from emo.media.video import read_video
+from emo.preparation.clips import Job
+from emo.preparation.filters import Limits
+from emo.preparation.recipe import Recipe
+from emo.preparation.runner import find_tracks, save_tracks
+from emo.preparation.shots import find_shots
+from emo.preparation.sources import list_sources
 
 LIMITS = Limits(shortest_seconds=1.0, least_ear_confidence=-1.0, most_ear_offset_frames=15, most_turned_degrees=90.0)
 EVERYTHING = ((0.0, float("inf")),)

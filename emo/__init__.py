@@ -10,14 +10,14 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _HOMES = {
-    "EMOPipeline": "emo.pipeline",
+    "EMOPipeline": "emo.pipelines.emo",
     "EMOModel": "emo.models.emo",
     "Conditions": "emo.models.emo",
     "Autoencoder": "emo.models.autoencoder",
     "MelEncoder": "emo.models.audio",
     "Wav2VecEncoder": "emo.models.audio",
     "FaceDetector": "emo.face.detector",
-    "InputError": "emo.errors",
+    "InputError": "emo.core.errors",
     "ModelMixin": "diffusers",
     "SchedulerMixin": "diffusers",
     "DiffusionPipeline": "diffusers",

@@ -117,7 +117,7 @@ def ring(center: tuple[float, float], radii: tuple[float, float], count: int) ->
 
 def make_mesh(opening: float = 0.0) -> np.ndarray:
     """(468 2) in the unit square: MediaPipe's points where `draw_face` draws what they name, the rest on the skin."""
-    from emo.data.animate import EYES, INNER_LIPS, OUTER_LIPS, OVAL
+    from emo.synthetic.warped_photos import EYES, INNER_LIPS, OUTER_LIPS, OVAL
 
     skin = ring((96, 100), (46, 62), 468)
     mesh = skin[np.random.default_rng(0).permutation(468)]
@@ -177,8 +177,8 @@ def make_pipeline():
     from diffusers import DDIMScheduler
 
     from emo import Autoencoder, EMOModel, EMOPipeline, MelEncoder
-    from emo.config import SchedulerConfig
-    from emo.models.latents import to_model
+    from emo.core.config import SchedulerConfig
+    from emo.models.autoencoder import to_model
 
     def make(**changes) -> EMOPipeline:
         torch.manual_seed(0)
@@ -216,7 +216,7 @@ def tiny_model_folder(tiny_pipeline, tmp_path_factory) -> Path:
 def make_clip(wave):
     """make_clip(name, person, openings, size) -> a Clip of the drawn face and its frames."""
     from emo.data.clip import Clip, ClipInfo
-    from emo.data.prepare import IBUG
+    from emo.face.landmarks import IBUG
 
     def make(name: str, person: str, openings: np.ndarray, size: int = 64) -> tuple[Clip, list[np.ndarray]]:
         meshes = np.stack([make_mesh(opening) for opening in openings]).astype(np.float32)

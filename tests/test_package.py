@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 import emo
-from emo.data.sample_face import paint
-from emo.data.sample_song import SAMPLE_RATE_HZ, sing
+from emo.synthetic.sample_portrait import paint
+from emo.synthetic.sample_song import SAMPLE_RATE_HZ, sing
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,7 +35,7 @@ def test_ci_runs_the_readme_test_command():
 
 
 def test_lazy_names_resolve():
-    assert emo.InputError.__module__ == "emo.errors"
+    assert emo.InputError.__module__ == "emo.core.errors"
     assert re.fullmatch(r"\d+\.\d+\.\d+", emo.__version__)
 
 

@@ -8,12 +8,10 @@ from itertools import product
 from pathlib import Path
 
 from emo.cli.infer import face, number, square, whole
-from emo.cli.run import Parser, run
-from emo.errors import InputError
-from emo.evaluation.meter import Meter, watched
-from emo.evaluation.speed import Figures, Run, Setting, ratio
-from emo.evaluation.speed_plot import plot
-from emo.media.text import write_whole
+from emo.cli.main import Parser, run
+from emo.core.errors import InputError
+from emo.core.files import write_whole
+from emo.metrics.speed import Figures, Meter, Run, Setting, plot, ratio, watched
 
 EPILOG = """Each run is a process of its own, in turn one of each setting. Stages: face finds it, audio hears the sound,
 reference looks at portrait and motion, denoise makes latents, decode pictures of them, paste puts these into the
@@ -62,10 +60,10 @@ def generate(pipeline, setting: Setting, portrait: Path, sound: Path, output: Pa
     """Makes the video as emo-infer does -> frames, and the meter's reading at the first less that at the beginning."""
     import torch
 
-    from emo.face.locate import locate
+    from emo.face.selection import locate
     from emo.media.audio import read_audio
     from emo.media.image import read_image
-    from emo.media.video import VideoWriter
+    from emo.media.video_writer import VideoWriter
 
     writer = VideoWriter(output, setting.fps, sound, overwrite=True)
     with watched(meter, stages(pipeline, writer)), meter.stage("paste"), torch.no_grad():
@@ -86,8 +84,7 @@ def lasting(sound: Path, seconds: float, output: Path) -> Path:
     """The sound again and again, a wav of so many seconds."""
     import numpy as np
 
-    from emo.media.audio import read_audio
-    from emo.media.wav import write_wav
+    from emo.media.audio import read_audio, write_wav
 
     rate = 16000
     write_wav(output, np.resize(read_audio(sound, rate), round(seconds * rate)), rate)
@@ -122,8 +119,8 @@ def one_run(setting: Setting, portrait: Path, sound: Path, asked_at: float, coun
 
     from diffusers.utils import logging
 
-    from emo.face.locate import packaged_detector
-    from emo.hub import load_pipeline
+    from emo.face.selection import packaged_detector
+    from emo.hub.resolve import load_pipeline
     from emo.models.flops import flop_counter, matmul_flops_per_second
 
     logging.disable_progress_bar()

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from emo.cli.run import Parser, run
+from emo.cli.main import Parser, run
 
 
 def parser() -> Parser:
@@ -28,7 +28,7 @@ def convert_sources(args: argparse.Namespace) -> None:
     import diffusers.utils.logging
     import transformers.utils.logging
 
-    from emo.convert.pipeline import convert, find_parts
+    from emo.hub.convert.pipeline import convert, find_parts
 
     for logging in (diffusers.utils.logging, transformers.utils.logging):
         logging.set_verbosity_error()

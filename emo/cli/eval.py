@@ -4,9 +4,9 @@ import argparse
 import os
 from pathlib import Path
 
-from emo.cli.run import Parser, run
-from emo.errors import InputError
-from emo.evaluation.networks import NETWORKS
+from emo.cli.main import Parser, run
+from emo.core.errors import InputError
+from emo.metrics.networks import NETWORKS
 
 EPILOG = """emo-eval MADE ... --reference REAL measures videos; emo-eval --model MODEL --set REAL makes them first, from
 the first frame and the sound of each real one. The face that is in sight for the longest is measured. The same command
@@ -59,11 +59,12 @@ def make_set(model: str, real: Path, out: Path) -> Path:
     folder is named by the end of the model's path: many runs end in `model`."""
     import torch
 
-    from emo.evaluation.tracks import FPS
-    from emo.evaluation.watch import list_videos, make_folder
-    from emo.hub import load_pipeline
+    from emo.core.timing import FPS
+    from emo.hub.resolve import load_pipeline
     from emo.media.audio import stream_audio
-    from emo.media.video import VideoWriter, read_video
+    from emo.media.video import read_video
+    from emo.media.video_writer import VideoWriter
+    from emo.metrics.tracks import list_videos, make_folder
 
     folder, videos, pipeline = (
         make_folder(out / "generated" / "_".join(Path(model).parts[-3:]).strip("/")),
@@ -86,7 +87,7 @@ def make_set(model: str, real: Path, out: Path) -> Path:
 
 def networks(args: argparse.Namespace) -> dict[str, Path]:
     """The files of the weights that were given, by their options. Raises InputError."""
-    from emo.hub import find_weights
+    from emo.hub.resolve import find_weights
 
     given = {name: getattr(args, name) for name in NETWORKS if getattr(args, name) is not None}
     return {name: find_weights(what, f"--{name}", NETWORKS[name].file) for name, what in given.items()}
@@ -95,11 +96,11 @@ def networks(args: argparse.Namespace) -> dict[str, Path]:
 def evaluate(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from emo.data.parallel import each
-    from emo.evaluation.evaluate import evaluate
-    from emo.evaluation.measures import Asked
-    from emo.evaluation.report import rows
-    from emo.hub import find_weights
+    from emo.core.parallel import each
+    from emo.hub.resolve import find_weights
+    from emo.metrics.registry import Asked
+    from emo.metrics.report import rows
+    from emo.metrics.runner import evaluate
 
     check(args)
     syncnet = args.syncnet and find_weights(args.syncnet)

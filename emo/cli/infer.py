@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from emo.cli.run import Parser, run
-from emo.errors import InputError
+from emo.cli.main import Parser, run
+from emo.core.errors import InputError
 
 SILENCE = 1e-4  # of full scale
 
@@ -119,8 +119,8 @@ def whose(weights: str, image, landmarks):
     """
     import torch
 
-    from emo.face.align import aligned, five_points
-    from emo.hub import find_weights
+    from emo.face.landmarks import aligned, five_points
+    from emo.hub.resolve import find_weights
     from emo.models.arcface import load_arcface
 
     if landmarks is None:
@@ -135,7 +135,7 @@ def infer(args: argparse.Namespace) -> None:
 
     from emo.media.audio import stream_audio
     from emo.media.image import read_image
-    from emo.media.video import VideoWriter
+    from emo.media.video_writer import VideoWriter
 
     output = args.output or Path(f"{args.portrait.stem}_{args.sound.stem}.mp4")
     image, seconds = read_image(args.portrait), sound_seconds(args)
@@ -145,8 +145,8 @@ def infer(args: argparse.Namespace) -> None:
     import torch
     from diffusers.utils import logging
 
-    from emo.face.locate import locate
-    from emo.hub import load_pipeline
+    from emo.face.selection import locate
+    from emo.hub.resolve import load_pipeline
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()

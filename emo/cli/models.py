@@ -2,8 +2,8 @@
 
 import argparse
 
-from emo.catalogue import KNOWN
-from emo.cli.run import Parser, run
+from emo.cli.main import Parser, run
+from emo.hub.registry import KNOWN
 
 COLUMNS = "{:<10} {:<27} {:<11} {:<18} {:<12} {}"
 

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from emo.cli.run import Parser, run
+from emo.cli.main import Parser, run
 
 EPILOG = """emo-prepare RAW SHARDS is short for `footage`. RAW and SHARDS are folders, or what fsspec reads and writes
 (s3://..., hf://datasets/...); emo-prepare KIND --help tells more"""
@@ -25,7 +25,9 @@ def parser() -> Parser:
         kind.add_argument("--recipe", type=Path, help="what is known of the footage, such as datasets/grid.yaml")
         kind.add_argument("--list", type=Path, help="the footage's own list of files and times, as its recipe reads it")
         kind.add_argument("--limits", nargs="+", default=[], help="of emo/data/screen.py, such as least_voice=0")
-        kind.add_argument("--labels", type=Path, help="landmarks from emo.data.label, to drive stills with the clips")
+        kind.add_argument(
+            "--labels", type=Path, help="landmarks from emo.preparation.labels, to drive stills with the clips"
+        )
         kind.add_argument("--vocals", metavar="MODEL", help="hear voices without their music: htdemucs, or its weights")
         kind.add_argument(
             "--syncnet",
@@ -47,7 +49,7 @@ def parser() -> Parser:
     for kind in (footage, videos, stills):
         kind.add_argument("--size", type=int, default=512, help="pixels of the square crop (default 512)")
         kind.add_argument("--hold-out", help="text file of people to leave out, one a line")
-    stills.add_argument("--labels", type=Path, required=True, help="the faces' landmarks, from emo.data.label")
+    stills.add_argument("--labels", type=Path, required=True, help="the faces' landmarks, from emo.preparation.labels")
     stills.add_argument("--drivers", type=Path, nargs="+", required=True, help="folders of clips of videos --labels")
     stills.add_argument("--frames", type=int, default=50, help="length of a talking still (default 50)")
     stills.add_argument("--takes", type=int, default=1, help="talking stills of one face (default 1)")
@@ -73,11 +75,11 @@ def parser() -> Parser:
 
 
 def footage(args: argparse.Namespace) -> None:
-    from emo.data.recipe import read_recipe
-    from emo.data.report import write_report
+    from emo.core.errors import InputError
+    from emo.core.storage import is_local, upload
     from emo.data.shards import write_shards
-    from emo.data.sources import is_local, upload
-    from emo.errors import InputError
+    from emo.preparation.recipe import read_recipe
+    from emo.preparation.report import write_report
 
     local = is_local(args.shards)
     if not local and args.work is None:
@@ -98,14 +100,14 @@ def footage(args: argparse.Namespace) -> None:
 
 
 def videos(args: argparse.Namespace) -> None:
-    from emo.data.footage import prepare_videos
-    from emo.data.pictures import read_hold_out
-    from emo.data.prepare import Job
-    from emo.data.recipe import Recipe, read_list, read_recipe
-    from emo.data.screen import read_limits
-    from emo.data.sources import list_sources
-    from emo.data.vocals import separator
-    from emo.hub import find_weights
+    from emo.data.clip import read_hold_out
+    from emo.hub.resolve import find_weights
+    from emo.preparation.clips import Job
+    from emo.preparation.filters import read_limits
+    from emo.preparation.recipe import Recipe, read_list, read_recipe
+    from emo.preparation.runner import prepare_videos
+    from emo.preparation.sources import list_sources
+    from emo.speech.separation import separator
 
     recipe = read_recipe(args.recipe) if args.recipe else Recipe()
     separate, syncnet = args.vocals and separator(args.vocals), args.syncnet and find_weights(args.syncnet)
@@ -117,7 +119,7 @@ def videos(args: argparse.Namespace) -> None:
 
 
 def stills(args: argparse.Namespace) -> None:
-    from emo.data.stills import prepare_stills
+    from emo.preparation.stills import prepare_stills
 
     given = args.folder, args.labels, args.out, args.size, args.hold_out
     kept = prepare_stills(*given, args.drivers, args.frames, args.takes, args.styled, args.made_up)
@@ -125,7 +127,7 @@ def stills(args: argparse.Namespace) -> None:
 
 
 def synth(args: argparse.Namespace) -> None:
-    from emo.data.synth import list_takes, make_synth, read_sentences
+    from emo.synthetic.drawn_footage import list_takes, make_synth, read_sentences
 
     takes = list_takes(read_sentences(args.text) if args.text else [], args.sounds or [], args.count, args.seed)
     print(f"{args.out}: {make_synth(args.out, takes, args.size, args.seconds)} videos")
@@ -139,7 +141,7 @@ def shards(args: argparse.Namespace) -> None:
 
 
 def report(args: argparse.Namespace) -> None:
-    from emo.data.report import write_report
+    from emo.preparation.report import write_report
 
     write_report([Path(folder) for folder in args.clips], args.out)
     print(args.out)

@@ -4,8 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from emo.cli.run import Parser, run
-from emo.errors import InputError
+from emo.cli.main import Parser, run
+from emo.core.errors import InputError
 
 
 def hub_id(text: str) -> str:
@@ -30,10 +30,10 @@ def parser() -> Parser:
 
 
 def publish(args: argparse.Namespace) -> None:
-    from emo.catalogue import BUILT_IN
-    from emo.publish.card import Told
-    from emo.publish.facts import gather
-    from emo.publish.upload import contents, publish
+    from emo.hub.publish.card import Told
+    from emo.hub.publish.facts import gather
+    from emo.hub.publish.upload import contents, publish
+    from emo.hub.registry import BUILT_IN
 
     told = Told(args.name, args.licence, args.dataset, args.report, args.bench, args.samples)
     facts = gather(BUILT_IN.get(str(args.folder), args.folder))

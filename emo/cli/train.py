@@ -2,7 +2,7 @@
 
 import argparse
 
-from emo.cli.run import Parser, run
+from emo.cli.main import Parser, run
 
 
 def parser() -> Parser:
@@ -15,7 +15,7 @@ def parser() -> Parser:
 
 
 def train(args: argparse.Namespace) -> None:
-    from emo.config import load_config
+    from emo.core.config import load_config
     from emo.training.trainer import train
 
     model = train(load_config(args.config, args.overrides))

@@ -14,14 +14,13 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
-from emo.data.pictures import read_hold_out
-from emo.errors import InputError, OutputError
-from emo.face.mouth import opening
-from emo.face.region import box_of_landmarks
-from emo.media.video import VideoWriter, read_video
+from emo.core.errors import InputError, OutputError
+from emo.core.timing import FPS
+from emo.face.crop import box_of_landmarks
+from emo.face.landmarks import opening
+from emo.media.video import read_video
+from emo.media.video_writer import VideoWriter
 
-FPS = 25.0
-SAMPLE_RATE = 16000
 LIPS = slice(48, 68)  # of the 68 points
 DERIVED = ("face_boxes", "mouth_opening")  # tensors that are written, and not read
 
@@ -38,7 +37,7 @@ class ClipInfo:
     # Of the footage, late is positive; what SyncNet finds is taken out of the clip's wave. None: not measured
     sync_offset_frames: int | None = None
     sync_confidence: float | None = None
-    face_pixels: float | None = None  # these are held to emo.data.screen.Limits; None: not measured
+    face_pixels: float | None = None  # these are held to emo.preparation.filters.Limits; None: not measured
     turned_degrees: float | None = None
     sharpness: float | None = None
     change: float | None = None
@@ -46,7 +45,7 @@ class ClipInfo:
     letters: float | None = None
     voice_share: float | None = None
     music_share: float | None = None  # of the sound's energy; None: it was not separated
-    sync_by: str | None = None  # who measured it: "ear", emo.models.sync, or "syncnet", emo.models.syncnet
+    sync_by: str | None = None  # who measured it: "ear", emo.speech.lip_sync, or "syncnet", emo.speech.syncnet
     covered: float | None = None
     outside: float | None = None
     face_box: list[float] | None = None  # the union of the clip's, as `Clip.face_box`
@@ -62,7 +61,7 @@ class Clip:
     # (T 4) the crops in the footage's frames: x, y of the centre and side in pixels, angle in radians; a still has none
     squares: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
     head_angles: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))  # (T 3) yaw, pitch, roll, radians
-    eye_opening: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (T,) of emo.face.eyes: low in a blink
+    eye_opening: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (T,) of emo.face.landmarks: low in a blink
     gaze: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))  # (T 2) of the eyes in the head: yaw, pitch
     vocals: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))  # (S,) of `wave`; without music (0,)
 
@@ -84,7 +83,7 @@ class Clip:
 
     @property
     def mouth_opening(self) -> np.ndarray:
-        """(T,) of emo.face.mouth."""
+        """(T,) of emo.face.landmarks."""
         return opening(self.landmarks)
 
 
@@ -159,3 +158,13 @@ def list_clips(folders: list[str], hold_out: str | None = None) -> list[Path]:
             raise InputError(f"{folder} holds no prepared clips: make them with emo-prepare")
         paths += found
     return [p for p in paths if load_info(p).person not in people]
+
+
+def read_hold_out(path: str | None) -> set[str]:
+    """The people never trained on: one name a line. Raises InputError for a missing file."""
+    if path is None:
+        return set()
+    try:
+        return set(Path(path).read_text().split())
+    except OSError as error:
+        raise InputError(f"{path} can't be read ({error.strerror}): name a text file, one person a line") from error

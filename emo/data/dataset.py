@@ -16,11 +16,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from emo.data.clip import FPS, Clip, load_clip, read_clip_frames
-from emo.data.sample import Window, marks, pick, region_mask, speeds, widened
-from emo.data.sound import vary
+from emo.core.timing import FPS
+from emo.data.augmentation import vary
+from emo.data.clip import Clip, load_clip, read_clip_frames
+from emo.data.sampling import Window, marks, pick, region_mask, speeds, widened
 from emo.models.audio import AudioEncoder
-from emo.models.latents import encode_images, to_model
+from emo.models.autoencoder import encode_images, to_model
 
 CHUNK = 32  # frames encoded at once
 

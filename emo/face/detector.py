@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
-from emo.face.network import CELL, CROP_MARGIN, CROP_SIZE, MIRRORED, FaceNet
-from emo.face.region import Region, box_of_landmarks, crop, region_of_landmarks, transform
+from emo.face.crop import Region, box_of_landmarks, crop, region_of_landmarks, transform
+from emo.face.networks import CELL, CROP_MARGIN, CROP_SIZE, MIRRORED, FaceNet
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "face.safetensors"
 LARGEST_PIXELS = 1024  # long side of the picture that is looked at

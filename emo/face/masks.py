@@ -1,14 +1,10 @@
-"""Soft masks of what follows the sound in its own way: all around the face, the face without the lips, the lips.
-
-They are made as Hallo (arXiv 2406.08801) makes them: boxes around the landmarks, enlarged, blurred at 64 x 64 and
-spread to 0..1.
-"""
+"""Soft masks of the face, the lips and the area around the face."""
 
 import cv2
 import numpy as np
 
-from emo.face.locate import Located
-from emo.face.region import locator_mask
+from emo.face.crop import locator_mask
+from emo.face.selection import Located
 
 SIZE = 64
 FACE, LIPS = (1.1, 51), (2.0, 31)  # how much larger a box is made, and the side of the Gaussian kernel

@@ -1,10 +1,19 @@
-"""Any sound file -> one mono wave at the rate that is asked for, piece by piece.
+"""Read any audio file as mono samples; buffer, trim, measure and write samples.
+
+Any sound file -> one mono wave at the rate that is asked for, piece by piece.
 
 wave (S,) float32 mono in [-1, 1]; sample n lies at n / sample_rate from the start of the file
+
+Sound that comes in pieces, of which no more is held than is still needed.
+
+A wave -> a WAV file of 16 bits.
+
+How loud a wave is during each frame of a video.
 """
 
 import math
 import sys
+import wave as riff
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -12,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emo.errors import InputError
+from emo.core.errors import InputError
 from emo.media.decode import decode_audio, resample
 
 
@@ -118,3 +127,57 @@ def _rechunk(pieces: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
         held, count = [joined[count - rest :]], rest
     if count:
         yield np.concatenate(held)
+
+
+@dataclass
+class Sound:
+    """The part of a wave that is still needed. Grows at the end, is cut at the start."""
+
+    chunks: Iterator[np.ndarray]
+    sample_rate: int
+    wave: np.ndarray
+    first_sample: int = 0
+    ended: bool = False
+
+    def hear(self, until_seconds: float) -> None:
+        """Takes chunks until so much is known, or all."""
+        pieces, known = [self.wave], self.first_sample + len(self.wave)
+        while not self.ended and known < until_seconds * self.sample_rate:
+            piece = next(self.chunks, None)
+            self.ended = piece is None
+            if piece is not None:
+                pieces.append(np.asarray(piece, np.float32))
+                known += len(piece)
+        self.wave = np.concatenate(pieces)
+
+    def forget(self, before_seconds: float) -> None:
+        count = min(max(0, int(before_seconds * self.sample_rate) - self.first_sample), len(self.wave))
+        self.wave, self.first_sample = self.wave[count:], self.first_sample + count
+
+    @property
+    def seconds(self) -> float:
+        """How much is known; the whole length once it has ended."""
+        return (self.first_sample + len(self.wave)) / self.sample_rate
+
+
+def write_wav(path: str | Path, wave: np.ndarray, sample_rate: int) -> None:
+    """wave (S,) int16, or float in [-1, 1]; what lies beyond is cut. sample_rate: Hz."""
+    if wave.dtype.kind == "f":
+        wave = np.round(wave.clip(-1, 1) * 32767)
+    with riff.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(sample_rate)
+        file.writeframes(wave.astype("<i2").tobytes())
+
+
+RANGE_DB = 35.0  # loudness is clipped so far under its peak
+
+
+def loudness(wave: np.ndarray, sample_rate: int, num_frames: int, fps: float) -> np.ndarray:
+    """wave (S,) -> (T,) dB of each frame's sound, clipped RANGE_DB under the peak."""
+    edges = np.round(np.arange(num_frames + 1) * sample_rate / fps).astype(int)
+    padded = np.pad(wave, (0, max(0, edges[-1] - len(wave))))
+    power = np.array([np.mean(padded[a:b] ** 2) for a, b in zip(edges[:-1], edges[1:], strict=True)])
+    level = 10 * np.log10(power + 1e-12)
+    return np.maximum(level, level.max() - RANGE_DB)

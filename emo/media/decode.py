@@ -1,10 +1,4 @@
-"""Any sound or video file -> what ffmpeg's libraries decode from it, laid on the file's own clock.
-
-Time 0 is where the file starts: its first picture or its first sound, whichever is earlier. Holes in the time
-stamps of the sound become silence, overlaps are cut: sample n lies at n / sample_rate, however long the file.
-
-samples (S C) float32, all channels
-"""
+"""Decode any audio or video file with ffmpeg's libraries, on the file's own clock."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -17,7 +11,7 @@ import av
 import numpy as np
 import soxr
 
-from emo.errors import InputError
+from emo.core.errors import InputError
 
 JITTER_SECONDS = 0.02  # time stamps are rounded (to 1 ms in Matroska): a smaller step is no hole
 RESTART_SECONDS = 1.0  # a clock that runs back by more, or ahead by more than the longest hole, was reset

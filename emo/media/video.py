@@ -1,32 +1,35 @@
-"""Frames of a video file; frames that come one by one -> mp4 with the user's own sound.
+"""Read frames of a video: all of them, at a constant rate, or by number; find damaged spans.
+
+Frames of a video file; frames that come one by one -> mp4 with the user's own sound.
 
 frame (H W 3) uint8 RGB
+
+Some frames of a video of a constant rate, by their numbers, without decoding all that lies before them.
+
+frame (H W 3) uint8 RGB
+
+Where a video is damaged: a decoder paints over what it can't read, and goes on from what it painted.
 """
 
 import math
-import os
-import secrets
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import lru_cache, partial
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
 
 import av
 import numpy as np
 
-from emo.errors import InputError, OutputError
-from emo.media.audio import check_trim
-from emo.media.colour import tag_bt709, to_upright_rgb, to_yuv
+from emo.core.errors import InputError
+from emo.media.color import to_upright_rgb
 from emo.media.decode import decoded_frames, first_sound_seconds, open_media
-from emo.media.soundtrack import add_soundtrack
 
 CLOCK_SECONDS = 0.001  # time stamps may be rounded that much
 MOST_PIXELS = 67_000_000  # of a frame that is read: twice 8K; beyond lie files made to fill the memory
 HDR = (16, 18)  # PQ and HLG, as ITU-T H.273 numbers transfer characteristics
-LARGE_PIXELS = 4_000_000  # from here on the encoder looks at one frame at a time, to hold few in memory
 
 
 @dataclass(frozen=True)
@@ -70,153 +73,6 @@ def read_video(path: str | Path, fps: float | None = None) -> Iterator[np.ndarra
             sound = first_sound_seconds(path)
             origin = math.inf if sound is None else sound
             yield from _at_constant_rate(_timed(frames, _mean_rate(stream)), fps, origin, aspect)
-
-
-class VideoWriter:
-    """Writes frames to an mp4 as they come; neither frames nor sound are held in memory.
-
-    H.264 yuv420p, BT.709, crf 13, a keyframe every second; AAC. The sound is the user's own file from
-    `start_seconds` on, to its end or for `duration_seconds`, however many frames there are. A side of an odd
-    number of pixels is continued by one, as yuv420p needs. The file takes its name only when it is whole:
-    after an exception or Ctrl-C inside the `with` nothing is left, and what had that name is untouched.
-
-        with VideoWriter("out.mp4", fps=25, sound="song.wav") as writer:
-            writer.write(frame)  # (H W 3) uint8 RGB, all of one size
-
-    Raises InputError: the file exists (and not `overwrite`), is the sound itself, is no .mp4, can't be
-    written (no such folder, no permission, disk full); the sound is missing, unreadable or over at the start.
-    """
-
-    def __init__(
-        self,
-        path: str | Path,
-        fps: float,
-        sound: str | Path | None = None,
-        start_seconds: float = 0.0,
-        duration_seconds: float | None = None,
-        overwrite: bool = False,
-    ):
-        self.path = Path(path)
-        self.fps = frame_rate(fps)
-        self._sound = None if sound is None else Path(sound)
-        self._trim = (start_seconds, duration_seconds)
-        self._partial = self.path.with_name(f".emo-{secrets.token_hex(6)}.part")
-        self._frames = 0
-        self._container = None
-        _check_target(self.path, self._sound, overwrite)
-        if self._sound is not None:
-            check_trim(self._sound, start_seconds, duration_seconds)
-
-    def __enter__(self) -> "VideoWriter":
-        try:
-            with self._disk_errors():
-                self._partial.touch(exist_ok=False)
-                options = {"movflags": "+faststart"}
-                self._container = av.open(str(self._partial.absolute()), "w", "mp4", container_options=options)
-            self._stream = self._container.add_stream("libx264", rate=self.fps)
-            self._packets = iter(())
-            if self._sound is not None:
-                self._packets = add_soundtrack(self._container, self._sound, *self._trim)
-            self._sound_seconds = 0.0
-        except BaseException:
-            self._discard()
-            raise
-        return self
-
-    def write(self, frame: np.ndarray) -> None:
-        """Append one frame, (H W 3) uint8 RGB. Raises ValueError if it is of another kind or size."""
-        if self._frames == 0:
-            _set_up(self._stream, self.fps, *frame.shape[:2])
-        picture = to_yuv(frame)
-        if (picture.width, picture.height) != (self._stream.width, self._stream.height):
-            raise ValueError(f"frame {self._frames} is {frame.shape}, unlike the frames before")
-        picture.pts, picture.time_base = self._frames, 1 / self.fps
-        self._frames += 1
-        with self._disk_errors():
-            self._container.mux(self._stream.encode(picture))
-            self._mux_sound(until_seconds=self._frames / self.fps)
-
-    def __exit__(self, kind, error, trace) -> None:
-        try:
-            if kind is None:
-                self._finish()
-        finally:
-            self._discard()
-
-    def _finish(self) -> None:
-        if self._frames == 0:
-            raise ValueError(f"{self.path}: no frame was written")
-        with self._disk_errors():
-            self._container.mux(self._stream.encode(None))
-            self._mux_sound(until_seconds=math.inf)
-            self._container.close()
-            os.replace(self._partial, self.path)
-
-    def _mux_sound(self, until_seconds: float) -> None:
-        while self._sound_seconds < until_seconds:
-            packet = next(self._packets, None)
-            if packet is None:
-                self._sound_seconds = math.inf
-                return
-            self._sound_seconds = float((packet.pts + packet.duration) * packet.time_base)
-            self._container.mux(packet)
-
-    def _discard(self) -> None:
-        try:
-            if self._container is not None:
-                with suppress(Exception):
-                    self._container.close()
-        finally:
-            with suppress(OSError):
-                self._partial.unlink(missing_ok=True)
-
-    @contextmanager
-    def _disk_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            mend = "free some space or choose another folder"
-            raise OutputError(f"{self.path} can't be written ({error.strerror}); {mend}") from error
-
-
-def frame_rate(fps: float) -> Fraction:
-    """Frames per second as a ratio; 23.976, 29.97 and 59.94 are meant as 24, 30 and 60 over 1.001.
-
-    Raises InputError if it is not a positive number.
-    """
-    if not (math.isfinite(fps) and 0 < fps <= 1000):
-        raise InputError(f"{fps:g} frames per second can't be written; 25 is usual")
-    film = Fraction(round(fps) * 1000, 1001)
-    if abs(fps - film) < 0.003:
-        return film
-    return Fraction(fps).limit_denominator(1001)
-
-
-def _check_target(path: Path, sound: Path | None, overwrite: bool) -> None:
-    if path.suffix.lower() != ".mp4":
-        raise InputError(f"{path}: only mp4 is written; use {path.with_suffix('.mp4').name}")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; choose another name")
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: there is no folder {path.parent}; make it or choose another")
-    if path.exists() and not overwrite:
-        raise InputError(f"{path} exists; choose another name or pass --overwrite")
-    if path.exists() and sound is not None and sound.exists() and path.samefile(sound):
-        raise InputError(f"{path} is the sound itself; choose another name")
-    if not os.access(path.parent, os.W_OK):
-        raise InputError(f"{path}: the folder {path.parent} can't be written to; choose another")
-
-
-def _set_up(stream: av.VideoStream, fps: Fraction, height: int, width: int) -> None:
-    stream.height, stream.width = height + height % 2, width + width % 2
-    stream.pix_fmt = "yuv420p"
-    stream.options = {"preset": "veryfast", "crf": "13"}
-    if height * width > LARGE_PIXELS:
-        stream.options = {**stream.options, "tune": "zerolatency"}
-    context = stream.codec_context
-    context.thread_count = 2  # few frames in memory
-    context.gop_size = max(1, round(fps))
-    tag_bt709(context)
 
 
 def _pictures(path: Path, container: av.container.InputContainer) -> tuple[av.VideoStream, Iterator[av.VideoFrame]]:
@@ -279,3 +135,82 @@ def _counted_seconds(timed_frames: Iterable[tuple]) -> float:
     """The length of a video whose header doesn't state it."""
     spans = [(start, end) for _, start, end in timed_frames]
     return spans[-1][1] - spans[0][0]
+
+
+def pick_frames(video: bytes, name: str, numbers: Sequence[int], fps: float) -> np.ndarray:
+    """(N H W 3): the frames of these numbers, in any order, of a file of `fps` frames per second with a keyframe
+    about every second. One thread: many files are read at a time.
+
+    Raises InputError, which calls the file `name`: it can't be read, or lacks one of the frames whole.
+    """
+    found = {}
+    try:
+        with av.open(BytesIO(video), metadata_errors="replace") as container:
+            if not container.streams.video:
+                raise InputError(f"{name} has no picture")
+            container.streams.video[0].thread_type = "NONE"
+            frames, at = iter(()), None  # what is decoded next has number `at` or more
+            for number in sorted({*numbers}):
+                if at is None or number - at > fps:
+                    frames = frames_from(container, number, fps)
+                found[number] = to_upright_rgb(whole(frames, name, number))
+                at = number + 1
+    except av.FFmpegError as error:
+        raise InputError(f"{name} can't be read as video ({error.strerror})") from error
+    return np.stack([found[number] for number in numbers])
+
+
+def whole(frames: Iterator[tuple[int, av.VideoFrame | None]], name: str, number: int) -> av.VideoFrame:
+    """The next frame of this number. Raises InputError where it is missing or not whole."""
+    at, frame = next(((at, frame) for at, frame in frames if at >= number), (None, None))
+    if at != number or frame is None:
+        raise InputError(f"{name}: frame {number} can't be decoded")
+    return frame
+
+
+def frames_from(container, number: int, fps: float) -> Iterator[tuple[int, av.VideoFrame | None]]:
+    """Numbered frames, from the last keyframe that is not behind this one. None: a hole that the decoder painted over,
+    and what it made from that up to the next keyframe."""
+    stream = container.streams.video[0]
+    start, due, torn = stream.start_time or 0, None, False
+    container.seek(start + round(number / fps / stream.time_base), stream=stream)
+    for packet in whole_packets(container):
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:  # those before it in time may be made from it, and come after it
+            frames, torn = [], True
+        for frame in frames:
+            if frame.pts is not None:
+                at = round(float((frame.pts - start) * stream.time_base) * fps)
+                torn = frame.is_corrupt or not frame.key_frame and (torn or at != due)
+                due = at + 1
+                yield at, None if torn else frame
+
+
+def damaged_spans(path: Path) -> list[tuple[float, float]]:
+    """Seconds after the file's start (its first picture or sound): from each picture that can't be read whole to the
+    next keyframe that can. Raises InputError: no such file, unreadable."""
+    sound, spans, since, start, now = first_sound_seconds(path), [], None, math.inf, 0.0
+    with open_media(path) as container:
+        for packet in whole_packets(container):
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                frames, since = [], now if since is None else since
+            for frame in frames:
+                now = now if frame.time is None else frame.time
+                start = min(start, now)
+                if frame.is_corrupt:
+                    since = now if since is None else since
+                elif since is not None and frame.key_frame:
+                    spans.append((since, now))
+                    since = None
+    spans += [] if since is None else [(since, math.inf)]
+    origin = min(start, math.inf if sound is None else sound)
+    return [(first - origin, end - origin) for first, end in spans]
+
+
+def whole_packets(container: av.container.InputContainer) -> Iterator[av.Packet]:
+    """Those of the pictures that a player would show, up to where the file ends or is cut off."""
+    with suppress(av.InvalidDataError):
+        yield from container.demux(container.streams.best("video"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from emo.models.published import Published, load_published, read_weights
+from emo.models.loading import Published, load_published, read_published_weights
 
 DIM = 512
 PUBLISHED = Published(
@@ -61,7 +61,7 @@ class IResNet(nn.Module):
 def load_arcface(path: Path) -> IResNet:
     """r18, r34, r50 or r100, as the file has it. Raises InputError: see `load_published`."""
     try:
-        held = {int(name.split(".")[1]) for name in read_weights(path) if name.startswith("layer3.")}
+        held = {int(name.split(".")[1]) for name in read_published_weights(path) if name.startswith("layer3.")}
     except Exception:  # `load_published` says what is wrong with it
         held = set()
     return load_published(IResNet(BLOCKS.get(len(held), BLOCKS[14])), path, PUBLISHED)

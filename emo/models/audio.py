@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 from transformers.audio_utils import mel_filter_bank
 
-SAMPLE_RATE = 16000
+from emo.core.timing import SAMPLE_RATE
 
 
 def frame_centers(first_frame: int, num_frames: int, fps: float) -> Tensor:

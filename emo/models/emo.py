@@ -14,7 +14,7 @@ from torch import Tensor
 
 from emo.models.audio import AudioProjection, NoProjection
 from emo.models.conditioners import FaceLocator, IdentityProjection, PixelLocator, SpeedEncoder
-from emo.models.regional import Regions
+from emo.models.layers import Regions
 from emo.models.unet import UNet
 
 

@@ -1,4 +1,4 @@
-"""Floating-point operations, counted by shapes as they are computed; a multiplication and its addition are two."""
+"""Count floating-point operations by shapes; a multiplication and its addition are two."""
 
 import time
 

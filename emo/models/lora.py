@@ -10,7 +10,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from torch import Size, Tensor, nn
 
-from emo.errors import InputError
+from emo.core.errors import InputError
 
 LORA_NAMES = "*.lora_*"  # pattern of the adapters' parameters
 PREFIX = "base_model.model."  # of names in peft's files

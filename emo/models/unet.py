@@ -17,8 +17,14 @@ from diffusers.models.upsampling import Upsample2D
 from einops import rearrange
 from torch import Tensor, nn
 
-from emo.models.layers import FrameEncoding, SpatialTransformer, TemporalTransformer, zeroed
-from emo.models.regional import RegionalTransformer, Regions
+from emo.models.layers import (
+    FrameEncoding,
+    RegionalTransformer,
+    Regions,
+    SpatialTransformer,
+    TemporalTransformer,
+    zeroed,
+)
 
 
 class Feature(NamedTuple):

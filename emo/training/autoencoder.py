@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from emo.config import Config
+from emo.core.config import Config
 from emo.data.clip import list_clips, read_clip_frames
-from emo.data.pictures import augment, list_pictures
+from emo.data.sampling import augment, list_pictures
 from emo.media.image import read_image
 from emo.models.autoencoder import Autoencoder
-from emo.training.generators import Generators
+from emo.training.distributed import Generators
 from emo.training.task import Task, chance
 
 FRAMES_PER_CLIP = 4

@@ -1,4 +1,9 @@
-"""All stages of EMO: what is trained, on how many frames and from which weights is the YAML's to say."""
+"""The weights that a diffusion run begins with: an earlier stage's, and published ones.
+
+The weights that a diffusion run begins with: an earlier stage's, and published ones.
+
+All stages of EMO: what is trained, on how many frames and from which weights is the YAML's to say.
+"""
 
 import copy
 from pathlib import Path
@@ -8,24 +13,55 @@ from accelerate import PartialState
 from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
-from emo.config import Config, DataConfig
-from emo.data.clip import FPS, SAMPLE_RATE
+from emo.core.config import Config, DataConfig
+from emo.core.errors import InputError
+from emo.core.timing import FPS, SAMPLE_RATE
 from emo.data.dataset import Batch
-from emo.data.sample import Window
-from emo.errors import InputError
-from emo.hub import find_part
+from emo.data.sampling import Window
+from emo.hub.resolve import find_part
 from emo.models.audio import AudioEncoder
 from emo.models.emo import Conditions, EMOModel
+from emo.models.loading import load_part, load_weights, read_weights, refuse
 from emo.models.lora import add_lora, remove_lora, save_lora
-from emo.models.pretrained import load_part
-from emo.pipeline import EMOPipeline
-from emo.training.generators import Generators
-from emo.training.loss import by_timestep, diffusion_loss, drop
-from emo.training.perceived import perceived_weights
+from emo.pipelines.emo import EMOPipeline
+from emo.training.distributed import Generators
+from emo.training.losses import by_timestep, diffusion_loss, drop, perceived_weights
+from emo.training.previews import Scene, film, read_scenes
 from emo.training.samples import open_samples
-from emo.training.scenes import Scene, film, read_scenes
-from emo.training.start import start
 from emo.training.task import Task
+
+
+def start(model: EMOModel, config: Config) -> None:
+    """Puts in what `start_from` and `initialise` name; without either the model stays as it was made.
+
+    Raises InputError when weights can't be had or, with what `new` and `unused` say, don't fit to the last name.
+    """
+    given = {}
+    if config.start_from:
+        folder = Path(config.start_from)
+        folder = folder if folder.is_dir() else find_part("start_from", config.start_from, "model")
+        weights = read_weights(folder)
+        if over := config.initialise.over:
+            weights = replaced(weights, read_weights(Path(over)), over)
+        given[f"start_from={config.start_from}"] = weights
+    for part, nets in {"unet": ("unet", "reference_net"), "motion_adapter": ("unet",)}.items():
+        if name := getattr(config.initialise, part):
+            given[f"initialise.{part}={name}"] = published(part, name, nets)
+    if given:
+        load_weights(model, given, config.new, config.unused)
+
+
+def published(part: str, name: str, nets: tuple[str, ...]) -> dict[str, Tensor]:
+    """The weights of a folder or Hub id, each once for every net, by EMOModel's names: they are diffusers' own."""
+    weights = load_part(find_part(f"initialise.{part}", name, part)).state_dict()
+    return {f"{net}.{key}": weight for net in nets for key, weight in weights.items()}
+
+
+def replaced(weights: dict[str, Tensor], others: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+    """The weights, the `others` of a source in place of those of their names. Raises InputError for a name too many."""
+    refuse(others.keys() - weights.keys(), f"start_from has not what initialise.over={source} has,", "leave it out")
+    return weights | others
+
 
 WEIGHED_SAMPLES = 16
 

@@ -10,18 +10,17 @@ import numpy as np
 import torch
 from accelerate import PartialState
 
-from emo.config import Config
-from emo.data.clip import FPS, load_clip, read_clip_frames
+from emo.core.config import Config
+from emo.core.errors import InputError
+from emo.core.timing import FPS
+from emo.data.clip import load_clip, read_clip_frames
 from emo.data.dataset import Batch, Cache, draw_batch, draw_sample, encoded, stacked
-from emo.data.encode import encode_batch
-from emo.data.sample import Window
-from emo.data.shelf import Entry, local_shard, read_clip, read_index
-from emo.data.stream import RawSample, Samples, Stream
-from emo.data.weights import choose_clips, held_out_clips
-from emo.errors import InputError
-from emo.media.seek import pick_frames
+from emo.data.sampling import Window, choose_clips, held_out_clips
+from emo.data.shards import Entry, local_shard, read_clip, read_index
+from emo.data.streaming import RawSample, Samples, Stream, encode_batch
+from emo.media.video import pick_frames
 from emo.models.audio import AudioEncoder
-from emo.training.devices import in_bf16
+from emo.training.distributed import in_bf16
 
 EXAMPLES, EXAMPLE_FRAMES = 3, 50
 Example = tuple[str, list[np.ndarray], np.ndarray]  # a clip's name, first frames and voice

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from emo.config import Config
-from emo.errors import InputError
-from emo.training.generators import Generators
+from emo.core.config import Config
+from emo.core.errors import InputError
+from emo.training.distributed import Generators
 
 
 class Task(Protocol):
@@ -40,11 +40,11 @@ class Task(Protocol):
 
 TASKS = {
     "autoencoder": ("emo.training.autoencoder", "AutoencoderTask"),
-    "mouth": ("emo.training.mouth", "MouthTask"),
-    "face": ("emo.training.face", "FaceTask"),
-    "part": ("emo.training.part", "PartTask"),
+    "mouth": ("emo.training.audio_encoder", "MouthTask"),
+    "face": ("emo.training.face_networks", "FaceTask"),
+    "part": ("emo.training.face_networks", "PartTask"),
     "diffusion": ("emo.training.diffusion", "DiffusionTask"),
-    "distillation": ("emo.training.distil", "DistillationTask"),
+    "distillation": ("emo.training.distillation", "DistillationTask"),
 }
 
 

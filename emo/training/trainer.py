@@ -1,4 +1,12 @@
-"""One trainer for every task and stage: run the same command again and it goes on where it stopped.
+"""Keeps what is no number out of the weights: the step is skipped, and a run that goes on like that is stopped.
+
+Keeps what is no number out of the weights: the step is skipped, and a run that goes on like that is stopped.
+
+A polite kill is heeded when the step is done: SLURM sends SIGTERM when the time is up or another job goes first.
+
+The loss on people never trained on: samples, timesteps and noise are the same at every step and in every run.
+
+One trainer for every task and stage: run the same command again and it goes on where it stopped.
 
 A run's folder holds config.yaml, log.jsonl, checkpoints/, samples/ and, at the end, model/ (`save_pretrained`); with
 `tracking` also wandb_id and wandb/.
@@ -6,30 +14,77 @@ A run's folder holds config.yaml, log.jsonl, checkpoints/, samples/ and, at the 
 
 import copy
 import math
+import signal
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 
-from emo.config import Config, load_config, save_config
-from emo.errors import InputError
+from emo.core.config import Config, load_config, save_config
+from emo.core.errors import InputError
+from emo.core.files import written
 from emo.models.lora import LORA_NAMES
-from emo.training.average import Average
-from emo.training.devices import clip_gradient, make_accelerator, micro_batches, prepare
-from emo.training.generators import Generators
-from emo.training.guard import Guard
-from emo.training.monitor import Monitor, monitored
-from emo.training.state import resume_state, save_state
-from emo.training.stop import told_to_stop
+from emo.training.checkpoint import resume_state, save_state
+from emo.training.distributed import Generators, clip_gradient, make_accelerator, micro_batches, prepare
+from emo.training.ema import Average
+from emo.training.logging import Monitor, monitored
 from emo.training.task import Task, make_task
-from emo.training.validation import validation_loss
-from emo.training.whole import written
+
+
+class Guard:
+    """Judges every step, alike on all processes: they see the same mean loss and gradient."""
+
+    def __init__(self, limit: int, say: Callable[[str], None]):
+        self.limit = limit  # steps skipped in a row
+        self.skipped = 0  # in a row, up to now
+        self.say = say  # to the user, once for all processes
+
+    def passes(self, step: int, loss: float, mean_loss: float, norm: float, names: list[str]) -> bool:
+        """Whether the step may change the weights. loss: of this process; mean_loss: of all; norm: of the mean
+        gradient; names: of this process's clips. Raises InputError when that is the `limit`th step skipped in a row.
+        """
+        if math.isfinite(mean_loss) and math.isfinite(norm):
+            self.skipped = 0
+            return True
+        self.skipped += 1
+        suspects = gather_object([] if math.isfinite(loss) else names) or gather_object(names)
+        clips = f"the clips {', '.join(sorted(set(suspects)))}" if suspects else "samples without names"
+        if self.skipped == self.limit:
+            raise InputError(
+                f"loss or gradient was no number in {self.limit} steps in a row, at last in step {step} with {clips}: "
+                "look at these, or lower learning_rate"
+            )
+        self.say(f"step {step} is skipped: loss {mean_loss:g}, gradient norm {norm:g}, {clips}")
+        return False
+
+
+@contextmanager
+def told_to_stop() -> Iterator[Event]:
+    """Within it SIGTERM does nothing but set the event."""
+    told = Event()
+    before = signal.signal(signal.SIGTERM, lambda *_: told.set())
+    try:
+        yield told
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@torch.no_grad()
+def validation_loss(task: Task, model: nn.Module, batches: list[Any], device: torch.device) -> float:
+    """The mean over batches of one sample each, as `Task.held_out` gives them. model: in its `eval` mode."""
+    chances = (Generators(0, range(number, number + 1), device) for number in range(len(batches)))
+    losses = [task.loss(model, batch, chance)[0] for batch, chance in zip(batches, chances, strict=True)]
+    return torch.stack(losses).mean().item()
+
 
 # Settings that may change from one start of a run to the next
 NOT_THE_RUN = "steps", "tracking", "gradient_accumulation_steps", "gradient_checkpointing", "compile", "ema_device"

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from emo.cli.bench import generate, lasting, main, one_run, parser, settings
-from emo.evaluation.meter import Meter
-from emo.evaluation.speed import STAGES, Setting
+from emo.metrics.speed import STAGES, Meter, Setting
 from emo.models.flops import flop_counter
 
 

@@ -9,11 +9,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-import emo.media.video
+import emo.media.video_writer
 from emo.cli import infer
 from emo.media.audio import probe_audio
-from emo.media.video import VideoWriter, read_video
-from emo.pipeline import EMOPipeline
+from emo.media.video import read_video
+from emo.media.video_writer import VideoWriter
+from emo.pipelines.emo import EMOPipeline
 
 RATE = 16000
 
@@ -162,7 +163,7 @@ def test_options_that_cannot_be(refuses, arguments, words):
 
 
 def test_an_unwritable_folder(refuses, monkeypatch):
-    monkeypatch.setattr(emo.media.video.os, "access", lambda *_: False)
+    monkeypatch.setattr(emo.media.video_writer.os, "access", lambda *_: False)
     assert "out.mp4" in refuses(*GOOD, "-o", "out.mp4")
 
 

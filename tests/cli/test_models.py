@@ -2,10 +2,10 @@
 
 import pytest
 
-from emo.catalogue import KNOWN
 from emo.cli.models import main
-from emo.errors import InputError
-from emo.hub import resolve
+from emo.core.errors import InputError
+from emo.hub.registry import KNOWN
+from emo.hub.resolve import resolve
 
 
 def test_every_name_has_its_line(run_main):

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from emo.cli.prepare import main
-from emo.media.video import VideoWriter
+from emo.media.video_writer import VideoWriter
 
 OPEN = (
     "least_ear_confidence=-1",

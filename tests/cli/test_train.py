@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from emo.cli import train
-from emo.hub import load_pipeline
+from emo.hub.resolve import load_pipeline
 from emo.training.diffusion import DiffusionTask
 
 

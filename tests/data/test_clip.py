@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from emo.core.errors import InputError
 from emo.data.clip import list_clips, load_clip, read_clip_frames, save_clip
-from emo.data.pictures import list_pictures
-from emo.data.weights import person_weights
-from emo.errors import InputError
+from emo.data.sampling import list_pictures, person_weights
 
 
 @pytest.fixture

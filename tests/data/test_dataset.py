@@ -9,7 +9,7 @@ import torch
 
 from emo.data.clip import load_clip
 from emo.data.dataset import Cache, EncodedClip, draw_batch, draw_sample, encoded, fingerprint
-from emo.data.sample import Window
+from emo.data.sampling import Window
 
 T = 12
 WINDOW = Window(num_frames=4, contiguous=True, motion_frames=2, audio_margin=1, speed_margin=3)

@@ -5,9 +5,9 @@ import tarfile
 import pyarrow.parquet
 import pytest
 
+from emo.core.errors import InputError
 from emo.data.clip import load_clip
 from emo.data.shards import grouped, split_of, write_shards
-from emo.errors import InputError
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from emo.face.crop import Region, transform
 from emo.face.detector import WEIGHTS, FaceDetector, apart, peaks, same
-from emo.face.network import CROP_SIZE, MIRRORED, FaceNet
-from emo.face.region import Region, transform
+from emo.face.networks import CROP_SIZE, MIRRORED, FaceNet
 from emo.media.image import read_image
 
-PORTRAIT = Path(__file__).parents[2] / "datasets" / "samples" / "portrait.png"  # drawn by emo.data.sample_face
+PORTRAIT = Path(__file__).parents[2] / "datasets" / "samples" / "portrait.png"  # drawn by emo.synthetic.sample_portrait
 EYES, MOUTH, CHIN = np.array([[203, 223], [310, 223]]), np.array([257, 342]), np.array([258, 408])
 
 

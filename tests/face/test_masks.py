@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from emo.face.locate import Located, locate
+from emo.face.crop import Region, transform
 from emo.face.masks import regional_masks
-from emo.face.region import Region, transform
+from emo.face.selection import Located, locate
 
 FOUND = Located(Region((100.0, 100.0), 160.0), (50.0, 40.0, 150.0, 160.0))
 

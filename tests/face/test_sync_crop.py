@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from emo.face.region import box_of_landmarks
-from emo.face.sync_crop import SIDE, squares_of_boxes, sync_crop, sync_squares
+from emo.face.crop import SIDE, box_of_landmarks, squares_of_boxes, sync_crop, sync_squares
 
 
 def test_a_crop_shows_what_run_pipeline_shows():
@@ -33,7 +32,7 @@ def test_squares_are_steady_and_as_large_as_the_longer_side():
 
 
 def test_the_box_is_the_face(mesh_of):
-    from emo.data.prepare import IBUG
+    from emo.face.landmarks import IBUG
 
     landmarks = np.stack([mesh_of(0.0)[IBUG] * 192] * 13)
     x0, y0, x1, y1 = box_of_landmarks(landmarks[0])

@@ -12,8 +12,8 @@ LARGE = "model/weights.safetensors"
 FILES = {"model_index.json": b'{"_class_name": "EMOPipeline"}', LARGE: os.urandom(300_000)}
 GET = """
 import sys
-from emo.download import snapshot
-from emo.errors import InputError
+from emo.core.download import snapshot
+from emo.core.errors import InputError
 try:
     print(snapshot("--model org/name: no such folder", {name!r}, **{options!r}))
 except InputError as error:
@@ -73,7 +73,7 @@ def test_emo_infer_ends_with_one_line_and_no_file(hub, fresh, portrait_path, sou
 
 def test_of_a_model_with_adapters_they_alone_come(hub, fresh):
     hub.commit("org/name", FILES | {"lora/adapter_config.json": b"{}", "lora/adapter_model.safetensors": b"weights"})
-    done = fresh("from emo.hub import find_lora; print(find_lora('org/name'))")
+    done = fresh("from emo.hub.resolve import find_lora; print(find_lora('org/name'))")
     folder = Path(done.stdout.strip())
     assert {path.name for path in folder.iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
     assert folder.name == "lora" and not (folder.parent / "model_index.json").exists()

@@ -13,13 +13,13 @@ import pytest
 import yaml
 
 from emo.cli.publish import main
-from emo.config import Config, DataConfig, InitialiseConfig, LoraConfig, load_config, save_config
-from emo.errors import InputError
-from emo.publish.card import Told
-from emo.publish.curve import curve
-from emo.publish.facts import gather
-from emo.publish.measured import table
-from emo.publish.upload import contents
+from emo.core.config import Config, DataConfig, InitialiseConfig, LoraConfig, load_config, save_config
+from emo.core.errors import InputError
+from emo.hub.publish.card import Told
+from emo.hub.publish.facts import gather
+from emo.hub.publish.results import table
+from emo.hub.publish.upload import contents
+from emo.media.html import curve
 
 FIGURE = {"mean": 0.5, "low": 0.4, "high": 0.6, "clips": 3}
 ROWS = [
@@ -224,7 +224,7 @@ def test_a_private_model_is_made_private(hub, fresh, tiny_model_folder, token):
 
 
 def test_mini_comes_back_from_the_hub_to_the_last_bit(hub, fresh, portrait, wave, token, tmp_path):
-    from emo.hub import load_pipeline
+    from emo.hub.resolve import load_pipeline
 
     done = fresh(emo_publish("mini", "org/name", "--licence", "apache-2.0"), token)
     assert done.returncode == 0, done.stderr
@@ -242,7 +242,9 @@ def test_a_pipeline_pushes_itself(hub, fresh, tiny_model_folder, tiny_pipeline, 
     assert done.returncode == 0, done.stderr
     np.save(tmp_path / "portrait.npy", portrait)
     np.save(tmp_path / "wave.npy", wave)
-    part = "from emo.hub import find_part; print(len([*find_part('start_from', 'org/name', 'model').iterdir()]))"
+    part = (
+        "from emo.hub.resolve import find_part; print(len([*find_part('start_from', 'org/name', 'model').iterdir()]))"
+    )
     load = [sys.executable, "-c", LOAD + part, str(tmp_path / "portrait.npy"), str(tmp_path / "wave.npy")]
     again = fresh(load)
     assert again.stdout.split("\n")[-3:] == [frames_of(tiny_pipeline, portrait, wave), "2", ""], again.stderr

@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from emo.errors import InputError
+from emo.core.errors import InputError
 from emo.media.audio import probe_audio, read_audio, stream_audio
 
 RATE = 16000

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emo.errors import InputError
+from emo.core.errors import InputError
 from emo.media.image import read_image
 
 RAMP = np.linspace(0, 255, 96 * 64).reshape(64, 96).astype(np.uint8)

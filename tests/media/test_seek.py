@@ -4,9 +4,9 @@ import av
 import numpy as np
 import pytest
 
-from emo.errors import InputError
-from emo.media.seek import pick_frames
-from emo.media.video import VideoWriter, read_video
+from emo.core.errors import InputError
+from emo.media.video import pick_frames, read_video
+from emo.media.video_writer import VideoWriter
 
 
 @pytest.fixture(scope="module")

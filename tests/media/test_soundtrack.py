@@ -6,7 +6,8 @@ import pytest
 
 from emo.media.audio import probe_audio, read_audio
 from emo.media.decode import decode_audio
-from emo.media.video import VideoWriter, probe_video
+from emo.media.video import probe_video
+from emo.media.video_writer import VideoWriter
 
 GREY = np.full((64, 64, 3), 90, np.uint8)
 

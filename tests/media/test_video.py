@@ -8,9 +8,10 @@ import av
 import numpy as np
 import pytest
 
-from emo.errors import InputError
+from emo.core.errors import InputError
 from emo.media.audio import read_audio
-from emo.media.video import VideoWriter, frame_rate, probe_video, read_video
+from emo.media.video import probe_video, read_video
+from emo.media.video_writer import VideoWriter, frame_rate
 
 RATE = 16000
 GREY = np.full((64, 64, 3), 90, np.uint8)

@@ -8,14 +8,8 @@ import pytest
 import torch
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
-from emo.models.audio import (
-    LEAST_LEVEL,
-    SAMPLE_RATE,
-    AudioProjection,
-    MelEncoder,
-    Wav2VecEncoder,
-    frame_centers,
-)
+from emo.core.timing import SAMPLE_RATE
+from emo.models.audio import LEAST_LEVEL, AudioProjection, MelEncoder, Wav2VecEncoder, frame_centers
 
 RATES = {24: Fraction(24), 25: Fraction(25), 29.97: Fraction(30000, 1001), 30: Fraction(30), 60: Fraction(60)}
 AT_RATES = pytest.mark.parametrize("rate", RATES.values(), ids=RATES.keys())

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from emo.config import Config, DataConfig, SchedulerConfig
+from emo.core.config import Config, DataConfig, SchedulerConfig
 
 
 @pytest.fixture

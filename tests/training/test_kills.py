@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from emo.config import save_config
+from emo.core.config import save_config
 
 LIVES = """
 import os, random, signal, sys, traceback
 from dataclasses import replace
 from pathlib import Path
 
-from emo.config import load_config
+from emo.core.config import load_config
 from emo.training import diffusion, trainer
 
 config, chance, claim = load_config(sys.argv[1]), random.Random(0), trainer.claim

@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from emo.config import LoraConfig
-from emo.errors import InputError
-from emo.hub import load_pipeline
+from emo.core.config import LoraConfig
+from emo.core.errors import InputError
+from emo.hub.resolve import load_pipeline
 from emo.models.emo import Conditions, EMOModel
 from emo.models.lora import add_lora, load_lora, merge_lora, save_lora
 from emo.training.trainer import train

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from emo.config import Config, save_config
+from emo.core.config import Config, save_config
 from emo.training.trainer import train
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="has no fork")
@@ -21,7 +21,7 @@ import json, os, signal, socket, sys, traceback
 
 from accelerate.state import AcceleratorState, DistributedType, PartialState
 
-from emo.config import load_config
+from emo.core.config import load_config
 from emo.training import diffusion, trainer
 
 LAYERS = "ResnetBlock2D,SpatialTransformer,TemporalTransformer,Downsample2D,Upsample2D"

@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from emo.config import Config
+from emo.core.config import Config
+from emo.core.errors import InputError
 from emo.data.shards import split_of, write_shards
-from emo.errors import InputError
 from emo.training.diffusion import DiffusionTask
 from emo.training.task import make_task
 from emo.training.trainer import train

@@ -9,13 +9,13 @@ import torch
 from PIL import Image
 
 from emo import Autoencoder, MelEncoder
-from emo.config import Config, DataConfig, LossConfig, SamplingConfig, SchedulerConfig
-from emo.errors import InputError
-from emo.face.network import load_half
-from emo.face.parts import PARTS
-from emo.hub import load_pipeline
+from emo.core.config import Config, DataConfig, LossConfig, SamplingConfig, SchedulerConfig
+from emo.core.errors import InputError
+from emo.face.networks import load_half
+from emo.face.refinement import PARTS
+from emo.hub.resolve import load_pipeline
 from emo.media.video import read_video
-from emo.training.generators import Generators
+from emo.training.distributed import Generators
 from emo.training.task import TASKS, make_task
 from emo.training.trainer import train
 

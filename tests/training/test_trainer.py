@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from emo.config import Config, load_config
-from emo.errors import InputError
+from emo.core.config import Config, load_config
+from emo.core.errors import InputError
 from emo.training.diffusion import DiffusionTask
 from emo.training.trainer import freeze, learning_rate, train
 

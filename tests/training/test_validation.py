@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from emo.config import Config, LossConfig
+from emo.core.config import Config, LossConfig
 from emo.data.shards import write_shards
 from emo.training import trainer
 from emo.training.diffusion import DiffusionTask
 from emo.training.task import make_task
-from emo.training.trainer import train
-from emo.training.validation import validation_loss
+from emo.training.trainer import train, validation_loss
 
 CPU = torch.device("cpu")
 ALWAYS = LossConfig(**{f"drop_{name}": 1.0 for name in ("audio", "reference", "motion", "face_region", "head_speed")})

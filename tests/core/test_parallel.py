@@ -1,0 +1,95 @@
+"""Work that is spread over processes ends as if one had done it."""
+
+import os
+import socket
+import threading
+
+import pytest
+from filelock import FileLock
+
+from emo.core.errors import InputError, OutputError
+from emo.core.parallel import check_address, each, gpu_share, wait_for_threads
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path_factory):
+    """One of these at a time, whatever process runs it: a cluster on this machine is seen by all who ask for one."""
+    with FileLock(tmp_path_factory.getbasetemp().parent / "ray.lock"):
+        yield
+
+
+def squared(number: int) -> tuple[int, int]:
+    if number < 0:
+        raise OutputError(f"{number} is below nothing")
+    return number**2, os.getpid()
+
+
+def test_one_worker_is_this_process():
+    assert list(each(squared, [1, 2, 3], 1)) == [(n, (n * n, os.getpid())) for n in (1, 2, 3)]
+
+
+def test_several_workers_do_each_item_once_and_errors_come_through():
+    found = sorted(each(squared, list(range(6)), 2))
+    assert [(n, result[0]) for n, result in found] == [(n, n * n) for n in range(6)]
+    assert os.getpid() not in {result[1] for _, result in found}
+    with pytest.raises(OutputError, match="-3 is below nothing"):
+        list(each(squared, [1, -3], 2))
+
+
+def test_threads_of_a_package_are_waited_for_and_no_others():
+    asked, may_end = [], threading.Event()
+
+    def start(module: str) -> threading.Thread:
+        def run():
+            may_end.wait()
+
+        def join(timeout):
+            asked.append(module)
+            may_end.set()
+            threading.Thread.join(thread, timeout)
+
+        run.__module__ = module
+        thread = threading.Thread(target=run, daemon=True)
+        thread.join = join
+        thread.start()
+        return thread
+
+    start("ray_other.one")
+    ours = start("ray.data.one")
+    wait_for_threads("ray.data.")
+    assert asked == ["ray.data.one"] and not ours.is_alive()
+
+
+def cores_of(number: int) -> tuple[int, set[int]]:
+    return os.getpid(), os.sched_getaffinity(0)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no cores can be chosen on this system")
+def test_each_worker_keeps_to_a_core_of_its_own():
+    cores = dict(result for _, result in each(cores_of, list(range(6)), 2))
+    assert all(len(those) == 1 for those in cores.values())
+    assert len(set.union(*cores.values())) == min(len(cores), len(os.sched_getaffinity(0)))
+
+
+def test_all_cores_share_the_gpus():
+    assert gpu_share({"CPU": 16.0}) == 0 and gpu_share({"CPU": 16.0, "GPU": 1.0}) == 0.0625
+    assert gpu_share({"CPU": 3.0, "GPU": 1.0}) * 3 <= 1 and gpu_share({"CPU": 2.0, "GPU": 8.0}) == 1
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_an_address_where_nothing_listens_is_named_at_once(scheme):
+    with socket.socket() as taken:  # bound, not listening: nobody else's port
+        taken.bind(("127.0.0.1", 0))
+        address = f"{scheme}127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(InputError, match=f"^{address}: no Ray cluster answers there"):
+            list(each(squared, [1], 1, address))
+    with pytest.raises(InputError, match="no Ray cluster answers there"):
+        check_address(f"{scheme}localhost:six")
+
+
+def test_no_cluster_and_no_ray_are_said_in_one_line(monkeypatch):
+    with pytest.raises(InputError, match="auto: no Ray cluster answers there"):
+        list(each(squared, [1], 1, "auto"))
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(InputError, match="several workers need Ray: pip install"):
+        list(each(squared, [1, 2], 2))

@@ -1,0 +1,43 @@
+"""Where published models look for their classes: these paths stand in files that others hold.
+
+When this test fails, a file was moved or a class renamed: let the old path go on to lead there."""
+
+import json
+from importlib import import_module
+
+import pytest
+
+import emo
+from emo.hub.registry import BUILT_IN
+from emo.models.loading import trained_parts
+
+PINNED = {
+    "EMOPipeline": "emo.pipelines.emo",
+    "EMOModel": "emo.models.emo",
+    "Autoencoder": "emo.models.autoencoder",
+    "MelEncoder": "emo.models.audio",
+    "Wav2VecEncoder": "emo.models.audio",
+}
+WRITTEN = {
+    "_class_name": "EMOPipeline",
+    "audio_encoder": ["emo.models.audio", "MelEncoder"],
+    "model": ["emo.models.emo", "EMOModel"],
+    "scheduler": ["diffusers", "DDIMScheduler"],
+    "vae": ["emo.models.autoencoder", "Autoencoder"],
+}
+
+
+@pytest.mark.parametrize("name", PINNED)
+def test_a_class_is_where_published_models_look(name):
+    found = getattr(import_module(PINNED[name]), name)
+    assert found.__module__ == PINNED[name] and found.__name__ == name
+    assert getattr(emo, name) is found  # of config.json, which names the class alone
+
+
+@pytest.mark.parametrize("which", ["mini", "saved now"])
+def test_model_index_names_them(which, tiny_model_folder):
+    folder = BUILT_IN.get(which, tiny_model_folder)
+    index = json.loads((folder / "model_index.json").read_text())
+    assert {name: value for name, value in index.items() if name == "_class_name" or isinstance(value, list)} == WRITTEN
+    for name in trained_parts(folder):
+        assert json.loads((folder / name / "config.json").read_text())["_class_name"] == WRITTEN[name][1]
