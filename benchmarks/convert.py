@@ -1,5 +1,4 @@
-"""What converting takes: a checkpoint as large as Hallo's, of random numbers, and the peak of memory and the time of
-emo-convert.
+"""Measure emo-convert on a checkpoint of random numbers as large as Hallo's: peak memory and time.
 
     python benchmarks/convert.py [--folder /tmp]      # needs 11 GB of disk there
     python benchmarks/convert.py --flops              # operations of a pass, counted by shapes alone
@@ -26,9 +25,10 @@ from hallo import layout
 from torch._subclasses import FakeTensorMode
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-from emo.hub.convert.hallo import sizes
-from emo.models.emo import Conditions, EMOModel
-from emo.models.flops import flop_counter
+from emo.hub.convert.hallo import infer_config
+from emo.metrics.speed import make_flop_counter
+from emo.models.conditions import Conditions
+from emo.models.hallo import HalloModel
 
 VAE = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "latent_channels": 4}
 
@@ -59,36 +59,36 @@ def measure(folder: Path) -> str:
 
 
 def count(trained: bool) -> str:
-    """TFLOP of the denoising pass, and of the reference net."""
+    """TFLOPs of a forward pass of the backbone, and of the ReferenceNet."""
     shapes = {name: torch.Size(shape) for name, shape in layout().items()}
     with FakeTensorMode(), torch.no_grad():
-        model, latents = EMOModel(**sizes(shapes, trained)).eval(), torch.zeros(1, 16, 4, 64, 64)
+        model, latents = HalloModel(**infer_config(shapes, trained)).eval(), torch.zeros(1, 16, 4, 64, 64)
         clip = Conditions(latents[:, 0], identity=torch.zeros(1, 512))
-        with flop_counter() as looking:
-            model.look_at_portrait(clip.reference)
-            model.look_at_motion(latents[:, :2])
-        seen = model.look(clip, latents.shape)
-        with flop_counter() as denoising:
-            model(latents, torch.tensor(1), clip, seen)
-    passes, looks = (counter.get_total_flops() / 1e12 for counter in (denoising, looking))
-    return f"denoising {passes:.2f} TFLOP, reference net {looks:.2f} TFLOP"
+        with make_flop_counter() as referencing:
+            model.encode_reference(clip.reference)
+            model.encode_motion(latents[:, :2])
+        encoded = model.encode_conditions(clip, latents.shape)
+        with make_flop_counter() as denoising:
+            model(latents, torch.tensor(1), clip, encoded)
+    passes, references = (counter.get_total_flops() / 1e12 for counter in (denoising, referencing))
+    return f"denoising {passes:.2f} TFLOP, reference net {references:.2f} TFLOP"
 
 
 @torch.no_grad()
 def run_pass(pixels: int) -> str:
-    """One pass of the denoising net, after the reference net has looked."""
+    """One forward pass of the backbone, with encoded conditions."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with torch.device("meta"):
-        model = EMOModel(**sizes({name: torch.Size(shape) for name, shape in layout().items()})).eval()
+        model = HalloModel(**infer_config({name: torch.Size(shape) for name, shape in layout().items()})).eval()
     model = model.to(torch.bfloat16).to_empty(device=device)
     for weight in model.state_dict().values():
         weight.fill_(0.01)
     latents = torch.zeros(1, 16, 4, pixels // 8, pixels // 8, dtype=torch.bfloat16, device=device)
     clip = Conditions(latents[:, 0])
     with affordable() if device == "cpu" else nullcontext():
-        seen = model.look(clip, latents.shape)
+        encoded = model.encode_conditions(clip, latents.shape)
         began = time.perf_counter()
-        model(latents, torch.tensor(1, device=device), clip, seen).sum().item()
+        model(latents, torch.tensor(1, device=device), clip, encoded).sum().item()
     seconds = time.perf_counter() - began
     used = torch.cuda.max_memory_allocated() if device == "cuda" else 1024 * getrusage(RUSAGE_SELF).ru_maxrss
     held = sum(weight.nbytes for weight in model.parameters())

@@ -26,14 +26,15 @@ from transformers import Wav2Vec2Config, Wav2Vec2Model
 from emo.core.config import Config, load_config
 from emo.core.timing import SAMPLE_RATE
 from emo.data.dataset import Batch
+from emo.metrics.speed import make_flop_counter
 from emo.models.autoencoder import encode_images
-from emo.models.emo import Conditions, EMOModel
-from emo.models.flops import flop_counter
-from emo.models.unet import Stage
+from emo.models.conditions import Conditions
+from emo.models.emo import EMOModel
+from emo.models.unet import UNetBlock
 from emo.training.diffusion import make_model
-from emo.training.distributed import Generators
-from emo.training.losses import diffusion_loss
-from emo.training.trainer import freeze
+from emo.training.distributed import SampleGenerators
+from emo.training.losses import compute_diffusion_loss
+from emo.training.trainer import freeze_parameters
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 CLIP_SECONDS = 8.0  # of sound that is heard for a sample
@@ -47,7 +48,7 @@ class Kept(torch.autograd.graph.saved_tensors_hooks):
         super().__init__(self.pack, lambda tensor: tensor)
         self.bytes, self.layer = 0, 0
         self.seen = {tensor.untyped_storage()._cdata for tensor in model.state_dict().values()}
-        for stage in (module for module in model.modules() if isinstance(module, Stage)):
+        for stage in (module for module in model.modules() if isinstance(module, UNetBlock)):
             stage.layer = partial(self.measured, stage.layer)
 
     def pack(self, tensor: Tensor) -> Tensor:
@@ -83,8 +84,8 @@ def random_batch(config: Config, model: EMOModel, size: int) -> Batch:
 def loss_of(config: Config, model: EMOModel, batch: Batch) -> Tensor:
     given = Conditions(batch.reference, batch.audio, batch.motion, batch.face_region, batch.head_speed)
     scheduler = DDIMScheduler(**vars(config.scheduler))
-    chance = Generators(config.seed, range(len(batch.latents)), torch.device("cpu"))
-    return diffusion_loss(model, scheduler, batch, given, config.loss, chance)[0].mean()
+    chance = SampleGenerators(config.seed, range(len(batch.latents)), torch.device("cpu"))
+    return compute_diffusion_loss(model, scheduler, batch, given, config.loss, chance)[0].mean()
 
 
 def full_model(config: Config, checkpointing: bool) -> tuple[EMOModel, list[torch.nn.Parameter]]:
@@ -92,13 +93,13 @@ def full_model(config: Config, checkpointing: bool) -> tuple[EMOModel, list[torc
     model = make_model(config).train()
     if checkpointing:
         model.enable_gradient_checkpointing()
-    return model, freeze(model, config.trainable)
+    return model, freeze_parameters(model, config.trainable)
 
 
 def count_flops(config: Config) -> int:
     """Of the forward and backward pass of one sample, with gradient checkpointing."""
     model, _ = full_model(config, True)
-    with flop_counter() as counter, torch.autocast("cpu", torch.bfloat16):
+    with make_flop_counter() as counter, torch.autocast("cpu", torch.bfloat16):
         loss_of(config, model, random_batch(config, model, 1)).backward()
     return counter.get_total_flops()
 
@@ -126,7 +127,7 @@ def count_frozen(config: Config, model: EMOModel) -> float:
     vae = AutoencoderKL(**blocks, block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4)
     ear, batch = Wav2Vec2Model(Wav2Vec2Config()).eval(), random_batch(config, model, 1)
     frames = batch.latents.shape[1] + batch.motion.shape[1] + 1
-    with flop_counter() as counter, torch.no_grad():
+    with make_flop_counter() as counter, torch.no_grad():
         encode_images(vae, torch.zeros(frames, 3, config.data.size, config.data.size))
         ear(torch.zeros(1, int(CLIP_SECONDS * SAMPLE_RATE)))
     return counter.get_total_flops()

@@ -1,4 +1,4 @@
-"""How far our outputs are from those of Hallo's own code, on the small networks it was run on.
+"""Compare our outputs with those of Hallo's own code on small networks.
 
     python benchmarks/golden.py FOLDER
 
@@ -17,18 +17,21 @@ from diffusers import AutoencoderKL, DDIMScheduler
 from safetensors.torch import load_file
 from torch import Tensor
 
-from emo.hub.convert.hallo import renamed, shaped, sizes
+from emo.hub.convert.hallo import infer_config, rename_keys, reshape_weight
 from emo.models.audio import AudioEncoder
 from emo.models.autoencoder import decode_latents, encode_images
-from emo.models.emo import Conditions, EMOModel
-from emo.models.layers import Regions
-from emo.pipelines.emo import EMOPipeline
+from emo.models.conditions import Conditions
+from emo.models.hallo import HalloModel
+from emo.models.layers import AudioRegions
+from emo.pipelines.guidance import SamplingOptions
+from emo.pipelines.hallo import HalloGuidance, HalloPipeline
+from emo.pipelines.inputs import open_audio
 
 BAR = 1e-4
 
 
-class Heard(AudioEncoder):
-    """Says the features it holds (T W D), whatever is heard."""
+class FixedFeatures(AudioEncoder):
+    """Returns the features (T W D) that it was given, whatever the audio."""
 
     past_seconds = future_seconds = 0.0
 
@@ -40,14 +43,17 @@ class Heard(AudioEncoder):
         return self.features[None, first_frame : first_frame + num_frames]
 
 
-def read_model(folder: Path, config: dict) -> EMOModel:
-    """Each frame's stack of 5 is handed in as it is, as layers of one frame: the cases' stacks do not overlap."""
+def read_model(folder: Path, config: dict) -> HalloModel:
+    """The model; each frame's stack of 5 features is given as layers of one frame, as stacks do not overlap."""
     weights = {name: weight.float() for name, weight in load_file(folder / "net.safetensors").items()}
-    settings = sizes({name: weight.shape for name, weight in weights.items()}, trained=False)
+    settings = infer_config({name: weight.shape for name, weight in weights.items()}, training_mode=False)
     settings |= {"norm_num_groups": config["unet"]["norm_num_groups"], "temporal_norm_groups": 32}
     settings |= {"num_frames": config["frames"], "num_motion_frames": config["motion_frames"]}
-    model = EMOModel(**settings | {"audio_margin": 0, "audio_layers": 5 * settings["audio_layers"]})
-    ours = {our: shaped(our, weights[their]) for their, our in renamed(list(weights), trained=False).items()}
+    model = HalloModel(**settings | {"audio_margin": 0, "audio_layers": 5 * settings["audio_layers"]})
+    ours = {
+        our: reshape_weight(our, weights[their])
+        for their, our in rename_keys(list(weights), training_mode=False).items()
+    }
     model.load_state_dict(ours)
     return model.eval()
 
@@ -61,28 +67,28 @@ def read_vae(folder: Path, config: dict) -> AutoencoderKL:
 
 
 def read_conditions(cases: dict[str, Tensor], config: dict) -> Conditions:
-    """All that stays the same: whose face, where it may be, the regions."""
+    """The conditions that all cases share: identity, face region, audio regions."""
     masks, scales = [], torch.ones(1, 4, 3)
     for level in range(4):
         parts = torch.stack([cases[f"mask_{region}_{level}"] for region in ("full", "face", "lip")])
         masks.append(parts.unflatten(1, (int(parts.shape[1] ** 0.5), -1))[None])
     scales[:, -1] = torch.tensor(config["motion_scale"])  # in evaluation mode they reach the middle alone
-    regions = Regions(masks, scales)
-    return Conditions(face_region=cases["face_region"][None], identity=cases["face_embedding"], regions=regions)
+    regions = AudioRegions(masks, scales)
+    return Conditions(face_region=cases["face_region"][None], identity=cases["face_embedding"], audio_regions=regions)
 
 
-def make_run(model: EMOModel, vae: AutoencoderKL, cases: dict[str, Tensor], config: dict) -> Tensor:
+def make_run(model: HalloModel, vae: AutoencoderKL, cases: dict[str, Tensor], config: dict) -> Tensor:
     """Frames (12 3 H W) in [0, 1] of two windows, by the pipeline's own loop."""
     scheduler, steps = DDIMScheduler(**config["scheduler"]), config["num_inference_steps"]
-    options = {"guides_identity": True, "motion_through_pixels": True}
-    pipeline = EMOPipeline(model, vae, Heard(cases["audio_stacks"].flatten(1, 2)), scheduler, **options)
+    pipeline = HalloPipeline(model, vae, FixedFeatures(cases["audio_stacks"].flatten(1, 2)), scheduler)
     still = read_conditions(cases, config)
     still.reference = encode_images(vae, cases["portrait"][None])
     noise = iter(cases["run_noise"].transpose(1, 2)[:, None])
     wave = torch.zeros(len(cases["audio_stacks"]) * 640).numpy()  # 40 ms a frame
+    sampling = SamplingOptions(steps, HalloGuidance(config["guidance_scale"]))
     with patch("emo.pipelines.emo.randn_tensor", lambda *_, **__: next(noise)):
-        guided = config["guidance_scale"]
-        latents = torch.cat(list(pipeline._windows(pipeline._sound(wave), still, 25.0, steps, guided, None, None)))
+        windows = pipeline._windows(open_audio(wave, 16000), still, {}, 25.0, sampling, cases["portrait"][None])
+        latents = torch.cat(list(windows))
     return (decode_latents(vae, latents) / 2 + 0.5).clamp(0, 1)
 
 
@@ -97,7 +103,7 @@ def differences(folder: Path) -> dict[str, float]:
     step = model(cases["step_latents"].transpose(0, 1)[None], cases["step_timestep"], clip)[0].transpose(0, 1)
     made = {
         "audio_tokens": model.audio_projection(clip.audio)[0],
-        "identity_tokens": model.identify(clip.identity)[0],
+        "identity_tokens": model.encode_identity(clip.identity)[0],
         "located": model.face_locator(clip.face_region)[0, :, None].expand(-1, count, -1, -1),
         "step_output": step,
         "run_frames": make_run(model, vae, cases, config),

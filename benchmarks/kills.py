@@ -43,13 +43,13 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--workers", type=int, default=1)
     args = parser.parse_args()
-    options = ["--size", str(args.size), "--workers", str(args.workers), "--limits", "shortest_seconds=1"]
+    options = ["--size", str(args.size), "--workers", str(args.workers), "--limits", "min_seconds=1"]
     options += ["--megabytes", "1"]
     moments = random.Random(0)
     with tempfile.TemporaryDirectory() as folder:
-        whole, killed = Path(folder) / "whole", Path(folder) / "killed"
-        seconds = finish(args.raw, whole, options)
-        print(f"unbroken: {seconds:.0f} s, {len(digests(whole))} files")
+        complete, killed = Path(folder) / "complete", Path(folder) / "killed"
+        seconds = finish(args.raw, complete, options)
+        print(f"unbroken: {seconds:.0f} s, {len(digests(complete))} files")
         for _ in range(args.kills):
             process, moment = start(args.raw, killed, options), moments.uniform(0, seconds / args.kills * 3)
             time.sleep(moment)
@@ -58,7 +58,7 @@ def main() -> None:
             process.wait()
             print(f"killed after {moment:.1f} s" + (", had ended" if ended else ""), flush=True)
         finish(args.raw, killed, options)
-        one, other = digests(whole), digests(killed)
+        one, other = digests(complete), digests(killed)
         wrong = sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
         print(f"{len(wrong)} of {len(one)} files differ {' '.join(wrong)}")
 

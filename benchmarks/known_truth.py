@@ -3,7 +3,7 @@
     python benchmarks/known_truth.py OUT [--clips 40] [--seen 4] [--size 512]
 
 Head speed and the shift of a sound from the truth's landmarks of --clips clips of eSpeak speech; cuts, mouth opening,
-eye opening and gaze from the pixels of --seen of them, which are drawn into OUT (what is there already is kept).
+eye opening and gaze from the pixels of --seen of them, which are drawn into OUT (existing ones are not drawn again).
 """
 
 import argparse
@@ -15,18 +15,17 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from emo.core.timing import FPS, SAMPLE_RATE
-from emo.data.clip import LIPS
-from emo.face.crop import held_still, steady_regions
+from emo.face.crop import normalize_landmarks, smooth_regions
 from emo.face.detector import FaceDetector
-from emo.face.landmarks import IBUG, eye_opening, opening
-from emo.face.pose import REACH, head_speed
-from emo.face.refinement import PartReader
-from emo.face.tracking import follow_faces
+from emo.face.landmarks import LIP_POINTS, MEDIAPIPE_TO_IBUG, eye_opening, mouth_opening
+from emo.face.pose import SPEED_REACH_FRAMES, head_speed
+from emo.face.refinement import LandmarkRefiner
+from emo.face.tracking import track_faces
 from emo.media.audio import read_audio
+from emo.media.shots import find_shots
 from emo.media.video import read_video
-from emo.preparation.shots import find_shots
-from emo.speech.lip_sync import lip_sync, packaged_ear
-from emo.synthetic.drawn_footage import Take, draw_head, list_takes, make_synth, perform
+from emo.speech.lip_sync import load_lip_sync_scorer, score_lip_sync
+from emo.synthetic.drawn_footage import VideoSpec, draw_videos, list_video_specs, make_head, make_performance
 from emo.synthetic.drawn_head import rotation_matrix
 
 TEXTS = [
@@ -44,43 +43,45 @@ def known_speed(rotations: np.ndarray) -> np.ndarray:
     """(T,) radians per second of the truth's yaw, pitch, roll (T 3), over the time that emo.face.pose takes."""
     turns = np.stack([rotation_matrix(*angles) for angles in rotations.astype(float)])
     frames = np.arange(len(turns))
-    before, after = np.maximum(frames - REACH, 0), np.minimum(frames + REACH, len(turns) - 1)
+    before, after = np.maximum(frames - SPEED_REACH_FRAMES, 0), np.minimum(frames + SPEED_REACH_FRAMES, len(turns) - 1)
     chord = np.linalg.norm(turns[after] - turns[before], axis=(1, 2)) / np.sqrt(8)  # sine of half the angle
     return 2 * np.arcsin(chord) * FPS / (after - before)
 
 
 def shift_error(landmarks: np.ndarray, wave: np.ndarray, late_frames: int) -> int:
-    """Frames by which the ear errs over a sound that comes `late_frames` late; landmarks (T 68 2) pixels."""
-    held = held_still(landmarks, steady_regions(landmarks))
+    """Frames by which the lip-sync scorer errs over a sound `late_frames` late; landmarks (T 68 2) pixels."""
+    normalized = normalize_landmarks(landmarks, smooth_regions(landmarks))
     late = round(late_frames / FPS * SAMPLE_RATE)
-    heard = np.pad(wave, (max(late, 0), max(-late, 0)))[max(-late, 0) :][: len(wave)]
-    return lip_sync(held[:, LIPS], heard, packaged_ear(), FPS).offset_frames - late_frames
+    shifted = np.pad(wave, (max(late, 0), max(-late, 0)))[max(-late, 0) :][: len(wave)]
+    return score_lip_sync(normalized[:, LIP_POINTS], shifted, load_lip_sync_scorer(), FPS).offset_frames - late_frames
 
 
-def measure_truth(take: Take, late_frames: int) -> tuple[float, float, int, int]:
-    """Mean known head speed, that of emo.face.pose, and the error in frames of the shift that the ear finds: of the
-    head as it turns, and of one that looks straight ahead."""
+def measure_truth(take: VideoSpec, late_frames: int) -> tuple[float, float, int, int]:
+    """Mean true head speed, that of emo.face.pose, and the error in frames of the shift that the lip-sync scorer finds,
+    of the head as it turns and of one that looks straight ahead."""
     with tempfile.TemporaryDirectory() as folder:
-        motion = perform(take, None, Path(folder) / "sound.wav")
+        motion = make_performance(take, None, Path(folder) / "sound.wav")
         wave = read_audio(Path(folder) / "sound.wav", SAMPLE_RATE)
-    head, poses = draw_head(take.seed, 64), [motion.pose(k) for k in range(len(motion))]
+    head, poses = make_head(take.seed, 64), [motion.get_pose(k) for k in range(len(motion))]
     straight = [replace(pose, rotation=(0.0, 0.0, 0.0)) for pose in poses]
-    turned, ahead = (np.stack([head.landmarks(pose)[IBUG, :2] for pose in those]) for those in (poses, straight))
+    turned, ahead = (
+        np.stack([head.compute_landmarks(pose)[MEDIAPIPE_TO_IBUG, :2] for pose in those]) for those in (poses, straight)
+    )
     errors = [shift_error(landmarks, wave, late_frames) for landmarks in (turned, ahead)]
     return known_speed(motion.head_rotation).mean(), head_speed(turned, FPS).mean(), *errors
 
 
-def measure_pixels(video: Path, detector: FaceDetector, parts: PartReader) -> np.ndarray:
+def measure_pixels(video: Path, detector: FaceDetector, parts: LandmarkRefiner) -> np.ndarray:
     """(4,): r of the mouth opening that is seen in the pixels and of the true one, and its amplitude over the true; r
     of the eyes' opening; degrees by which the gaze errs while the eyes are open, mean of both ways."""
     true = load_file(video.with_suffix(".safetensors"))
-    tracks = follow_faces(read_video(video), detector, parts)
+    tracks = track_faces(read_video(video), detector, parts)
     if not tracks:
         return np.array([0.0, 0.0, 0.0, np.nan])
     track, seen = tracks[0], np.isfinite(tracks[0].landmarks[:, 0, 0])
-    points, true = track.landmarks[seen], {name: v[track.first : track.end][seen] for name, v in true.items()}
-    mouth, eyes, awake = opening(points), eye_opening(points), true["blink"] < AWAKE
-    true_eyes = eye_opening(true["landmarks"][:, IBUG, :2])
+    points, true = track.landmarks[seen], {name: v[track.first_frame : track.end][seen] for name, v in true.items()}
+    mouth, eyes, awake = mouth_opening(points), eye_opening(points), true["blink"] < AWAKE
+    true_eyes = eye_opening(true["landmarks"][:, MEDIAPIPE_TO_IBUG, :2])
     error = np.degrees(np.abs(track.gaze[seen] + true["gaze"])[awake]).mean()  # the truth's is to the right and down
     mouth_r, eyes_r = np.corrcoef(mouth, true["mouth_opening"])[0, 1], np.corrcoef(eyes, true_eyes)[0, 1]
     return np.array([mouth_r, mouth.std() / true["mouth_opening"].std(), eyes_r, error])
@@ -96,7 +97,7 @@ def main() -> None:
 
     # landmarks of the truth
     random, rows = np.random.default_rng(0), []
-    for take in list_takes(TEXTS, [], args.clips, 0):
+    for take in list_video_specs(TEXTS, [], args.clips, 0):
         late = int(random.integers(-FARTHEST, FARTHEST + 1))
         known, found, turned, ahead = measure_truth(take, late)
         rows.append((found / known, turned, ahead))
@@ -109,8 +110,8 @@ def main() -> None:
     print(f"shift within 1 frame: {turned:.0%} of {len(rows)} clips, {ahead:.0%} where the head looks straight ahead")
 
     # pixels
-    takes, detector, parts = list_takes(TEXTS, [], args.seen, 0), FaceDetector(), PartReader()
-    make_synth(args.out, takes, args.size, 4.0)
+    takes, detector, parts = list_video_specs(TEXTS, [], args.seen, 0), FaceDetector(), LandmarkRefiner()
+    draw_videos(args.out, takes, args.size, 4.0)
     videos = [args.out / take.row["file"] for take in takes]
     seen = [measure_pixels(video, detector, parts) for video in videos]
     for name, row in zip([*(video.stem for video in videos), "mean"], [*seen, np.mean(seen, axis=0)], strict=True):

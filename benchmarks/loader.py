@@ -18,9 +18,9 @@ from accelerate import Accelerator
 
 from emo.core.config import Config, load_config
 from emo.core.errors import InputError
-from emo.training.distributed import Generators, make_accelerator
+from emo.training.distributed import SampleGenerators, make_accelerator
 from emo.training.task import Task, make_task
-from emo.training.trainer import freeze
+from emo.training.trainer import freeze_parameters
 
 
 def read_alone(config: Config, steps: int) -> None:
@@ -56,11 +56,11 @@ def timed(spent: dict[str, float], what: str, work: Callable) -> Callable:
 def train(config: Config, accelerator: Accelerator, workers: int, steps: int) -> None:
     """Prints the shares of a step; the first one starts the workers and is not counted."""
     task = make_task(replace(config, data=replace(config.data, workers=workers)))
-    parameters = freeze(task.model, config.trainable)
+    parameters = freeze_parameters(task.model, config.trainable)
     model, optimizer = accelerator.prepare(task.model, torch.optim.AdamW(parameters, lr=config.learning_rate))
     spent = defaultdict(float)
     task.samples.stream.take = timed(spent, "waiting", task.samples.stream.take)
-    batch = timed(spent, "batch", task.batch)
+    batch = timed(spent, "batch", task.make_batch)
     for step in range(steps + 1):
         if step == 1:
             spent.clear()
@@ -80,7 +80,7 @@ def one_step(config: Config, task: Task, accelerator: Accelerator, model, optimi
     numbers = range(step * config.batch_size, (step + 1) * config.batch_size)
     given = batch(numbers, device)
     with accelerator.autocast():
-        loss, _ = task.loss(model, given, Generators(config.seed, numbers, device))
+        loss, _ = task.compute_loss(model, given, SampleGenerators(config.seed, numbers, device))
     accelerator.backward(loss)
     optimizer.step()
     optimizer.zero_grad()

@@ -1,4 +1,4 @@
-"""The mouth of a model, measured: on portraits it never saw, and against real clips.
+"""Measure the mouth of a model: on portraits it was not trained on, and against real clips.
 
     python benchmarks/mouth.py portraits MODEL OUT --portraits P [P ...] --sounds S [S ...]
     python benchmarks/mouth.py clips MODEL OUT --videos V [V ...]
@@ -19,36 +19,34 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from emo.face.landmarks import IBUG, opening
+from emo.core.timing import SAMPLE_RATE
+from emo.face.landmarks import MEDIAPIPE_TO_IBUG, mouth_opening
+from emo.generation import generate
 from emo.hub.resolve import load_pipeline
 from emo.media.audio import loudness, read_audio
 from emo.media.image import read_image
 from emo.media.video import probe_video, read_video
-from emo.media.video_writer import VideoWriter
-from emo.metrics.stability import border_ratio, frame_differences
-from emo.metrics.sync import agree, follow
+from emo.metrics.stability import border_jump_ratio, frame_differences
+from emo.metrics.sync import compare_openings, measure_mouth_audio_sync
 from emo.preparation.clips import load_mesh
 
-SAMPLE_RATE, SHIFT_SECONDS, LONGEST_SECONDS = 16000, 12 / 25, 8.0
+SHIFT_SECONDS, MAX_SECONDS = 12 / 25, 8.0
 
 
-def write(path: Path, pipeline, picture: np.ndarray, wave: np.ndarray, fps: float, face, steps: int | None) -> None:
-    """One video of the animated square; nothing if it is there already."""
-    if path.exists():
-        return
-    options = {"fps": fps, "face": face, "crop_only": True, "num_inference_steps": steps}
-    with VideoWriter(path, fps) as video:
-        for frame in pipeline.stream(picture, wave, generator=torch.Generator().manual_seed(0), **options):
-            video.write(frame)
+def write_square(path: Path, pipeline, picture: np.ndarray, wave: np.ndarray, fps: float, steps: int | None) -> None:
+    """Writes a video of the animated square, unless it exists."""
+    if not path.exists():
+        options = {"fps": fps, "crop_only": True, "num_inference_steps": steps, "preset": "dataset"}
+        generate(picture, wave, path, pipeline=pipeline, **options)
 
 
 def make_portraits(args: argparse.Namespace) -> None:
     pipeline = load_pipeline(args.model)
     for picture in args.portraits:
         for sound in args.sounds:
-            wave = read_audio(sound, SAMPLE_RATE, 0.0, LONGEST_SECONDS)
+            wave = read_audio(sound, SAMPLE_RATE, 0.0, MAX_SECONDS)
             out = args.out / f"{picture.stem}__{sound.stem}.mp4"
-            write(out, pipeline, read_image(picture), wave, 25.0, None, args.steps)
+            write_square(out, pipeline, read_image(picture), wave, 25.0, args.steps)
             np.save(out.with_suffix(".npy"), wave)
 
 
@@ -58,21 +56,23 @@ def make_clips(args: argparse.Namespace) -> None:
         wave, fps = read_audio(video, SAMPLE_RATE), probe_video(video).fps
         late = np.concatenate([np.zeros(round(SHIFT_SECONDS * SAMPLE_RATE), np.float32), wave])[: len(wave)]
         picture = next(read_video(video))
-        write(args.out / f"{video.stem}.mp4", pipeline, picture, wave, fps, None, args.steps)
-        write(args.out / f"{video.stem}__shifted.mp4", pipeline, picture, late, fps, None, args.steps)
+        write_square(args.out / f"{video.stem}.mp4", pipeline, picture, wave, fps, args.steps)
+        write_square(args.out / f"{video.stem}__shifted.mp4", pipeline, picture, late, fps, args.steps)
 
 
 def measure_borders(args: argparse.Namespace) -> None:
     pipeline = load_pipeline(args.model)
     advance = pipeline.model.config.num_frames - pipeline.config.overlap_frames
     for picture, sound in itertools.product(args.portraits, args.sounds):
-        image, wave = read_image(picture), read_audio(sound, SAMPLE_RATE, 0.0, LONGEST_SECONDS)
+        image, wave = read_image(picture), read_audio(sound, SAMPLE_RATE, 0.0, MAX_SECONDS)
         runs = {}
         for late in range(advance):
-            heard, generator = wave[late * SAMPLE_RATE // 25 :], torch.Generator().manual_seed(0)
-            frames = pipeline.stream(image, heard, crop_only=True, generator=generator, num_inference_steps=args.steps)
+            sound_part, generator = wave[late * SAMPLE_RATE // 25 :], torch.Generator().manual_seed(0)
+            frames = pipeline.stream(
+                image, sound_part, crop_only=True, generator=generator, num_inference_steps=args.steps
+            )
             runs[late] = frame_differences(frames)
-        line = f"{picture.stem:40} {sound.stem:40} {border_ratio(runs, advance):.2f}"
+        line = f"{picture.stem:40} {sound.stem:40} {border_jump_ratio(runs, advance):.2f}"
         print(line, flush=True)
         with (args.out / "borders.txt").open("a") as file:
             file.write(f"{line}\n")
@@ -80,7 +80,7 @@ def measure_borders(args: argparse.Namespace) -> None:
 
 def opening_of(labels: Path) -> np.ndarray:
     """(T,) from a file of emo.preparation.labels."""
-    return opening(load_mesh(labels)[:, IBUG, :2])
+    return mouth_opening(load_mesh(labels)[:, MEDIAPIPE_TO_IBUG, :2])
 
 
 def report_clips(videos: list[Path], labels: Path, truth: Path) -> None:
@@ -91,9 +91,10 @@ def report_clips(videos: list[Path], labels: Path, truth: Path) -> None:
             for folder, suffix in ((labels, ""), (labels, "__shifted"), (truth, ""))
         )
         count = min(len(made), len(true))
-        own, other = agree(made[:count], true[:count]), agree(shifted[:count], true[:count])
-        rows.append((own.r, other.r, own.amplitude))
-        print(f"{video.stem:40} r {own.r:.2f}  sound 12 frames late {other.r:.2f}  amplitude {own.amplitude:.2f}")
+        own, other = compare_openings(made[:count], true[:count]), compare_openings(shifted[:count], true[:count])
+        rows.append((own.correlation, other.correlation, own.amplitude))
+        late = f"sound 12 frames late {other.correlation:.2f}"
+        print(f"{video.stem:40} r {own.correlation:.2f}  {late}  amplitude {own.amplitude:.2f}")
     print("mean: r {:.3f}  late {:.3f}  amplitude {:.2f}".format(*np.mean(rows, axis=0)), f"({len(rows)} clips)")
 
 
@@ -104,7 +105,9 @@ def report(args: argparse.Namespace) -> None:
     rows = []
     for video in videos:
         made = opening_of(args.out / "labels" / f"{video.stem}.safetensors")
-        found = follow(made, loudness(np.load(video.with_suffix(".npy")), SAMPLE_RATE, len(made), 25.0))
+        found = measure_mouth_audio_sync(
+            made, loudness(np.load(video.with_suffix(".npy")), SAMPLE_RATE, len(made), 25.0)
+        )
         rows.append(astuple(found))
         print(f"{video.stem:64}", "r {:.2f}  lag {:+d}  silence {:.2f}".format(*rows[-1]))
     mean = "mean: r {:.3f}  lag {:+.2f}  silence {:.2f}".format(*np.nanmean(rows, axis=0))

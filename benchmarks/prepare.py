@@ -1,4 +1,4 @@
-"""How fast footage is prepared: by step, with more cores, and how its memory grows with a file's length.
+"""Measure how fast footage is prepared: by step, with more cores, and how memory grows with the length of a file.
 
     python benchmarks/prepare.py RAW [--size 512] [--workers 1 2] [--minutes 1 10]
 
@@ -18,22 +18,27 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import av
+import numpy as np
 import torch
 
 from emo.core.errors import InputError
 from emo.core.storage import local_copy
 from emo.core.timing import FPS
 from emo.data.clip import ClipInfo
+from emo.face.detector import FaceDetector
+from emo.face.refinement import LandmarkRefiner
 from emo.media.video import read_video
-from emo.preparation.clips import Job
-from emo.preparation.filters import Limits
+from emo.media.video_pass import WHOLE_VIDEO, VideoObserver, VideoPass
+from emo.preparation.clip_maker import ShotTracker
+from emo.preparation.clips import PreparationJob
+from emo.preparation.filters import ClipLimits
 from emo.preparation.recipe import Recipe
-from emo.preparation.runner import find_tracks, save_tracks
-from emo.preparation.shots import find_shots
+from emo.preparation.runner import prepare_video
 from emo.preparation.sources import list_sources
 
-LIMITS = Limits(shortest_seconds=1.0, least_ear_confidence=-1.0, most_ear_offset_frames=15, most_turned_degrees=90.0)
-EVERYTHING = ((0.0, float("inf")),)
+LIMITS = ClipLimits(
+    min_seconds=1.0, min_lip_sync_confidence=-1.0, max_lip_sync_offset_frames=15, max_rotation_degrees=90.0
+)
 PAUSE_SECONDS = 0.2  # between repetitions: time stamps may begin below 0
 
 
@@ -44,32 +49,44 @@ def timed(spent: dict[str, float], step: str) -> Iterator[None]:
     spent[step] = spent.get(step, 0.0) + time.process_time() - began
 
 
-def by_step(raw: Path, size: int) -> None:
-    """Prints hours of video per core-hour; following includes reading again, as in a run."""
+class TrackingOnly(VideoObserver):
+    """Tracks the faces of each shot and forgets them."""
+
+    def __init__(self):
+        self.networks = FaceDetector(), LandmarkRefiner()
+
+    def start_shot(self, first_frame: int) -> None:
+        self.tracker = ShotTracker(first_frame, *self.networks)
+
+    def add_frame(self, number: int, frame: np.ndarray) -> None:
+        self.tracker.step(frame)
+
+
+def measure_steps(raw: Path, size: int) -> None:
+    """Print hours of video per core-hour; each step includes the steps before it."""
     torch.set_num_threads(1)
     spent, frames = {}, 0
     with tempfile.TemporaryDirectory() as folder:
-        job = Job(Path(folder), None, size, LIMITS)
+        job = PreparationJob(Path(folder), None, size, LIMITS)
         for source in list_sources(raw, Recipe()):
             with local_copy(source.url) as path:
                 try:
-                    with timed(spent, "reading"):
+                    with timed(spent, "decoding"):
                         frames += sum(1 for _ in read_video(path, FPS))
-                    with timed(spent, "reading and finding shots"):
-                        find_shots(read_video(path, FPS))
-                    with timed(spent, "shots, then following faces"):
-                        tracks = find_tracks(path, EVERYTHING, None)
-                    with timed(spent, "checking, cropping and encoding"):
-                        save_tracks(path, tracks, None, ClipInfo(source.info.name, "", "", "", 0), job)
+                    with timed(spent, "decoding, finding shots"):
+                        VideoPass(path, FPS).run()
+                    with timed(spent, "decoding, finding shots, tracking faces"):
+                        VideoPass(path, FPS).run(TrackingOnly())
+                    with timed(spent, "all, with checking, cropping and encoding"):
+                        prepare_video(path, WHOLE_VIDEO, ClipInfo(source.info.name, "", "", "", 0), job)
                 except InputError as error:
                     print(f"left out: {error}")
     hours = frames / FPS / 3600
     for step, seconds in spent.items():
-        print(f"{step}: {hours / (seconds / 3600):.1f} hours of video per core-hour")
-    core_hours = (spent["shots, then following faces"] + spent["checking, cropping and encoding"]) / 3600
-    per_hour = core_hours / hours
+        print(f"{step}: {hours / (seconds / 3600):.2f} hours of video per core-hour")
+    per_hour = spent["all, with checking, cropping and encoding"] / 3600 / hours
     wall = 250 * per_hour / 16
-    print(f"all: {1 / per_hour:.2f}; 250 h on 16 cores: {wall:.1f} h, on ten such machines: {wall / 10:.1f} h")
+    print(f"250 h on 16 cores: {wall:.1f} h, on ten such machines: {wall / 10:.1f} h")
 
 
 def run(raw: Path, out: Path, size: int, workers: int) -> tuple[float, float]:
@@ -78,10 +95,10 @@ def run(raw: Path, out: Path, size: int, workers: int) -> tuple[float, float]:
     command = [sys.executable, "-m", "emo.cli.prepare", "videos", raw, out, "--size", size, "--workers", workers]
     limits = [
         "--limits",
-        "shortest_seconds=1",
-        "least_ear_confidence=-1",
-        "most_ear_offset_frames=15",
-        "most_turned_degrees=90",
+        "min_seconds=1",
+        "min_lip_sync_confidence=-1",
+        "max_lip_sync_offset_frames=15",
+        "max_rotation_degrees=90",
     ]
     began = time.perf_counter()
     process = subprocess.Popen(
@@ -117,7 +134,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--minutes", type=float, nargs="*", default=[1, 10])
     args = parser.parse_args()
-    by_step(args.raw, args.size)
+    measure_steps(args.raw, args.size)
     with tempfile.TemporaryDirectory() as folder:
         walls = [run(args.raw, Path(folder) / str(workers), args.size, workers)[0] for workers in args.workers]
         for workers, wall in zip(args.workers, walls, strict=True):

@@ -1,5 +1,6 @@
 #!/bin/sh
-# `mini` from its clips, run after run; each goes on where it stopped. The result is runs/mini/student/model.
+# Trains `mini` from its clips, one run after the other; the same command resumes an interrupted one. The result is
+# runs/mini/student/model.
 set -e
 for run in face lips eye autoencoder audio stage1 stage2 stage3 student; do
     emo-train configs/mini/$run.yaml

@@ -1,6 +1,7 @@
 #!/bin/sh
-# The full model from Stable Diffusion 1.5, AnimateDiff and wav2vec 2.0, stage after stage; each goes on where it stopped.
-# What is given goes to `accelerate launch`. A step's batch must be a multiple of the GPUs: on 64,
+# Trains the full model from Stable Diffusion 1.5, AnimateDiff and wav2vec 2.0, one stage after the other; the same
+# command resumes an interrupted one. Arguments are passed to `accelerate launch`. The batch size must be a multiple of
+# the number of GPUs; on 64:
 #   IMAGES=64 CLIPS=64 scripts/train_three_stages.sh --config_file FILE
 # The result is runs/stage3/model.
 set -e

@@ -49,7 +49,7 @@ def draw_face(opening: float = 0.0, size: int = 192) -> np.ndarray:
     picture = Image.new("RGB", (size, size), (120, 140, 160))
     pen = ImageDraw.Draw(picture)
     unit = size / 192
-    for box, colour in [
+    for box, color in [
         ((46, 30, 146, 170), (222, 180, 150)),
         ((66, 78, 86, 88), (250, 250, 250)),
         ((106, 78, 126, 88), (250, 250, 250)),
@@ -60,7 +60,7 @@ def draw_face(opening: float = 0.0, size: int = 192) -> np.ndarray:
         ((90, 100, 102, 116), (200, 150, 125)),
         ((78, 134 - 8 * opening, 114, 140 + 8 * opening), (150, 60, 60)),
     ]:
-        pen.ellipse([unit * value for value in box], fill=colour)
+        pen.ellipse([unit * value for value in box], fill=color)
     return np.array(picture)
 
 
@@ -117,11 +117,11 @@ def ring(center: tuple[float, float], radii: tuple[float, float], count: int) ->
 
 def make_mesh(opening: float = 0.0) -> np.ndarray:
     """(468 2) in the unit square: MediaPipe's points where `draw_face` draws what they name, the rest on the skin."""
-    from emo.synthetic.warped_photos import EYES, INNER_LIPS, OUTER_LIPS, OVAL
+    from emo.synthetic.warped_photos import EYES, FACE_OVAL, INNER_LIPS, OUTER_LIPS
 
     skin = ring((96, 100), (46, 62), 468)
     mesh = skin[np.random.default_rng(0).permutation(468)]
-    mesh[OVAL] = np.roll(ring((96, 100), (50, 70), 36), -9, axis=0)
+    mesh[FACE_OVAL] = np.roll(ring((96, 100), (50, 70), 36), -9, axis=0)
     mesh[EYES[:16]], mesh[EYES[16:]] = ring((76, 83), (10, -5), 16), ring((116, 83), (-10, -5), 16)
     mesh[OUTER_LIPS] = ring((96, 137), (18, 3 + 8 * opening), 20)
     mesh[INNER_LIPS] = ring((96, 137), (14, 0.2 + 8 * opening), 20)
@@ -178,7 +178,7 @@ def make_pipeline():
 
     from emo import Autoencoder, EMOModel, EMOPipeline, MelEncoder
     from emo.core.config import SchedulerConfig
-    from emo.models.autoencoder import to_model
+    from emo.media.image import images_to_tensor
 
     def make(**changes) -> EMOPipeline:
         torch.manual_seed(0)
@@ -187,7 +187,7 @@ def make_pipeline():
             for parameter in model.parameters():  # some start at zero
                 parameter.add_(0.05 * torch.randn_like(parameter))
         vae = Autoencoder(latent_channels=4, widths=(8, 8, 8))
-        vae.fit_patches(to_model(np.stack([draw_face(opening, 64) for opening in (0, 0.5, 1)])))
+        vae.fit_patches(images_to_tensor(np.stack([draw_face(opening, 64) for opening in (0, 0.5, 1)])))
         scheduler = DDIMScheduler(**vars(SchedulerConfig(prediction_type="sample")))
         ear = MelEncoder(dim=16, widths=(16, 16), code_dim=16)
         parts = [part.eval() for part in (model, vae, ear)]
@@ -216,14 +216,16 @@ def tiny_model_folder(tiny_pipeline, tmp_path_factory) -> Path:
 def make_clip(wave):
     """make_clip(name, person, openings, size) -> a Clip of the drawn face and its frames."""
     from emo.data.clip import Clip, ClipInfo
-    from emo.face.landmarks import IBUG
+    from emo.face.landmarks import MEDIAPIPE_TO_IBUG
 
     def make(name: str, person: str, openings: np.ndarray, size: int = 64) -> tuple[Clip, list[np.ndarray]]:
         meshes = np.stack([make_mesh(opening) for opening in openings]).astype(np.float32)
         heard = wave[: len(openings) * SAMPLE_RATE // FPS]
         speed = np.linspace(0, 1, len(openings), dtype=np.float32)
         info = ClipInfo(name, person, "drawn", "none", len(openings))
-        return Clip(info, heard, meshes[:, IBUG], speed, meshes), [draw_face(opening, size) for opening in openings]
+        return Clip(info, heard, meshes[:, MEDIAPIPE_TO_IBUG], speed, meshes), [
+            draw_face(opening, size) for opening in openings
+        ]
 
     return make
 
@@ -231,7 +233,7 @@ def make_clip(wave):
 @pytest.fixture(scope="session")
 def clips_folder(make_clip, openings, tmp_path_factory) -> Path:
     """Prepared clips of 16 frames: a0 and a1 of anna, b0 of bert."""
-    from emo.data.clip import save_clip
+    from emo.data.clip_writer import save_clip
 
     folder = tmp_path_factory.mktemp("clips")
     for name, person, opened in [("a0", "anna", 1.0), ("a1", "anna", 0.7), ("b0", "bert", 0.5)]:

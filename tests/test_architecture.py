@@ -1,24 +1,34 @@
-"""The house rules that code can check: floors, file length, quick `--help`, packages that must stay away."""
+"""The structure that docs/architecture promises: layers, sizes of files and folders, import depth, quick `--help`.
+
+Layers and cycles between files are contracts of import-linter in pyproject.toml, which the test command runs.
+"""
 
 import ast
 import subprocess
 import sys
 import tomllib
+from collections import Counter
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import median
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "emo").rglob("*.py"))
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-BANNED = {"torchvision", "torchaudio"}
+MODULES = [file for file in FILES if file.name != "__init__.py"]
+LENGTHS = {file.relative_to(ROOT).as_posix(): len(file.read_text(encoding="utf-8").splitlines()) for file in MODULES}
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
+BANNED = {"torchvision", "torchaudio"}  # from PyPI they are CUDA builds that break the CPU's torch
+LONGEST_LINES, SHORT_LINES, MOST_SHORT, MOST_IN_A_FOLDER, MOST_IMPORTS = 500, 60, 14, 20, 10
 
 
 def imports(file: Path) -> set[str]:
     """Dotted names of every module that a file imports, those inside functions too."""
     names = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -27,16 +37,46 @@ def imports(file: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_file_keeps_the_rules(file):
-    assert len(file.read_text().splitlines()) <= 500
-    names = imports(file)
-    assert not BANNED & {name.split(".")[0] for name in names}
+def test_no_file_imports_a_banned_package():
+    assert [str(file) for file in FILES if BANNED & {name.split(".")[0] for name in imports(file)}] == []
+
+
+def test_files_hold_one_idea_each():
+    assert {name: lines for name, lines in LENGTHS.items() if lines > LONGEST_LINES} == {}
+    short = [name for name, lines in LENGTHS.items() if lines < SHORT_LINES]
+    assert len(short) <= MOST_SHORT, short
+    assert 80 <= median(LENGTHS.values()) <= 180  # docstrings included
+
+
+def test_no_folder_is_crowded():
+    counts = Counter(Path(name).parent.as_posix() for name in LENGTHS)
+    assert {folder: count for folder, count in counts.items() if count > MOST_IN_A_FOLDER} == {}
 
 
 def test_tests_are_short_too():
-    for file in (ROOT / "tests").rglob("*.py"):
-        assert len(file.read_text().splitlines()) <= 500, file
+    lengths = {file: len(file.read_text(encoding="utf-8").splitlines()) for file in (ROOT / "tests").rglob("*.py")}
+    assert {str(file): lines for file, lines in lengths.items() if lines > LONGEST_LINES} == {}
+
+
+def test_chains_of_imports_are_short():
+    """A reader follows at most MOST_IMPORTS imports from a command to the bottom; imports inside functions count."""
+    grimp = pytest.importorskip("grimp")
+    graph = grimp.build_graph("emo", exclude_type_checking_imports=True)
+
+    @cache
+    def longest_chain(module: str) -> tuple[str, ...]:
+        chains = [longest_chain(name) for name in graph.find_modules_directly_imported_by(module)]
+        return (module, *max(chains, key=len, default=()))
+
+    chain = max((longest_chain(module) for module in graph.modules), key=len)
+    assert len(chain) - 1 <= MOST_IMPORTS, " > ".join(chain)
+
+
+def test_every_folder_has_a_layer():
+    (layers,) = (c["layers"] for c in PYPROJECT["tool"]["importlinter"]["contracts"] if c["type"] == "layers")
+    named = {layer.strip("()") for layer in layers}
+    folders = {path.name for path in (ROOT / "emo").iterdir() if (path / "__init__.py").exists()}
+    assert folders | {"generation"} <= named
 
 
 @pytest.mark.parametrize("command", PROJECT["scripts"])

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 import emo
-from emo.synthetic.sample_portrait import paint
-from emo.synthetic.sample_song import SAMPLE_RATE_HZ, sing
+from emo.synthetic.sample_portrait import paint_portrait
+from emo.synthetic.sample_song import SAMPLE_RATE_HZ, synthesize_song
 
 ROOT = Path(__file__).parents[1]
 
@@ -49,13 +49,13 @@ def test_sample_song_is_what_its_script_makes(samples):
     with riff.open(str(samples / "song.wav")) as file:
         assert (file.getnchannels(), file.getframerate()) == (1, SAMPLE_RATE_HZ)
         stored = np.frombuffer(file.readframes(file.getnframes()), "<i2") / 32767
-    made = sing()
+    made = synthesize_song()
     assert 6 <= len(stored) / SAMPLE_RATE_HZ <= 8 and made.shape == stored.shape
     assert np.abs(made - stored).max() < 1e-3
 
 
 def test_sample_portrait_is_what_its_script_makes(samples):
-    stored, made = np.array(Image.open(samples / "portrait.png"), np.int16), paint()
+    stored, made = np.array(Image.open(samples / "portrait.png"), np.int16), paint_portrait()
     assert stored.shape == made.shape == (512, 512, 3)
     assert np.abs(stored - made).mean() < 1  # drawing may differ by a grey level between versions of OpenCV
 

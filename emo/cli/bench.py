@@ -1,98 +1,161 @@
-"""emo-bench: how fast videos are made, and where the time goes: per stage, beside the best this machine could do."""
+"""emo-bench: measure the speed of generation stage by stage, and compare it with the speed of matrix products."""
 
 import argparse
 import json
+import sys
 import time
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 
-from emo.cli.infer import face, number, square, whole
-from emo.cli.main import Parser, run
+from emo.cli.command import Parser, run
+from emo.cli.options import face_box, integer, number, square_size
 from emo.core.errors import InputError
-from emo.core.files import write_whole
-from emo.metrics.speed import Figures, Meter, Run, Setting, plot, ratio, watched
+from emo.core.files import write_text_atomic
+from emo.metrics.speed import (
+    BenchmarkResult,
+    BenchmarkRun,
+    BenchmarkSetting,
+    StageMeter,
+    make_flop_counter,
+    measure_matmul_flops,
+    measure_methods,
+    plot_svg,
+    time_ratio,
+)
 
-EPILOG = """Each run is a process of its own, in turn one of each setting. Stages: face finds it, audio hears the sound,
-reference looks at portrait and motion, denoise makes latents, decode pictures of them, paste puts these into the
-portrait, encode writes the video."""
+EPILOG = """Each run is a process of its own; the settings alternate. Stages: face detection, audio encoder, reference
+(portrait, motion frames and conditions encoded), denoise, decode (latents to pictures), paste (into the portrait, and
+all the rest), encode (the video)."""
+PCM_RATE_HZ = 16000
 
 
-def parser() -> Parser:
-    out = Parser("emo-bench", description="Measures how fast portraits are made to talk.", epilog=EPILOG)
-    out.add_argument("portrait", type=Path, help="a picture with a face")
-    out.add_argument("sound", type=Path, help="a sound, repeated until it lasts long enough")
-    out.add_argument("-o", "--output", type=Path, default=Path("bench.json"), help="(default bench.json) and its .svg")
-    out.add_argument("--model", default="mini", help="folder or Hub id (default mini)")
-    out.add_argument("--seconds", type=number(0.1, 36000), nargs="+", default=[4.0], help="of sound (default 4)")
-    out.add_argument("--size", type=square, nargs="+", default=[None], help="pixels of the square, 64, 128, ...")
-    out.add_argument("--steps", type=whole(1, 1000), nargs="+", default=[None], help="denoising steps per window")
-    out.add_argument("--guidance", type=number(0, 20), help="how strongly to follow the sound; 1: off")
-    out.add_argument("--fps", type=number(1, 120), default=25.0, help="frames per second (default 25)")
-    out.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
-    out.add_argument("--face", type=face, help="x0,y0,x1,y1 in pixels, forehead to chin, or full: don't search")
-    out.add_argument("--device", help="cpu, cuda, mps, ... (default: the best there is)")
-    out.add_argument(
-        "--vs", action="append", default=[], metavar="CHANGES", help="the same with NAME=VALUE,... changed"
+def make_parser() -> Parser:
+    """Return the parser of emo-bench."""
+    parser = Parser("emo-bench", description="Measures the speed of video generation.", epilog=EPILOG)
+    parser.add_argument("portrait", type=Path, help="a picture with a face")
+    parser.add_argument("sound", type=Path, help="a sound, repeated until it lasts long enough")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("bench.json"),
+        help="JSON file of the results; a chart goes beside it as .svg (default bench.json)",
     )
-    out.add_argument("--repeats", type=whole(1, 1000), default=3, help="runs of each setting (default 3)")
-    return out
+    parser.add_argument("--model", default="mini", help="folder or Hub id (default mini)")
+    parser.add_argument(
+        "--seconds",
+        type=number(0.1, 36000),
+        nargs="+",
+        default=[4.0],
+        help="lengths of the sound in seconds (default 4)",
+    )
+    parser.add_argument(
+        "--size", type=square_size, nargs="+", default=[None], help="pixels of the square, 64, 128, ..."
+    )
+    parser.add_argument("--steps", type=integer(1, 1000), nargs="+", default=[None], help="denoising steps per window")
+    parser.add_argument("--guidance", type=number(0, 20), help="classifier-free guidance on the sound; 1: off")
+    parser.add_argument("--fps", type=number(1, 120), default=25.0, help="frames per second (default 25)")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
+    parser.add_argument(
+        "--face", type=face_box, help="x0,y0,x1,y1 in pixels, forehead to chin; full: the picture is a face crop"
+    )
+    parser.add_argument("--device", help="cpu, cuda, mps, ... (default: the best available)")
+    parser.add_argument(
+        "--vs", action="append", default=[], metavar="CHANGES", help="also run with NAME=VALUE,... and compare"
+    )
+    parser.add_argument("--repeats", type=integer(1, 1000), default=3, help="runs of each setting (default 3)")
+    return parser
 
 
-def settings(args: argparse.Namespace) -> list[Setting]:
-    """Each length with each size with each number of steps, then what they are held against."""
-    same = {name: getattr(args, name) for name in ("model", "guidance", "fps", "dtype", "device", "face")}
+def list_settings(args: argparse.Namespace) -> list[BenchmarkSetting]:
+    """List every combination of length, size and number of steps, then the changed settings of --vs."""
+    common = {name: getattr(args, name) for name in ("model", "guidance", "fps", "dtype", "device", "face")}
     grid = product(args.seconds, args.size, args.steps)
-    found = [Setting(seconds=seconds, size=size, steps=steps, **same) for seconds, size, steps in grid]
-    return found + [found[0].changed(changes) for changes in args.vs]
+    settings = [BenchmarkSetting(seconds=seconds, size=size, steps=steps, **common) for seconds, size, steps in grid]
+    return settings + [settings[0].changed(changes) for changes in args.vs]
 
 
-def stages(pipeline, writer) -> list[tuple[object, str, str]]:
-    """Which calls are which stage, for `watched`."""
-    model, vae = pipeline.model, pipeline.vae
-    looks = [(model, name, "reference") for name in ("look", "look_at_portrait")]
-    heard = [(pipeline.audio_encoder, "forward", "audio"), (model.audio_projection, "forward", "audio")]
-    seen = [(vae, "encode", "reference"), (vae, "decode", "decode"), (pipeline, "_denoise", "denoise")]
-    return [*looks, *heard, *seen, (writer, "write", "encode"), (writer, "_finish", "encode")]
-
-
-def generate(pipeline, setting: Setting, portrait: Path, sound: Path, output: Path, meter: Meter) -> tuple[int, float]:
-    """Makes the video as emo-infer does -> frames, and the meter's reading at the first less that at the beginning."""
-    import torch
-
-    from emo.face.selection import locate
-    from emo.media.audio import read_audio
-    from emo.media.image import read_image
+def list_stages(pipeline) -> list[tuple[object, str, str]]:
+    """List the calls of each stage for `measure_methods`; time outside of them counts as "paste"."""
+    import emo.face.selection
     from emo.media.video_writer import VideoWriter
 
-    writer = VideoWriter(output, setting.fps, sound, overwrite=True)
-    with watched(meter, stages(pipeline, writer)), meter.stage("paste"), torch.no_grad():
-        began, first, count = meter.read(), None, 0
-        image, wave = read_image(portrait), read_audio(sound, pipeline.audio_encoder.sample_rate)
-        with meter.stage("face"):
-            found = locate(image, setting.face, str(portrait))
-        asked = dict(num_inference_steps=setting.steps, guidance_scale=setting.guidance, size=setting.size)
-        chance = torch.Generator().manual_seed(0)
-        with writer:
-            for frame in pipeline.stream(image, wave, fps=setting.fps, face=found, generator=chance, **asked):
-                writer.write(frame)
-                count, first = count + 1, first or meter.read() - began
-    return count, first
+    model, vae = pipeline.model, pipeline.vae
+    return [
+        (emo.face.selection, "select_upright_face", "face"),
+        (emo.face.selection, "is_mouth_occluded", "face"),
+        (pipeline.audio_encoder, "forward", "audio"),
+        (model.audio_projection, "forward", "audio"),
+        (model, "encode_conditions", "reference"),
+        (model, "encode_reference", "reference"),
+        (vae, "encode", "reference"),
+        (vae, "decode", "decode"),
+        (pipeline, "denoise_window", "denoise"),
+        (VideoWriter, "write", "encode"),
+        (VideoWriter, "__exit__", "encode"),
+    ]
 
 
-def lasting(sound: Path, seconds: float, output: Path) -> Path:
-    """The sound again and again, a wav of so many seconds."""
+def generate_measured(
+    pipeline, setting: BenchmarkSetting, portrait: Path, sound: Path, output: Path, meter: StageMeter
+) -> tuple[int, float]:
+    """Make the video as emo-infer does and measure its stages.
+
+    Args:
+        pipeline: The loaded `EMOPipeline`.
+        setting: Options of the generation.
+        portrait: The picture with a face.
+        sound: The sound file, as long as the video.
+        output: The .mp4 to write; replaced if it exists.
+        meter: Adds up the stages; its reading is in seconds, or in operations.
+
+    Returns:
+        The number of frames, and the meter's reading at the first frame minus its reading at the start.
+    """
+    from emo.generation import generate
+
+    readings = []
+    with measure_methods(meter, list_stages(pipeline)), meter.stage("paste"):
+        readings.append(meter.read())
+        result = generate(
+            portrait,
+            sound,
+            output,
+            pipeline=pipeline,
+            fps=setting.fps,
+            num_inference_steps=setting.steps,
+            guidance_scale=setting.guidance,
+            size=setting.size,
+            face=setting.face,
+            overwrite=True,
+            on_frame=lambda done, total: readings.append(meter.read()) if done == 1 else None,
+            on_warning=lambda text: None,
+        )
+    return result.num_frames, readings[1] - readings[0]
+
+
+def repeat_sound(sound: Path, seconds: float, output: Path) -> Path:
+    """Write a WAV file of a given length in which a sound is repeated.
+
+    Args:
+        sound: The sound file.
+        seconds: Length of the WAV file.
+        output: The WAV file to write, at PCM_RATE_HZ.
+
+    Returns:
+        `output`.
+    """
     import numpy as np
 
     from emo.media.audio import read_audio, write_wav
 
-    rate = 16000
-    write_wav(output, np.resize(read_audio(sound, rate), round(seconds * rate)), rate)
+    write_wav(output, np.resize(read_audio(sound, PCM_RATE_HZ), round(seconds * PCM_RATE_HZ)), PCM_RATE_HZ)
     return output
 
 
-def clock(device) -> float:
-    """Seconds, when all that was asked of the device is done."""
+def read_clock(device) -> float:
+    """Return the time in seconds after the device has finished all work."""
     import torch
 
     if device.type == "cuda":
@@ -100,73 +163,101 @@ def clock(device) -> float:
     return time.perf_counter()
 
 
-def peak_gb(device) -> float:
-    """The most memory so far: of a GPU, or of this process."""
-    import resource
-    import sys
-
+def peak_memory_gb(device) -> float:
+    """Return the peak memory so far in 10^9 bytes, of a GPU or of this process; NaN where the system does not report
+    it."""
     import torch
 
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return float("nan")
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
-def one_run(setting: Setting, portrait: Path, sound: Path, asked_at: float, count_flops: bool) -> Run:
-    """In a process of its own; asked_at: `time.time()` when that was started."""
+def measure_run(
+    setting: BenchmarkSetting, portrait: Path, sound: Path, started_at: float, count_flops: bool
+) -> BenchmarkRun:
+    """Measure one run; call it in a process of its own.
+
+    Args:
+        setting: Options of the generation.
+        portrait: The picture with a face.
+        sound: The sound file, repeated until it lasts `setting.seconds`.
+        started_at: `time.time()` when the process was started, in seconds.
+        count_flops: Whether to make the video a second time and count its operations.
+
+    Returns:
+        The measured times, memory and operations.
+
+    Raises:
+        InputError: The model, the picture or the sound can't be used.
+    """
     from tempfile import TemporaryDirectory
 
     from diffusers.utils import logging
 
-    from emo.face.selection import packaged_detector
+    from emo.face.selection import load_face_detector
     from emo.hub.resolve import load_pipeline
-    from emo.models.flops import flop_counter, matmul_flops_per_second
 
     logging.disable_progress_bar()
     pipeline = load_pipeline(setting.model, setting.device, setting.dtype)
-    packaged_detector()
-    start_up, device, flops, rate = time.time() - asked_at, pipeline.device, {}, 0.0
+    load_face_detector()
+    start_up, device, flops, rate = time.time() - started_at, pipeline.device, {}, 0.0
     with TemporaryDirectory() as folder:
-        heard, output = lasting(sound, setting.seconds, Path(folder) / "sound.wav"), Path(folder) / "out.mp4"
-        meter = Meter(lambda: clock(device))
-        count, first = generate(pipeline, setting, portrait, heard, output, meter)
-        peak = peak_gb(device)
+        repeated, output = repeat_sound(sound, setting.seconds, Path(folder) / "sound.wav"), Path(folder) / "out.mp4"
+        meter = StageMeter(lambda: read_clock(device))
+        count, first = generate_measured(pipeline, setting, portrait, repeated, output, meter)
+        peak = peak_memory_gb(device)
         if count_flops:
-            with flop_counter() as counter:
-                counted = Meter(counter.get_total_flops)
-                generate(pipeline, setting, portrait, heard, output, counted)
-            flops, rate = counted.taken, matmul_flops_per_second(device, pipeline.model.dtype)
-    return Run(count, sum(meter.taken.values()), first, start_up, peak, meter.taken, flops, rate)
+            with make_flop_counter() as counter:
+                counted = StageMeter(counter.get_total_flops)
+                generate_measured(pipeline, setting, portrait, repeated, output, counted)
+            flops, rate = counted.totals, measure_matmul_flops(device, pipeline.model.dtype)
+    return BenchmarkRun(count, sum(meter.totals.values()), first, start_up, peak, meter.totals, flops, rate)
 
 
-def apart(*what) -> Run:
-    """`one_run` in a new process."""
+def measure_in_new_process(*arguments) -> BenchmarkRun:
+    """`measure_run` in a new process."""
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(one_run, *what).result()
+        return pool.submit(measure_run, *arguments).result()
 
 
 def bench(args: argparse.Namespace) -> None:
-    found = [Figures(setting, []) for setting in settings(args)]
+    """Measure every setting, print the results and write them as JSON and SVG.
+
+    Args:
+        args: Arguments of `make_parser`.
+
+    Raises:
+        InputError: The folder of the output does not exist, or an input can't be used.
+    """
+    results = [BenchmarkResult(setting, []) for setting in list_settings(args)]
     if not args.output.parent.is_dir():
-        raise InputError(f"{args.output.parent} is no folder: choose another -o")
+        raise InputError(f"there is no folder {args.output.parent}: choose another -o")
     for turn in range(args.repeats):
-        for figures in found:
-            figures.runs.append(apart(figures.setting, args.portrait, args.sound, time.time(), turn == 0))
-    print("\n".join(line for figures in found for line in figures.lines()))
-    for figures in found[1:]:
-        middle, least, most = ratio(figures, found[0])
-        print(f"{figures.setting}: {middle:.2f} of the time of {found[0].setting} ({least:.2f} to {most:.2f})")
-    write_whole(args.output, json.dumps([asdict(figures) for figures in found], indent=1) + "\n")
-    write_whole(args.output.with_suffix(".svg"), plot(found))
+        for result in results:
+            result.runs.append(
+                measure_in_new_process(result.setting, args.portrait, args.sound, time.time(), turn == 0)
+            )
+    print("\n".join(line for result in results for line in result.format_lines()))
+    for result in results[1:]:
+        middle, low, high = time_ratio(result, results[0])
+        print(f"{result.setting}: {middle:.2f} of the time of {results[0].setting} ({low:.2f} to {high:.2f})")
+    write_text_atomic(args.output, json.dumps([asdict(result) for result in results], indent=1) + "\n")
+    write_text_atomic(args.output.with_suffix(".svg"), plot_svg(results))
     print(f"{args.output}, {args.output.with_suffix('.svg')}")
 
 
 def main() -> None:
-    run(parser(), bench)
+    """Run emo-bench."""
+    run(make_parser(), bench)
 
 
 if __name__ == "__main__":

@@ -1,195 +1,173 @@
-"""emo-infer: a portrait and a sound in, a video as long as the sound out."""
+"""emo-infer: generate a talking video from a portrait and a sound."""
 
 import argparse
 import sys
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from emo.cli.main import Parser, run
-from emo.core.errors import InputError
+from emo.cli.command import Parser, run
+from emo.cli.options import face_box, integer, number, square_size
+from emo.core.files import shorten_name
 
-SILENCE = 1e-4  # of full scale
-
-
-def face(text: str) -> tuple[float, float, float, float] | str:
-    """x0,y0,x1,y1 or full."""
-    if text == "full":
-        return text
-    try:
-        x0, y0, x1, y1 = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither x0,y0,x1,y1 nor full") from error
-    if not (-1e6 < x0 < x1 < 1e6 and -1e6 < y0 < y1 < 1e6):
-        raise argparse.ArgumentTypeError(f"{text} is no box: x1 must lie right of x0 and y1 under y0")
-    return x0, y0, x1, y1
+PARAMETERS = {  # of emo.generate and load_pipeline -> option
+    "num_inference_steps": "--steps",
+    "guidance_scale": "--guidance",
+    "head_speed": "--speed",
+    "start_seconds": "--start",
+    "duration_seconds": "--duration",
+    "crop_only": "--crop",
+    "crf": "--quality",
+}
 
 
-def number(low: float, high: float):
-    """A float from low to high, for argparse."""
-
-    def parse(text: str) -> float:
-        value = float(text)
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text} is not between {low:g} and {high:g}")
-        return value
-
-    return parse
-
-
-def whole(low: int, high: int):
-    """An int from low to high, for argparse."""
-
-    def parse(text: str) -> int:
-        return int(number(low, high)(str(int(text))))
-
-    return parse
-
-
-def square(text: str) -> int:
-    """A side of the animated square."""
-    pixels = whole(64, 2048)(text)
-    if pixels % 64:
-        raise argparse.ArgumentTypeError(f"{text} is no multiple of 64")
-    return pixels
-
-
-def parser() -> Parser:
-    out = Parser("emo-infer", description="Makes a portrait talk or sing.")
-    out.add_argument("portrait", type=Path, help="a picture with a face: PNG, JPEG, WebP, ...")
-    out.add_argument("sound", type=Path, help="speech or song: WAV, MP3, M4A, FLAC, OGG, or a video's sound")
-    out.add_argument("-o", "--output", type=Path, help="an .mp4 file (default: PORTRAIT_SOUND.mp4 here)")
-    out.add_argument("--model", default="mini", help="folder or Hub id, see emo-models (default: mini, built in)")
-    out.add_argument("--revision", help="of a model of the Hub: a branch, tag or commit")
-    out.add_argument("--lora", help="adapters of emo-train for the model: a folder or Hub id")
-    out.add_argument("--fps", type=number(1, 120), default=25.0, help="frames per second (default 25)")
-    out.add_argument("--steps", type=whole(1, 1000), help="denoising steps per window (default: the model's)")
-    out.add_argument(
+def make_parser() -> Parser:
+    """Return the parser of emo-infer."""
+    parser = Parser("emo-infer", description="Makes a portrait talk or sing.", parameters=PARAMETERS)
+    parser.add_argument("image", metavar="portrait", type=Path, help="a picture with a face: PNG, JPEG, WebP, ...")
+    parser.add_argument(
+        "audio", metavar="sound", type=Path, help="speech or song: WAV, MP3, M4A, FLAC, OGG, or a video's sound"
+    )
+    parser.add_argument("-o", "--output", type=Path, help="an .mp4 file (default: PORTRAIT_SOUND.mp4 here)")
+    parser.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
+    model = parser.add_argument_group("model")
+    model.add_argument("--model", default="mini", help="folder or Hub id, see emo-models (default: mini, built in)")
+    model.add_argument("--revision", help="branch, tag or commit of a model of the Hub")
+    model.add_argument("--lora", help="LoRA adapters that emo-train made for the model: a folder or Hub id")
+    model.add_argument("--device", help="cpu, cuda, mps, ... (default: the best available)")
+    model.add_argument(
+        "--dtype", choices=["float32", "bfloat16", "float16"], default="float32", help="(default float32)"
+    )
+    sound = parser.add_argument_group("sound")
+    sound.add_argument("--start", type=number(0, 1e6), default=0.0, help="where in the sound to begin, seconds")
+    sound.add_argument("--duration", type=number(0, 1e6), help="how much of the sound to use, seconds (default: all)")
+    motion = parser.add_argument_group("motion")
+    motion.add_argument("--steps", type=integer(1, 1000), help="denoising steps per window (default: the model's)")
+    motion.add_argument(
         "--guidance",
         type=number(0, 20),
-        help="how strongly to follow the sound; 1: off (default: the model's)",
+        help="classifier-free guidance on the sound; 1: off (default: the model's)",
     )
-    out.add_argument(
+    motion.add_argument(
         "--speed",
         type=number(0.1, 1.5),
-        help="head speed, rad/s: 0.1 to 1.0 speech, to 1.5 song (default: free)",
+        help="head speed, rad/s: 0.1 to 1.0 speech, to 1.5 song (default: the model chooses)",
     )
-    out.add_argument("--seed", type=whole(0, 2**63 - 1), default=0, help="same seed, same frames (default 0)")
-    out.add_argument("--size", type=square, help="pixels of the animated square, 64, 128, ... (default: the model's)")
-    out.add_argument("--device", help="cpu, cuda, mps, ... (default: the best there is)")
-    out.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32", help="(default float32)")
-    out.add_argument("--face", type=face, help="x0,y0,x1,y1 in pixels, forehead to chin, or full: don't search")
-    out.add_argument("--crop", action="store_true", help="only the animated square, not the whole picture")
-    out.add_argument(
-        "--arcface", help="weights that tell whose face it is, for models that know faces (see emo-convert)"
+    motion.add_argument(
+        "--seed", type=integer(0, 2**63 - 1), default=0, help="the same seed gives the same frames (default 0)"
     )
-    out.add_argument("--start", type=number(0, 1e6), default=0.0, help="begin here in the sound, seconds")
-    out.add_argument("--duration", type=number(0, 1e6), help="use so much of the sound, seconds")
-    out.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
-    return out
+    picture = parser.add_argument_group("picture")
+    picture.add_argument(
+        "--face", type=face_box, help="x0,y0,x1,y1 in pixels, forehead to chin; full: the picture is a face crop"
+    )
+    picture.add_argument("--arcface", help="ArcFace weights, for models that take an identity (see emo-convert)")
+    picture.add_argument(
+        "--size", type=square_size, help="pixels of the animated square, 64, 128, ... (default: the model's)"
+    )
+    picture.add_argument("--crop", action="store_true", help="write only the animated square, not the whole picture")
+    picture.add_argument(
+        "--max-size", type=integer(64, 16384), help="longest side of the video in pixels; a larger picture is shrunk"
+    )
+    video = parser.add_argument_group("video")
+    video.add_argument("--fps", type=number(1, 120), default=25.0, help="frames per second (default 25)")
+    video.add_argument(
+        "--preset", choices=["default", "share"], default="default", help="share: small, for messengers and old phones"
+    )
+    video.add_argument("--quality", type=number(0, 51), metavar="CRF", help="0 (lossless) to 51 (small); see --preset")
+    return parser
 
 
-def listen(chunks: Iterable, name: Path) -> Iterator:
-    """The chunks as they are; a word at the end if nothing was to be heard."""
-    peak = 0.0
-    for chunk in chunks:
-        peak = max(peak, float(abs(chunk).max(initial=0.0)))
-        yield chunk
-    if peak < SILENCE:
-        say(f"warning: {name} is silent, so the mouth stays closed")
+def default_output(image: Path, audio: Path) -> Path:
+    """Return the name of the video where the user gives none: PORTRAIT_SOUND.mp4 in the current folder.
 
+    Args:
+        image: The picture file.
+        audio: The sound file.
 
-def sound_seconds(args: argparse.Namespace) -> float:
-    """How long the video gets, by the sound's own word. Raises InputError for less than a frame."""
-    from emo.media.audio import past_the_end, probe_audio
-
-    seconds = probe_audio(args.sound).seconds - args.start
-    if args.start > 0 and seconds <= 0:
-        raise past_the_end(args.sound, args.start)
-    seconds = min(seconds, args.duration) if args.duration is not None else seconds
-    if round(seconds * args.fps) < 1:
-        raise InputError(f"{args.sound}: {max(0, seconds):g} s of sound make no frame at {args.fps:g} fps; give more")
-    return seconds
-
-
-def whose(weights: str, image, landmarks):
-    """ArcFace's embedding (512,) of the face with these landmarks (68 2) in (H W 3) uint8.
-
-    Raises InputError where the landmarks are unknown, or there are no such weights.
+    Returns:
+        A relative path, shortened to the length that file systems allow.
     """
-    import torch
+    return Path(shorten_name(f"{image.stem}_{audio.stem}", ".mp4"))
 
-    from emo.face.landmarks import aligned, five_points
-    from emo.hub.resolve import find_weights
-    from emo.models.arcface import load_arcface
 
-    if landmarks is None:
-        raise InputError("--arcface needs a face that is found: not with --face full, or a --face without one")
-    net = load_arcface(find_weights(weights, "--arcface", "backbone.pth"))
-    face = aligned(image.transpose(2, 0, 1), five_points(landmarks[None])[0])
-    return net.embed(torch.from_numpy(face)[None].float() / 127.5 - 1)[0].numpy()
+@contextmanager
+def show_progress(name: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield an `on_frame` function that draws a progress bar from its first call on."""
+    from tqdm import tqdm
+
+    bars = []
+
+    def on_frame(done: int, total: int) -> None:
+        if not bars:
+            bars.append(tqdm(total=total, unit="frame", desc=name, dynamic_ncols=True))
+        bars[0].update(done - bars[0].n)
+
+    try:
+        yield on_frame
+    finally:
+        for bar in bars:
+            bar.close()
 
 
 def infer(args: argparse.Namespace) -> None:
+    """Generate the video, show the progress, and print its length and speed.
+
+    Args:
+        args: Arguments of `make_parser`.
+
+    Raises:
+        InputError: An input or option can't be used, see `emo.generation.generate`.
+    """
     from tqdm import tqdm
 
-    from emo.media.audio import stream_audio
-    from emo.media.image import read_image
-    from emo.media.video_writer import VideoWriter
+    from emo.generation import generate
 
-    output = args.output or Path(f"{args.portrait.stem}_{args.sound.stem}.mp4")
-    image, seconds = read_image(args.portrait), sound_seconds(args)
-    trim = {"start_seconds": args.start, "duration_seconds": args.duration}
-    writer = VideoWriter(output, args.fps, args.sound, **trim, overwrite=args.overwrite)
+    def load():
+        from diffusers.utils import logging
 
-    import torch
-    from diffusers.utils import logging
+        from emo.hub.resolve import load_pipeline
 
-    from emo.face.selection import locate
-    from emo.hub.resolve import load_pipeline
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        return load_pipeline(args.model, args.device, args.dtype, args.revision, args.lora)
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    found = locate(image, args.face, str(args.portrait))
-    if found.others:
-        say(f"{args.portrait} shows {found.others + 1} faces; the largest is used (choose with --face)")
-    identity = None if args.arcface is None else whose(args.arcface, image, found.landmarks)
-    pipeline = load_pipeline(args.model, args.device, args.dtype, args.revision, args.lora)
-    with (
-        writer,
-        tqdm(total=round(seconds * args.fps), unit="frame", desc=output.name, dynamic_ncols=True) as bar,
-    ):
-        chunks = stream_audio(args.sound, pipeline.audio_encoder.sample_rate, **trim)
-        frames = pipeline.stream(
-            image,
-            listen(chunks, args.sound),
+    def show_warning(text: str) -> None:
+        tqdm.write(f"emo-infer: warning: {make_parser().name_options(text, args)}", file=sys.stderr)
+
+    output = args.output or default_output(args.image, args.audio)
+    with show_progress(output.name) as on_frame:
+        result = generate(
+            args.image,
+            args.audio,
+            output,
+            pipeline=load,
             fps=args.fps,
             num_inference_steps=args.steps,
             guidance_scale=args.guidance,
             head_speed=args.speed,
-            face=found,
-            crop_only=args.crop,
             size=args.size,
-            identity=identity,
-            generator=torch.Generator().manual_seed(args.seed),
+            crop_only=args.crop,
+            face=args.face,
+            arcface=args.arcface,
+            generator=args.seed,
+            start_seconds=args.start,
+            duration_seconds=args.duration,
+            overwrite=args.overwrite,
+            preset=args.preset,
+            crf=args.quality,
+            max_size=args.max_size,
+            on_frame=on_frame,
+            on_warning=show_warning,
         )
-        began = time.perf_counter()
-        for frame in frames:
-            writer.write(frame)
-            bar.update()
-        spent, count = time.perf_counter() - began, bar.n
-    print(f"{output}: {count} frames, {spent / count:.3f} s per frame, real-time factor {spent / count * args.fps:.2f}")
-
-
-def say(text: str) -> None:
-    """A line above the progress bar."""
-    from tqdm import tqdm
-
-    tqdm.write(f"emo-infer: {text}", file=sys.stderr)
+    print(
+        f"{output}: {result.num_frames} frames, {result.seconds_per_frame:.3f} s per frame, "
+        f"real-time factor {result.real_time_factor:.2f}"
+    )
 
 
 def main() -> None:
-    run(parser(), infer)
+    """Run emo-infer."""
+    run(make_parser(), infer)
 
 
 if __name__ == "__main__":

@@ -1,47 +1,65 @@
-"""How every command speaks and ends: 0, or one clear line and 2 for what the user can mend, or 130 for Ctrl-C."""
+"""emo: the umbrella command. `emo infer ...` is `emo-infer ...`."""
 
-import argparse
-import signal
+import difflib
+import importlib
 import sys
-from collections.abc import Callable
 from typing import NoReturn
 
-from emo.core.errors import InputError
+from emo import __version__
+from emo.cli.command import make_output_safe
 
-EXTRAS = {
-    "emo-prepare": "[prepare]",
-    "emo-train": "[train]",
-    "emo-eval": "[eval]",
-    "emo-publish": "[train]",
-    "demucs": "[vocals]",
-    "peft": "[lora]",
-}  # of a command, or a module
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong with the arguments in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+VERBS = {  # command -> its module in emo.cli, its description
+    "infer": ("infer", "make a portrait talk or sing"),
+    "models": ("models", "list the models that have a name"),
+    "info": ("info", "show versions, devices and speed, for a bug report"),
+    "prepare": ("prepare", "make training data from footage and pictures"),
+    "train": ("train", "train what a YAML file describes"),
+    "eval": ("eval", "measure generated videos against real footage"),
+    "bench": ("bench", "measure how fast videos are made"),
+    "convert": ("convert", "convert published weights of Hallo or Hallo2"),
+    "publish": ("publish", "publish a model or a run on the Hub"),
+}
 
 
-def interrupt(*_) -> NoReturn:
-    raise KeyboardInterrupt
+def usage() -> str:
+    """Return the list of commands."""
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:<{width}}  {text}" for verb, (_, text) in VERBS.items()]
+    return "\n".join(
+        [
+            "usage: emo COMMAND ... | emo --version",
+            "",
+            "Makes portraits talk and sing (EMO, arXiv 2402.17485). Commands:",
+            "",
+            *lines,
+            "",
+            "emo COMMAND --help describes each of them. `emo infer` and `emo-infer` are the same command.",
+        ]
+    )
 
 
-def run(parser: Parser, command: Callable[[argparse.Namespace], None], arguments: list[str] | None = None) -> None:
-    """Parses the arguments (None: the command line's) and calls the command with them. A polite kill ends like Ctrl-C:
-    nothing half is left."""
-    args = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, interrupt)
-    try:
-        command(args)
-    except InputError as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
-    except ModuleNotFoundError as error:
-        package = str(error.name).split(".")[0]
-        extra = EXTRAS.get(package) or EXTRAS.get(parser.prog, "")
-        parser.exit(2, f"{parser.prog}: {package} is missing: pip install 'emo-portrait{extra}'\n")
-    except KeyboardInterrupt:
-        print(f"\n{parser.prog}: stopped", file=sys.stderr)
-        sys.exit(130)
+def refuse(verb: str) -> NoReturn:
+    """End with one line for an unknown command."""
+    near = difflib.get_close_matches(verb.removeprefix("emo-"), VERBS, 1)
+    hint = f"did you mean {near[0]}?" if near else f"give one of {', '.join(VERBS)}"
+    print(f"emo: {verb} is not a command: {hint} (see emo --help)", file=sys.stderr)
+    sys.exit(2)
+
+
+def main() -> None:
+    """Run the command that the first argument names, or print the usage."""
+    make_output_safe()
+    verb, *rest = sys.argv[1:] or ["--help"]
+    if verb in ("-h", "--help", "help"):
+        print(usage())
+    elif verb in ("-V", "--version"):
+        print(f"emo {__version__}")
+    elif verb in VERBS:
+        sys.argv = [f"emo-{verb}", *rest]
+        importlib.import_module(f"emo.cli.{VERBS[verb][0]}").main()
+    else:
+        refuse(verb)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,28 +1,38 @@
-"""emo-models: which models there are by name, and what the public ones need before emo-infer takes them."""
+"""emo-models: list the models that have a name, and the steps that published ones need before emo-infer loads them."""
 
 import argparse
 
-from emo.cli.main import Parser, run
-from emo.hub.registry import KNOWN
+from emo.cli.command import Parser, run
 
 COLUMNS = "{:<10} {:<27} {:<11} {:<18} {:<12} {}"
 
 
-def parser() -> Parser:
-    return Parser("emo-models", description="Lists what emo-infer --model knows by name, beside folders and Hub ids.")
+def make_parser() -> Parser:
+    """Return the parser of emo-models."""
+    return Parser(
+        "emo-models", description="Lists the names that emo-infer --model takes, besides folders and Hub ids."
+    )
 
 
-def models(args: argparse.Namespace) -> None:
-    print(COLUMNS.format("name", "from", "licence", "size", "GPU memory", "needs"))
+def list_models(args: argparse.Namespace) -> None:
+    """Print the table of named models.
+
+    Args:
+        args: Arguments of `make_parser`; none is used.
+    """
+    from emo.hub.registry import REGISTERED_MODELS
+
+    print(COLUMNS.format("name", "from", "license", "size", "GPU memory", "needs"))
     print(COLUMNS.format("mini", "this package", "Apache-2.0", "29 MB", "none", "nothing"))
-    for known in KNOWN.values():
-        says = "; ".join(filter(None, [known.needs, known.holds]))
-        print(COLUMNS.format(known.name, known.hub_id, known.licence, known.size, known.memory, says))
-    print("\nSizes and memory are what their publishers say; licences are those of the weights.")
+    for model in REGISTERED_MODELS.values():
+        needs = "; ".join(filter(None, [model.requirement, model.parts_license]))
+        print(COLUMNS.format(model.name, model.hub_id, model.license, model.download_size, model.gpu_memory, needs))
+    print("\nSizes and memory are what their publishers state; licenses are those of the weights.")
 
 
 def main() -> None:
-    run(parser(), models)
+    """Run emo-models."""
+    run(make_parser(), list_models)
 
 
 if __name__ == "__main__":

@@ -1,57 +1,66 @@
-"""emo-publish: a run or a model to the Hub, with a card written from what the run knows."""
+"""emo-publish: send a model or a run of emo-train to the Hub, with a model card."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from emo.cli.main import Parser, run
-from emo.core.errors import InputError
+from emo.cli.command import Parser, run
+from emo.cli.options import hub_id, integer
 
 
-def hub_id(text: str) -> str:
-    """OWNER/NAME."""
-    if text.count("/") != 1 or not all(text.split("/")):
-        raise argparse.ArgumentTypeError(f"{text!r} is not OWNER/NAME")
-    return text
-
-
-def parser() -> Parser:
-    out = Parser("emo-publish", description="Publishes a run of emo-train, or a model's folder, with its card.")
-    out.add_argument("folder", type=Path, help="a run that has ended, a folder with model_index.json, or mini")
-    out.add_argument("name", type=hub_id, help="OWNER/NAME on the Hub; it is made if there is none")
-    out.add_argument("--licence", required=True, help="of the weights, an id of the Hub: apache-2.0, cc-by-nc-4.0, ...")
-    out.add_argument("--dataset", action="append", default=[], help="Hub id of a data set it learnt from, repeatable")
-    out.add_argument("--report", type=Path, help="report.json of emo-eval: its first set's figures go into the card")
-    out.add_argument("--bench", type=Path, help="bench.json of emo-bench: its speeds go into the card")
-    out.add_argument("--samples", type=int, default=4, help="of the run's last videos, to show on the card (default 4)")
-    out.add_argument("--private", action="store_true", help="make a private repository")
-    out.add_argument("--card", type=Path, help="only write the card to this file, to look at; nothing is sent")
-    return out
+def make_parser() -> Parser:
+    """Return the parser of emo-publish."""
+    parser = Parser(
+        "emo-publish",
+        description="Publishes a run of emo-train, or a model's folder, with its card.",
+        renamed={"--licence": "--license"},
+    )
+    parser.add_argument("folder", type=Path, help="a run that has ended, a folder with model_index.json, or mini")
+    parser.add_argument("name", type=hub_id, help="OWNER/NAME on the Hub; created if there is none")
+    parser.add_argument(
+        "--license", required=True, help="license of the weights, an id of the Hub: apache-2.0, cc-by-nc-4.0, ..."
+    )
+    parser.add_argument("--dataset", action="append", default=[], help="Hub id of a training data set, repeatable")
+    parser.add_argument("--report", type=Path, help="report.json of emo-eval: its first set's figures go into the card")
+    parser.add_argument("--bench", type=Path, help="bench.json of emo-bench: its speeds go into the card")
+    parser.add_argument(
+        "--samples", type=integer(0), default=4, help="how many of the run's last videos the card shows (default 4)"
+    )
+    parser.add_argument("--private", action="store_true", help="make the repository private")
+    parser.add_argument("--card", type=Path, help="write the card to this file and send nothing")
+    return parser
 
 
 def publish(args: argparse.Namespace) -> None:
-    from emo.hub.publish.card import Told
-    from emo.hub.publish.facts import gather
-    from emo.hub.publish.upload import contents, publish
-    from emo.hub.registry import BUILT_IN
+    """Publish a model with its card, or only write the card.
 
-    told = Told(args.name, args.licence, args.dataset, args.report, args.bench, args.samples)
-    facts = gather(BUILT_IN.get(str(args.folder), args.folder))
-    for clips in facts.lost:
-        print(f"emo-publish: {clips} is not here, so the card does not say what was learnt from it", file=sys.stderr)
-    files = contents(facts, told)
+    Args:
+        args: Arguments of `make_parser`.
+
+    Raises:
+        InputError: The folder is not a model, a report can't be read, or the Hub refuses the files.
+    """
+    from emo.core.files import write_text_atomic
+    from emo.hub.publish.card import CardOptions
+    from emo.hub.publish.facts import collect_facts
+    from emo.hub.publish.upload import collect_files, publish
+    from emo.hub.registry import BUILT_IN_MODELS
+
+    options = CardOptions(args.name, args.license, args.dataset, args.report, args.bench, args.samples)
+    facts = collect_facts(BUILT_IN_MODELS.get(str(args.folder)) or args.folder)
+    for folder in facts.missing_clip_folders:
+        print(f"emo-publish: {folder} is missing, so the card does not describe its training data", file=sys.stderr)
+    files = collect_files(facts, options)
     if args.card is None:
         print(publish(files, args.name, args.private))
         return
-    try:
-        args.card.write_bytes(files["README.md"])
-    except OSError as error:
-        raise InputError(f"{args.card} can't be written ({error.strerror}): choose another --card") from error
-    print(f"{args.card}; would be sent beside it: {', '.join(name for name in files if name != 'README.md')}")
+    write_text_atomic(args.card, files["README.md"].decode())
+    print(f"{args.card}; files that would be sent with it: {', '.join(name for name in files if name != 'README.md')}")
 
 
 def main() -> None:
-    run(parser(), publish)
+    """Run emo-publish."""
+    run(make_parser(), publish)
 
 
 if __name__ == "__main__":

@@ -1,34 +1,44 @@
-"""The settings of a training run: dataclasses, a YAML file over their defaults, dotted overrides over both.
+"""Settings of a training run: typed dataclasses, read from YAML files and command-line overrides.
 
-`extends: other.yaml` in a file, a path from its own folder, puts it over that one.
+The defaults stand in the dataclasses below, a YAML file goes over them, and dotted overrides (`data.size=256`) go over
+both. `extends: other.yaml` in a file, a path relative to that file, reads the other file first.
+
+Unknown keys, wrong types and keys of earlier versions are refused with one line that names the file and the fix.
 """
 
 import difflib
-from dataclasses import asdict, dataclass, field
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from emo.core.errors import InputError
+from emo.core.files import write_text_atomic
 
 
 @dataclass
 class DataConfig:
-    clips: dict[str, float] = field(default_factory=dict)  # folder of prepared clips -> share of the samples
-    shards: list[str] = field(default_factory=list)  # in place of clips: folders, s3:// or hf://, read as a stream
-    lanes: int = 16  # shards that are read in turn; best a multiple of processes x workers: each has its own then
-    workers: int = 4  # processes that read shards, for each process that trains
-    pictures: list[str] = field(default_factory=list)  # folders of still pictures
-    labels: str | None = None  # folder of the face landmarks of emo.preparation.labels
-    hold_out: str | None = None  # text file, one person a line: never trained on, the validation loss is theirs
-    cache: str | None = None  # folder for encoded clips, or shards from elsewhere; None: beside the run
-    sound_variants: int = 1  # the sound of each clip, and changed ones: other voices, rooms and noise
+    """The training data, and how samples are cut from it."""
+
+    clips: dict[str, float] = field(default_factory=dict)  # folder of prepared clips -> its share of the samples
+    shards: list[str] = field(default_factory=list)  # instead of clips: folders, s3:// or hf:// URLs, streamed
+    open_shards: int = 16  # shards read at the same time, one clip of each in turn; best a multiple of all workers
+    workers: int = 4  # processes that read shards, for each training process
+    video_reader: str = "pyav"  # or decord, of the extra `train`: reads the frames of shards
+    images: list[str] = field(default_factory=list)  # folders of still images
+    labels: str | None = None  # folder of face landmarks, made by emo.preparation.labels
+    hold_out: str | None = None  # text file, one person a line: excluded from training, used for the validation loss
+    cache: str | None = None  # folder for encoded clips and downloaded shards; None: beside the output folder
+    audio_variants: int = 1  # versions of each clip's audio: the original, and augmented ones (voice, room, noise)
     num_frames: int = 1  # frames of a sample
-    contiguous: bool = False  # frames in a row, or any frames of the clip
-    closed_reference: float = 0.0  # share of samples whose portrait is a frame with the mouth closed
-    size: int = 512  # pixels
+    contiguous: bool = False  # True: consecutive frames; False: any frames of the clip
+    closed_mouth_reference_rate: float = 0.0  # share of samples whose reference frame has a closed mouth
+    size: int = 512  # pixels, width and height of the frames
 
 
 @dataclass
@@ -47,111 +57,117 @@ class SchedulerConfig:
 
 @dataclass
 class LossConfig:
-    """How a diffusion sample is made and weighed."""
+    """Noise and weights of the diffusion loss."""
 
-    min_snr_gamma: float | None = 5.0  # arXiv 2303.09556
-    noise_offset: float = 0.0
-    full_noise_rate: float = 0.0  # share of the samples at the last timestep
-    mouth_weight: float = 1.0  # of the error around the lips
-    perceived_share: float = 0.0  # in which an error counts as the eye sees it, not as latents have it
-    drop_audio: float = 0.05
-    drop_reference: float = 0.05
-    drop_motion: float = 0.05
-    drop_face_region: float = 0.05
-    drop_head_speed: float = 0.05
+    min_snr_gamma: float | None = 5.0  # min-SNR weighting (arXiv 2303.09556); None: all timesteps weigh the same
+    noise_offset: float = 0.0  # deviation of a constant that is added to the noise of each channel
+    pure_noise_rate: float = 0.0  # share of samples whose timestep is the last one, pure noise
+    mouth_weight: float = 1.0  # weight of errors around the lips
+    perceptual_channel_weight: float = 0.0  # 0: equal weights of latent channels, 1: by color error
+
+
+@dataclass
+class ConditionConfig:
+    """How one condition of the model is trained."""
+
+    drop_rate: float | None = None  # share of samples without it (classifier-free guidance); None: the model's default
 
 
 @dataclass
 class SamplingConfig:
-    """What the saved pipeline does unless a call asks otherwise."""
+    """Defaults of the saved pipeline; arguments of EMOPipeline."""
 
     num_inference_steps: int = 40
     guidance_scale: float = 3.5
     guidance_threshold: float = 0.0
     overlap_frames: int = 0
-    palette_reach: float = 0.0
+    color_limit_radius: float = 0.0
 
 
 @dataclass
-class InitialiseConfig:
-    """Weights that a run begins with, besides those of `start_from`: folders in diffusers' layout, or Hub ids."""
+class InitializeConfig:
+    """Weights that a run starts with besides `start_from`: folders in diffusers' layout, or Hub ids."""
 
-    unet: str | None = None  # Stable Diffusion 1.5's, or the pipeline around it: for the backbone and the ReferenceNet
-    motion_adapter: str | None = None  # AnimateDiff's, for the temporal layers
-    over: str | None = None  # a folder of some weights by EMOModel's names, which take the place of start_from's
+    unet: str | None = None  # Stable Diffusion 1.5, or its unet/: for the denoising UNet and the ReferenceNet
+    motion_adapter: str | None = None  # AnimateDiff, for the temporal layers
+    replacement_weights: str | None = None  # folder with weights that replace those of the same names in start_from
 
 
 @dataclass
 class LoraConfig:
-    """Adapters beside the frozen weights (arXiv 2106.09685), which alone learn; they are saved in the model's lora/."""
+    """Low-rank adapters (arXiv 2106.09685) that are trained beside the frozen weights and saved in lora/."""
 
-    rank: int = 0  # 0: there are none
-    alpha: float = 16.0  # what they give counts alpha / rank
-    targets: list[str] = field(default_factory=lambda: ["to_q", "to_k", "to_v", "to_out.0"])  # ends of layers' names
+    rank: int = 0  # 0: no adapters
+    alpha: float = 16.0  # their output is scaled by alpha / rank
+    target_modules: list[str] = field(default_factory=lambda: ["to_q", "to_k", "to_v", "to_out.0"])  # name suffixes
 
 
 @dataclass
 class DistillationConfig:
-    """Whom the student of a distillation follows; how it is sampled itself stands in `sampling`."""
+    """The teacher of a distillation; how the student samples is set in `sampling`."""
 
-    teacher: str | None = None  # folder of a trained pipeline, frozen; its own settings say how it is guided
-    teacher_steps: int | None = None  # from noise to picture, a multiple of the student's; None: the pipeline's own
+    teacher: str | None = None  # folder of a trained pipeline; its own settings define the guidance
+    teacher_inference_steps: int | None = None  # a multiple of the student's; None: the teacher pipeline's own
 
 
 @dataclass
 class SamplesConfig:
-    """Videos that a run makes every `sample_steps`, beside those of its own clips: each portrait with each voice."""
+    """Preview videos made every `sample_steps`, besides those of the run's own clips: each image with each audio."""
 
-    portraits: list[str] = field(default_factory=list)  # pictures with a face
-    voices: list[str] = field(default_factory=list)  # sound files
-    seconds: float = 4.0  # of each voice, from its begin
+    images: list[str] = field(default_factory=list)  # portraits
+    audio: list[str] = field(default_factory=list)  # audio files
+    duration_seconds: float = 4.0  # used of each audio file, from its start
 
 
 @dataclass
 class TrackingConfig:
-    """Weights & Biases, beside the screen and log.jsonl; all else is its own to ask: WANDB_MODE, WANDB_ENTITY, ..."""
+    """Weights & Biases, besides the terminal and log.jsonl; its own environment variables (WANDB_MODE, ...) apply."""
 
-    project: str | None = None  # None: it is not used
-    artifact_steps: int = 0  # of the checkpoints that are sent whole, a multiple of checkpoint_steps; 0: the last alone
+    project: str | None = None  # None: not used
+    artifact_steps: int = 0  # steps between uploaded checkpoints, a multiple of checkpoint_steps; 0: the last
 
 
 @dataclass
 class Config:
-    task: str = "diffusion"  # autoencoder, mouth, face, part, diffusion or distillation
+    """All settings of a run."""
+
+    # autoencoder, motion_autoencoder, audio_encoder, face_detector, landmark_refiner, diffusion or distillation
+    task: str = "diffusion"
     output: str = "runs/default"
     seed: int = 0
-    device: str | None = None  # None: a GPU where there is one
-    precision: str = "fp32"  # of products; or bf16, where the device has it. Weights are float32 in both
+    device: str | None = None  # None: a GPU if there is one
+    precision: str = "fp32"  # or bf16: mixed precision, if the device supports it; weights are float32 in both
     steps: int = 1000
-    batch_size: int = 4  # of a step, over all processes and their micro-batches
-    gradient_accumulation_steps: int = 1  # micro-batches that a process makes of its share, one after the other
-    gradient_checkpointing: bool = False  # layers are computed again for the gradient: much less memory, slower
-    compile: bool = False  # by torch.compile: minutes at the start, then faster
-    optimizer: str = "adamw"  # or adamw8bit, of bitsandbytes: its state takes a quarter of the memory; not sharded
+    batch_size: int = 4  # samples of a step, over all processes and micro-batches
+    gradient_accumulation_steps: int = 1  # micro-batches of each process in a step
+    gradient_checkpointing: bool = False  # recompute activations in the backward pass: much less memory, slower
+    compile: bool = False  # torch.compile: minutes at the start, then faster
+    optimizer: str = "adamw"  # or adamw8bit, of bitsandbytes: a quarter of the optimizer memory; not with FSDP
     learning_rate: float = 1e-5
     warmup_steps: int = 100
-    final_learning_rate: float = 1.0  # share of learning_rate left at the end of a cosine
+    final_learning_rate_ratio: float = 1.0  # learning rate at the end of the cosine schedule, over learning_rate
     weight_decay: float = 0.01
-    clip_norm: float = 1.0
-    max_skipped_steps: int = 10  # in a row, because loss or gradient is no number; then the run stops
+    max_gradient_norm: float = 1.0
+    max_skipped_steps: int = 10  # consecutive steps with a non-finite loss or gradient, after which the run stops
     ema_decay: float = 0.999
-    ema_device: str | None = None  # cpu: the average is kept there; None: beside the weights, sharded as they are
+    ema_device: str | None = None  # cpu: where the averaged weights are stored; None: with the weights
     log_steps: int = 50
     checkpoint_steps: int = 500
-    keep_checkpoints: int = 2  # the last ones, beside the one of the least (validation) loss; 0: all
+    keep_checkpoints: int = 2  # the last ones, besides the one with the lowest (validation) loss; 0: all
     sample_steps: int = 1000
-    validation_steps: int = 1000  # between looks at the loss on people held out
-    validation_samples: int = 64  # of them, the same in every run
-    trainable: list[str] = field(default_factory=lambda: ["*"])  # patterns over parameter names
+    validation_steps: int = 1000
+    validation_samples: int = 64  # the same in every run
+    trainable: list[str] = field(default_factory=lambda: ["*"])  # patterns of parameter names
     start_from: str | None = None  # a folder of save_pretrained, or a pipeline's Hub id: weights by name
-    initialise: InitialiseConfig = field(default_factory=InitialiseConfig)
-    lora: LoraConfig = field(default_factory=LoraConfig)  # of the UNet, in place of `trainable`
-    new: list[str] = field(default_factory=list)  # patterns of names that none of these weights has
-    unused: list[str] = field(default_factory=list)  # patterns of the model's names, of those they have, to leave out
-    autoencoder: str | None = None  # frozen: a folder of ours or diffusers', of a pipeline with vae/, or a Hub id
+    initialize: InitializeConfig = field(default_factory=InitializeConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)  # of the UNet, instead of `trainable`
+    new_weights: list[str] = field(default_factory=list)  # patterns of the model's names that no source contains
+    unused_weights: list[str] = field(default_factory=list)  # patterns of the sources' names that are left out
+    autoencoder: str | None = None  # frozen: a folder of ours or diffusers', a pipeline with vae/, or a Hub id
     audio_encoder: str | None = None  # frozen: a folder of ours or transformers' wav2vec 2.0, or a Hub id
-    saved_dtype: str = "float32"  # of the pipeline's weights on disk
-    model: dict[str, Any] = field(default_factory=dict)  # arguments of the model's class
+    saved_dtype: str = "float32"  # of the saved pipeline's weights
+    model: dict[str, Any] = field(default_factory=dict)  # arguments of the task's model class: see check_arguments
+    conditions: dict[str, ConditionConfig] = field(default_factory=dict)  # by the names in emo.models.conditions
     data: DataConfig = field(default_factory=DataConfig)
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -161,51 +177,211 @@ class Config:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
 
-def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
-    """A YAML file and dotted overrides (`data.size=256`) -> Config.
+# Keys of earlier versions -> their names today
+RENAMED_KEYS = {
+    "initialise": "initialize",
+    "initialise.over": "initialize.replacement_weights",
+    "initialize.over": "initialize.replacement_weights",
+    "new": "new_weights",
+    "unused": "unused_weights",
+    "final_learning_rate": "final_learning_rate_ratio",
+    "clip_norm": "max_gradient_norm",
+    "lora.targets": "lora.target_modules",
+    "data.lanes": "data.open_shards",
+    "data.pictures": "data.images",
+    "data.sound_variants": "data.audio_variants",
+    "data.closed_reference": "data.closed_mouth_reference_rate",
+    "loss.full_noise_rate": "loss.pure_noise_rate",
+    "loss.perceived_share": "loss.perceptual_channel_weight",
+    "loss.drop_audio": "conditions.audio.drop_rate",
+    "loss.drop_reference": "conditions.reference.drop_rate",
+    "loss.drop_motion": "conditions.motion.drop_rate",
+    "loss.drop_face_region": "conditions.face_region.drop_rate",
+    "loss.drop_head_speed": "conditions.head_speed.drop_rate",
+    "distillation.teacher_steps": "distillation.teacher_inference_steps",
+    "sampling.palette_reach": "sampling.color_limit_radius",
+    "samples.portraits": "samples.images",
+    "samples.voices": "samples.audio",
+    "samples.seconds": "samples.duration_seconds",
+}
+RENAMED_TASKS = {"mouth": "audio_encoder", "face": "face_detector", "part": "landmark_refiner"}
 
-    Raises InputError for a missing file, an unknown key (with the nearest known one) or a wrong type.
+
+def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
+    """Read a run's settings.
+
+    Args:
+        path: A YAML file, put over the defaults and over the file that it `extends`.
+        overrides: Settings over the file's, such as `data.size=256`.
+
+    Returns:
+        The settings of all layers, merged and checked.
+
+    Raises:
+        InputError: The file is missing or not YAML, or a key is unknown (the message names the nearest one), renamed
+            (the message names the new one) or of a wrong type.
     """
     try:
-        layers = [OmegaConf.structured(Config), *read_layers(Path(path)), OmegaConf.from_dotlist(overrides or [])]
-        return OmegaConf.to_object(OmegaConf.merge(*layers))
+        layers = [*read_config_files(Path(path)), OmegaConf.from_dotlist(overrides or [])]
+        for layer in layers:
+            refuse_renamed(layer, path)
+        return cast(Config, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), *layers)))
     except InputError:
         raise
-    except ConfigKeyError as error:
-        near = difflib.get_close_matches(str(error.key), known_keys(), n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"{path}: unknown setting {error.full_key!r}.{hint}") from error
     except OmegaConfBaseException as error:
-        raise InputError(f"{path}: {str(error).splitlines()[0]}") from error
+        raise InputError(f"{path}: {describe_error(error, list_setting_names())}") from error
     except Exception as error:  # YAML's own errors have no common base with OmegaConf's
         raise InputError(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
 
 
-def read_layers(path: Path) -> list[DictConfig]:
-    """The file, behind all that it extends. Raises InputError for a missing file or a circle."""
-    layers, seen = [], []
-    while path is not None:
-        if not path.is_file():
-            wanted = f", which {seen[-1]} extends," if seen else ""
-            raise InputError(f"{path}{wanted} is no file: name a YAML file such as configs/mini/stage1.yaml")
-        if path.resolve() in seen:
-            raise InputError(f"{path} extends itself: take one `extends` out")
-        seen.append(path.resolve())
-        settings = OmegaConf.load(path)
-        base = settings.pop("extends", None) if settings else None
+def read_config_files(path: Path) -> list[DictConfig]:
+    """Read a file and all that it extends, the base first. Raises InputError for a missing file or a cycle."""
+    layers, visited, current = [], [], path
+    while current is not None:
+        if not current.is_file():
+            extended = f", which {visited[-1]} extends," if visited else ""
+            raise InputError(f"{current}{extended} is not a file: name a YAML file such as configs/mini/stage1.yaml")
+        if current.resolve() in visited:
+            raise InputError(f"{current} extends itself: remove one `extends`")
+        visited.append(current.resolve())
+        settings = OmegaConf.load(current)
+        base = settings.pop("extends", None) if isinstance(settings, DictConfig) else None
         layers.insert(0, settings)
-        path = path.parent / base if base else None
+        current = current.parent / base if base else None
     return layers
 
 
-def known_keys() -> list[str]:
-    """Every name of a setting, without its parents'."""
+def refuse_renamed(layer: DictConfig, path: str | Path) -> None:
+    """Check that no key or task has the name of an earlier version.
+
+    Args:
+        layer: Settings of one file or command line.
+        path: File that the settings belong to, for the message.
+
+    Raises:
+        InputError: A key or task was renamed; the message gives the new name.
+    """
+    settings = OmegaConf.to_container(layer)
+    if not isinstance(settings, dict):
+        return
+    for name in flatten_settings(settings):
+        parts = name.split(".")
+        for length in range(len(parts), 0, -1):
+            key = ".".join(parts[:length])
+            if key in RENAMED_KEYS:
+                raise InputError(f"{path}: setting {key!r} was renamed: write {RENAMED_KEYS[key]!r}")
+    task = settings.get("task")
+    if task in RENAMED_TASKS:
+        raise InputError(f"{path}: task {task!r} was renamed: write {RENAMED_TASKS[task]!r}")
+
+
+def flatten_settings(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flatten nested dicts to dotted name -> value; an empty dict is a value.
+
+    Args:
+        settings: Nested settings.
+        prefix: Beginning of each dotted name.
+    """
+    flat = {}
+    for key, value in settings.items():
+        if isinstance(value, dict) and value:
+            flat |= flatten_settings(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def describe_error(error: OmegaConfBaseException, known: list[str]) -> str:
+    """Describe an error of OmegaConf in one line.
+
+    Args:
+        error: The error.
+        known: Names of all settings, to suggest the nearest one for an unknown key.
+
+    Returns:
+        One line for the user.
+    """
+    if isinstance(error, ConfigKeyError):
+        return describe_unknown(error.full_key, known)
+    reason = str(error).splitlines()[0]
+    return f"{error.full_key}: {reason}" if error.full_key else reason
+
+
+def describe_unknown(name: str, known: list[str]) -> str:
+    """Describe an unknown setting in one line.
+
+    Args:
+        name: Dotted name of the unknown setting.
+        known: Names of all settings, to suggest the nearest one.
+
+    Returns:
+        One line for the user.
+    """
+    near = difflib.get_close_matches(name.rpartition(".")[2], known, n=1)
+    return f"unknown setting {name!r}." + (f" Did you mean {near[0]!r}?" if near else "")
+
+
+def list_setting_names() -> list[str]:
+    """List the names of all settings, those in sections without the section's name."""
     sections = asdict(Config())
-    return [*sections, *(key for value in sections.values() if isinstance(value, dict) for key in value)]
+    names = [key for value in sections.values() if isinstance(value, dict) for key in value]
+    return [*sections, *names, *asdict(ConditionConfig())]
+
+
+def check_names(section: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Check that all names in a section are known.
+
+    Args:
+        section: Dotted name of the section, for the message.
+        given: Names that the user gave.
+        known: Names that exist.
+
+    Raises:
+        InputError: A name is unknown.
+    """
+    known = list(known)
+    for name in given:
+        if name not in known:
+            raise InputError(describe_unknown(f"{section}.{name}", known))
+
+
+def check_arguments(section: str, given: dict[str, Any], target: Callable) -> None:
+    """Check the names and types of settings that are passed on as the arguments of a class or function.
+
+    Args:
+        section: What the settings are called in the message, such as `model`.
+        given: Name -> value.
+        target: The class or function; its signature lists what it accepts.
+
+    Raises:
+        InputError: A name is unknown (the message names the nearest one), or a value of a wrong type.
+    """
+    hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    names = [name for name in inspect.signature(target).parameters if name in hints]
+    schema = make_dataclass(section, [(name, make_schema_type(hints[name]), field(default=None)) for name in names])
+    try:
+        OmegaConf.merge({section: OmegaConf.structured(schema)}, {section: given})
+    except OmegaConfBaseException as error:
+        raise InputError(f"{section}: {describe_error(error, names)}") from error
+
+
+def make_schema_type(hint: Any) -> Any:
+    """Return a parameter's type, optional, as OmegaConf can check it: tuples are lists in YAML."""
+    if get_origin(hint) in (Union, UnionType):
+        (hint,) = (kind for kind in get_args(hint) if kind is not type(None))
+    if get_origin(hint) is tuple:
+        hint = list[get_args(hint)[0]]
+    return hint | None
 
 
 def save_config(config: Config, path: Path) -> None:
-    """The whole config as YAML: loading it gives the same run. A file of that name is replaced at once."""
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
-    part.replace(path)
+    """Write all settings as YAML with one rename; `load_config` reads them back.
+
+    Args:
+        config: The settings.
+        path: The YAML file.
+
+    Raises:
+        OutputError: The file can't be written.
+    """
+    write_text_atomic(path, OmegaConf.to_yaml(OmegaConf.structured(config)))

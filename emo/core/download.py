@@ -1,7 +1,7 @@
-"""The Hub's files as a folder here: what went wrong is one line, and no file is used that is not what the Hub says.
+"""Download models from the Hugging Face Hub, check the files and explain errors in one line.
 
-The client looks at a file's length alone. Its cache calls each file by its content, the SHA-256 of large files and
-git's SHA-1 of small ones, so every file is held against its name before it is first used.
+huggingface_hub compares only the lengths of files. Its cache names every file by its content (SHA-256 of large files,
+git's SHA-1 of small ones), so each is hashed here before it is used for the first time.
 """
 
 import hashlib
@@ -12,48 +12,85 @@ from typing import TypeVar
 
 from emo.core.errors import InputError
 
-Answer = TypeVar("Answer")
-CHECKED = "emo_checked"  # beside the blobs: those that are right, a line of name and time each
-READ_AT_ONCE = 1 << 20  # bytes
+Result = TypeVar("Result")
+VERIFIED_LOG = "emo_checked"  # a file in the model's cache: one line of name and time for each file that was verified
+BLOCK_BYTES = 1 << 20
 
 
-def snapshot(missing: str, name: str, **options) -> Path:
-    """A model of the Hub as a folder. options: revision, cache_dir, token, allow_patterns, ... of `snapshot_download`.
+def is_hub_id(name: str) -> bool:
+    """Check whether a name may be a model of the Hub, OWNER/NAME, and is not a file or folder of this machine."""
+    return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name).exists()
 
-    Raises InputError, which begins with what is `missing` here, when it can't be had whole.
+
+def download_snapshot(missing: str, name: str, **options) -> Path:
+    """Download a model and verify its files.
+
+    Args:
+        missing: What is missing on this machine, the beginning of an error's message.
+        name: OWNER/MODEL on the Hub.
+        options: Further arguments of `huggingface_hub.snapshot_download`: `revision`, `cache_dir`, `token`, ...
+
+    Returns:
+        The model's folder in the cache.
+
+    Raises:
+        InputError: The model can't be downloaded completely.
     """
     from huggingface_hub import snapshot_download
 
-    folder = Path(asked(f"{missing}, and", lambda: snapshot_download(name, **options)))
-    check(missing, (path for path in folder.rglob("*") if path.is_file()))
+    folder = Path(call_hub(f"{missing}, and", lambda: snapshot_download(name, **options)))
+    verify_files(missing, (path for path in folder.rglob("*") if path.is_file()))
     return folder
 
 
-def single_file(missing: str, name: str, file: str) -> Path:
-    """A file of a model of the Hub. Raises InputError as `snapshot` does."""
+def download_file(missing: str, name: str, file: str) -> Path:
+    """Download and verify one file of a model.
+
+    Args:
+        missing: Beginning of an error's message, as in `download_snapshot`.
+        name: Model on the Hub, OWNER/NAME.
+        file: Path of the file in the model's repository.
+
+    Returns:
+        Path of the file in the local cache.
+
+    Raises:
+        InputError: The file can't be downloaded, or it arrived damaged.
+    """
     from huggingface_hub import hf_hub_download
 
-    path = Path(asked(f"{missing}, and", lambda: hf_hub_download(name, file)))
-    check(missing, [path])
+    path = Path(call_hub(f"{missing}, and", lambda: hf_hub_download(name, file)))
+    verify_files(missing, [path])
     return path
 
 
-def asked(before: str, ask: Callable[[], Answer]) -> Answer:
-    """What `ask` has of the Hub. Raises InputError: `before`, then what the Hub has against it."""
+def call_hub(before: str, ask: Callable[[], Result]) -> Result:
+    """Call a function of huggingface_hub.
+
+    Args:
+        before: Beginning of an error's message, which continues with "the Hub ...".
+        ask: Function without arguments that makes the call.
+
+    Returns:
+        What the call returns.
+
+    Raises:
+        InputError: The call failed.
+    """
     from huggingface_hub.errors import HFValidationError, HTTPError
 
     try:
         return ask()
     except (HTTPError, HFValidationError, OSError) as error:
-        raise InputError(f"{before} the Hub {reason(error)}") from error
-    except RuntimeError as error:  # of an upload, around what went wrong
+        raise InputError(f"{before} the Hub {describe_hub_error(error)}") from error
+    except RuntimeError as error:  # an upload raises it from the actual error
         if not isinstance(error.__cause__, HTTPError | OSError):
             raise
-        raise InputError(f"{before} the Hub {reason(error.__cause__)}") from error
+        raise InputError(f"{before} the Hub {describe_hub_error(error.__cause__)}") from error
 
 
-def reason(error: Exception) -> str:
-    """What the Hub has against a request, or what came between, and the mend: goes on behind "the Hub"."""
+def describe_hub_error(error: Exception) -> str:
+    """Describe why a request failed and how to fix it, as the end of a sentence that begins with "the Hub"."""
     from huggingface_hub import constants, errors
 
     status = getattr(getattr(error, "response", None), "status_code", None)
@@ -62,46 +99,55 @@ def reason(error: Exception) -> str:
     if isinstance(error, errors.HFValidationError):
         return f"has no such names: {first}"
     if constants.HF_HUB_OFFLINE:
-        return "may not be asked, as HF_HUB_OFFLINE is set: unset it, or give a folder"
+        return "is not used, as HF_HUB_OFFLINE is set: unset it, or give a folder"
     if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__:
-        return reason(error.__cause__)
+        return describe_hub_error(error.__cause__)
     if isinstance(error, errors.GatedRepoError):
-        return f"keeps it behind terms: accept them on its page at {constants.ENDPOINT}, then {log_in}"
+        return f"requires its terms to be accepted: accept them on its page at {constants.ENDPOINT}, then {log_in}"
     if isinstance(error, errors.RevisionNotFoundError):
         return "has it, but not that revision: look at its page for branches and tags"
     if isinstance(error, errors.EntryNotFoundError) and status is not None:
         return "has it, but no such file in it: look at its page"
     if isinstance(error, errors.RepositoryNotFoundError):
-        return f"shows you no such model: check the name; for a private one {log_in}"
+        return f"finds no such model: check the name; for a private one {log_in}"
     if isinstance(error, errors.LocalTokenNotFoundError):
-        return f"must know who you are: {log_in}"
+        return f"requires a login: {log_in}"
     if status == 401:
         return f"does not know your token: {log_in} again"
     if status == 403:
-        return f"does not let you (HTTP 403): {log_in} with a token that may"
+        return f"refuses access (HTTP 403): {log_in} with a token that has access"
     if status is not None:
-        return f"answers HTTP {status}: try the same again later, whole files are kept"
+        return f"answers HTTP {status}: try the same again later, complete files are kept"
     if any(word in type(error).__name__ for word in ("Connect", "Timeout", "Proxy")):
         return f"at {constants.ENDPOINT} can't be reached: check the network, or give a folder"
     if isinstance(error, errors.HTTPError) or "Consistency check" in first:
-        return f"broke off on the way ({first}): run the same again, whole files are kept"
+        return f"broke off on the way ({first}): run the same again, complete files are kept"
     return f"says: {first}"
 
 
-def check(missing: str, paths: Iterable[Path]) -> None:
-    """Reads what was not read before, all of one model's cache. Where links can't be made there are no names to hold
-    files against. Raises InputError for a file that is not what the Hub says, which is gone then."""
+def verify_files(missing: str, paths: Iterable[Path]) -> None:
+    """Hash files of one model's cache that were not verified before.
+
+    Where the cache can't make links (Windows), files have their own names and are not verified.
+
+    Args:
+        missing: Beginning of an error's message, as in `download_snapshot`.
+        paths: Files in the model's local cache.
+
+    Raises:
+        InputError: A file is damaged; it is removed, so that the next run downloads it again.
+    """
     # One link is followed: the blob may be a link itself, to where all models share files under other names
     blobs = {Path(os.path.normpath(path.parent / os.readlink(path))): path for path in paths if path.is_symlink()}
     if not blobs:
         return
-    log = next(iter(blobs)).parents[1] / CHECKED
-    known = set(log.read_text().splitlines()) if log.is_file() else set()
+    log = next(iter(blobs)).parents[1] / VERIFIED_LOG
+    verified = set(log.read_text().splitlines()) if log.is_file() else set()
     for blob, path in blobs.items():
         mark = f"{blob.name} {blob.stat().st_mtime_ns}"
-        if mark in known:
+        if mark in verified:
             continue
-        if not is_right(blob):
+        if not matches_name(blob):
             for copy in (blob.resolve(), blob, path):
                 copy.unlink(missing_ok=True)
             raise InputError(f"{missing}, and what the Hub sent of {path.name} is damaged: run the same again")
@@ -109,13 +155,13 @@ def check(missing: str, paths: Iterable[Path]) -> None:
             file.write(f"{mark}\n")
 
 
-def is_right(blob: Path) -> bool:
-    """Whether the content is what the name says; a name that is no hash says nothing."""
+def matches_name(blob: Path) -> bool:
+    """Check whether a file has the hash that is its name; True for a name that is not a hash."""
     kinds = {64: hashlib.sha256(), 40: hashlib.sha1(f"blob {blob.stat().st_size}\0".encode())}
     content = kinds.get(len(blob.name))
     if content is None:
         return True
     with blob.open("rb") as file:
-        while piece := file.read(READ_AT_ONCE):
+        while piece := file.read(BLOCK_BYTES):
             content.update(piece)
     return content.hexdigest() == blob.name

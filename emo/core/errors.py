@@ -1,9 +1,9 @@
-"""Errors that the user can fix. Each message is one line that names the file and the fix."""
+"""Errors that the user can fix; commands print them as one line and exit with code 2."""
 
 
 class InputError(ValueError):
-    """What was given can't be used."""
+    """An input can't be used. The message is one line that names the file or parameter and the fix."""
 
 
 class OutputError(InputError):
-    """The result can't be written: a full disk, no permission. Another input would fare no better."""
+    """A result can't be written (a full disk, no permission); another input would fail in the same way."""

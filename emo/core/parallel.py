@@ -1,4 +1,4 @@
-"""The same work on many items: one after another, on all cores of this machine, or on a Ray cluster."""
+"""Run the same function on many items: in this process, on the cores of this machine, or on a Ray cluster."""
 
 import logging
 import os
@@ -14,27 +14,37 @@ from typing import TypeVar
 from emo.core.errors import InputError
 
 SECONDS_TO_ANSWER, SECONDS_TO_END = 10, 30
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-def each(
+def map_parallel(
     work: Callable[[Item], Result], items: Sequence[Item], workers: int, address: str | None = None, gpus: bool = False
 ) -> Iterator[tuple[Item, Result]]:
-    """Every item with what `work` made of it, as they get done. What `work` raises is raised here.
+    """Yield every item with its result, in the order in which they are finished.
 
-    workers: processes at a time, each on one core; one alone is this process. address: of a running Ray cluster
-    ("auto", "ray://HOST:10001"), whose machines see the same folders; it decides how many work at a time. gpus: Ray
-    hides the GPUs from its workers; show each its share of those there are. Raises InputError without Ray, or where no
-    cluster answers.
+    Args:
+        work: Function of one item; its exceptions are raised here.
+        items: Arguments of the calls.
+        workers: Number of processes, each on one core. With one, the work is done in this process.
+        address: A running Ray cluster ("auto", "ray://HOST:10001") whose machines see the same folders; the cluster
+            decides how many processes work at a time.
+        gpus: Give each process its share of the GPUs, which Ray hides from them otherwise.
+
+    Yields:
+        (item, result).
+
+    Raises:
+        InputError: Ray is not installed, or no cluster answers.
     """
     if address is None and min(workers, len(items)) <= 1:
         yield from ((item, work(item)) for item in items)
         return
-    ray, claims = started_ray(workers, address), TemporaryDirectory()
+    ray, claims = start_ray(workers, address), TemporaryDirectory()
     try:
         numbers = ray.data.from_items(list(range(len(items))), override_num_blocks=len(items))
-        share = gpu_share(ray.cluster_resources()) if gpus else 0.0
-        numbered = Numbered(work, items, Path(claims.name) if address is None else None)
+        share = gpus_per_worker(ray.cluster_resources()) if gpus else 0.0
+        numbered = NumberedWork(work, items, Path(claims.name) if address is None else None)
         with closing(iter(numbers.map(numbered, num_cpus=1, num_gpus=share or None).iter_rows())) as rows:
             for row in rows:
                 result, error = pickle.loads(row["done"])
@@ -42,35 +52,37 @@ def each(
                     raise error
                 yield items[row["number"]], result
     finally:
-        wait_for_threads("ray.data.")
+        join_threads("ray.data.")
         ray.shutdown()
         claims.cleanup()
 
 
-def gpu_share(resources: dict[str, float]) -> float:
-    """Of a GPU, so that as many work as there are cores; Ray counts in ten-thousandths."""
+def gpus_per_worker(resources: dict[str, float]) -> float:
+    """Return the part of a GPU for each process when there is one process a core; Ray counts in ten-thousandths."""
     return min(1.0, int(1e4 * resources.get("GPU", 0) / resources["CPU"]) / 1e4)
 
 
-class Numbered:
-    """An item's number -> what became of it, or what was raised, in a form that Ray Data carries."""
+class NumberedWork:
+    """The work on an item given by its number; returns the result or the error in a form that Ray Data transports."""
 
     def __init__(self, work: Callable, items: Sequence, claims: Path | None):
         self.work, self.items, self.claims = work, items, claims
 
     def __call__(self, row: dict) -> dict:
         if self.claims is not None and hasattr(os, "sched_setaffinity"):
-            keep_to_a_core(self.claims)
+            pin_to_free_core(self.claims)
         try:
             done = self.work(self.items[row["item"]]), None
-        except Exception as error:  # travels, and is raised where the results are read
+        except Exception as error:  # is raised by `map_parallel`
             done = None, error
         return {"number": row["item"], "done": pickle.dumps(done)}
 
 
-def keep_to_a_core(claims: Path) -> None:
-    """Holds this process on a core that no other has claimed in the folder: where its threads roam over cores that are
-    all at work, each waits for the others, a tenth of the time. Where all are claimed it may roam."""
+def pin_to_free_core(claims: Path) -> None:
+    """Bind this process to a core that no other process has claimed in the folder; without a free core do nothing.
+
+    Where the threads of several processes move between busy cores, a tenth of the time is spent waiting.
+    """
     cores = sorted(os.sched_getaffinity(0))
     for core in cores if len(cores) > 1 else []:
         with suppress(FileExistsError):
@@ -79,9 +91,11 @@ def keep_to_a_core(claims: Path) -> None:
             return
 
 
-def wait_for_threads(package: str) -> None:
-    """Waits, for a while, for the threads that run code of a package: one that speaks to Ray after its shutdown ends
-    the whole process, without a word."""
+def join_threads(package: str) -> None:
+    """Wait, at most SECONDS_TO_END, for each thread that runs code of a package.
+
+    A thread that calls Ray after its shutdown ends the whole process without a message.
+    """
     for thread in threading.enumerate():
         runs = getattr(thread, "_target", None) or type(thread)
         if runs.__module__.startswith(package):
@@ -89,25 +103,40 @@ def wait_for_threads(package: str) -> None:
 
 
 def check_address(address: str) -> None:
-    """Raises InputError where nothing listens at HOST:PORT or ray://HOST:PORT; Ray itself tries on for minutes."""
+    """Check that something listens at an address; Ray itself would retry for minutes.
+
+    Raises:
+        InputError: Nothing listens at HOST:PORT or ray://HOST:PORT.
+    """
     host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon:  # "auto" and the like: Ray knows
+    if not colon:  # "auto" and others that Ray resolves
         return
     try:
         socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_ANSWER).close()
     except (OSError, ValueError, OverflowError) as error:
-        raise InputError(f"{address}: no Ray cluster answers there ({error}); start one with `ray start`") from error
+        raise InputError(f"{address}: no Ray cluster runs there ({error}); start one with `ray start`") from error
 
 
-def started_ray(workers: int, address: str | None):
-    """The module, connected and quiet."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told what is prepared here
+def start_ray(workers: int, address: str | None):
+    """Import Ray and connect it, without progress bars and log lines.
+
+    Args:
+        workers: Number of processes on this machine, where `address` is None.
+        address: Address of a running cluster; None: start Ray on this machine.
+
+    Returns:
+        The module `ray`.
+
+    Raises:
+        InputError: Ray is not installed, or no cluster runs at the address.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # send no usage statistics
     try:
         import ray
         import ray.data
     except ImportError as error:
-        mend = "pip install 'emo-portrait[prepare]', or give --workers 1"
-        raise InputError(f"several workers need Ray: {mend}") from error
+        fix = "pip install 'emo-portrait[prepare]', or give --workers 1"
+        raise InputError(f"several workers need Ray: {fix}") from error
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     options = {"num_cpus": workers, "include_dashboard": False} if address is None else {"address": address}
     if address is not None:
@@ -115,7 +144,7 @@ def started_ray(workers: int, address: str | None):
     try:
         ray.init(log_to_driver=False, logging_level="ERROR", **options)
     except ConnectionError as error:
-        raise InputError(f"{address}: no Ray cluster answers there ({error}); start one with `ray start`") from error
+        raise InputError(f"{address}: no Ray cluster runs there ({error}); start one with `ray start`") from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars, context.print_on_execution_start = False, False
     return ray

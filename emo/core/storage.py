@@ -1,4 +1,4 @@
-"""Folders and files at any address that fsspec reads: local paths, s3://, hf://."""
+"""Folders and files at any address that fsspec supports: local paths, s3://, hf://."""
 
 import csv
 import io
@@ -15,8 +15,15 @@ from emo.core.errors import InputError, OutputError
 
 
 def read_manifest(folder: str | Path) -> dict[str, list[dict[str, str]]]:
-    """The rows of manifest.csv by file name, or nothing. Raises InputError where it names no files."""
-    fs, root = file_system(folder)
+    """Read a folder's manifest.csv.
+
+    Returns:
+        File name -> its rows, each column name -> text; empty where there is no manifest.
+
+    Raises:
+        InputError: A row names no file.
+    """
+    fs, root = open_file_system(folder)
     path = f"{root}/manifest.csv"
     if not fs.exists(path):
         return {}
@@ -28,8 +35,12 @@ def read_manifest(folder: str | Path) -> dict[str, list[dict[str, str]]]:
     return dict(rows)
 
 
-def file_system(folder: str | Path) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The file system of a path or URL, and the path in it. Raises InputError for a kind that is not installed."""
+def open_file_system(folder: str | Path) -> tuple[fsspec.AbstractFileSystem, str]:
+    """Return the file system of a path or URL, and the path in it.
+
+    Raises:
+        InputError: The address can't be reached, or its kind needs a package that is not installed.
+    """
     try:
         fs, root = url_to_fs(str(folder))
     except (ImportError, ValueError, OSError) as error:
@@ -39,7 +50,7 @@ def file_system(folder: str | Path) -> tuple[fsspec.AbstractFileSystem, str]:
 
 @contextmanager
 def local_copy(url: str) -> Iterator[Path]:
-    """The file on this machine; one that comes from elsewhere is gone afterwards. Raises OSError."""
+    """Yield a file's path on this machine; a remote file is downloaded and removed afterwards. Raises OSError."""
     fs, path = url_to_fs(url)
     if "file" in fs.protocol:
         yield Path(path)
@@ -51,17 +62,25 @@ def local_copy(url: str) -> Iterator[Path]:
 
 
 def is_local(folder: str | Path) -> bool:
-    return "file" in file_system(folder)[0].protocol
+    """Check whether a path or URL lies in this machine's file system. Raises InputError as `open_file_system`."""
+    return "file" in open_file_system(folder)[0].protocol
 
 
-def upload(files: Sequence[Path], folder: str) -> None:
-    """Puts files into a remote folder; a shard is named after its content, so one that is there already stays. Raises
-    OutputError."""
-    fs, root = file_system(folder)
+def upload_files(files: Sequence[Path], folder: str) -> None:
+    """Copy files into a remote folder; a shard (.tar) that is there already is skipped, as its name is its content.
+
+    Args:
+        files: Local files.
+        folder: URL of the remote folder; it is created if it is missing.
+
+    Raises:
+        OutputError: The folder can't be written; uploaded files are kept.
+    """
+    fs, root = open_file_system(folder)
     try:
         fs.makedirs(root, exist_ok=True)
         for file in files:
             if file.suffix != ".tar" or not fs.exists(f"{root}/{file.name}"):
                 fs.put_file(str(file), f"{root}/{file.name}")
     except OSError as error:
-        raise OutputError(f"{folder} can't be written ({error}); what is there stays, run the same again") from error
+        raise OutputError(f"{folder} can't be written ({error}); uploaded files are kept: run it again") from error

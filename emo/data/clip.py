@@ -1,73 +1,112 @@
-"""A prepared clip: one face, upright and held still in a square crop, with its sound and its landmarks.
+"""Prepared clips: one face, upright and stabilized in a square crop, with its sound and its landmarks.
 
-On disk a clip is three files of one name: NAME.mp4 (the crop, H.264), NAME.safetensors (the tensors below)
-and NAME.json (where it comes from). What follows from the landmarks lies beside them, for those who read clips
-without this package. T frames, S samples.
+On disk a clip is three files of one name: NAME.mp4 (the crop, H.264), NAME.safetensors (the tensors below) and
+NAME.json (where it comes from). What follows from the landmarks is written too, for readers without this package.
+Shapes: T frames, S samples.
 """
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load, save_file
+from safetensors.numpy import load
 
-from emo.core.errors import InputError, OutputError
-from emo.core.timing import FPS
+from emo.core.errors import InputError
 from emo.face.crop import box_of_landmarks
-from emo.face.landmarks import opening
+from emo.face.landmarks import mouth_opening
 from emo.media.video import read_video
-from emo.media.video_writer import VideoWriter
 
-LIPS = slice(48, 68)  # of the 68 points
-DERIVED = ("face_boxes", "mouth_opening")  # tensors that are written, and not read
+DERIVED = ("face_boxes", "mouth_opening")  # tensors that are written but not read
+OPTIONAL = ("emotion",)  # tensors that are written only where they are known
+TRUTH_SUFFIX = ".truth.npz"  # of the ground truth that synthetic clips have, see `emo.data.clip_truth`
 
 
 @dataclass
 class ClipInfo:
-    """Where a clip comes from."""
+    """Where a clip comes from and what was measured of it, as its JSON holds it.
+
+    The measures are those that `emo.preparation.filters.ClipLimits` limits; None: not measured.
+
+    Attributes:
+        name: File stem of the clip.
+        person: Identity group: data are split by it, never by clip.
+        source: File or address of the footage.
+        licence: Name of the footage's license.
+        num_frames: T, the number of frames.
+        sync_offset_frames: Delay of the footage's sound, negative where it is early; one of SyncNet
+            is corrected in the clip's wave.
+        sync_confidence: Confidence of `sync_offset_frames`, on the scale of its scorer.
+        face_pixels: Smallest side of the face's square.
+        turned_degrees: Angle between face and camera, 90th percentile of the frames.
+        sharpness: Sharpness of the face, 1 / pixels^2.
+        change: Gray levels by which the moving tenth of the face varies.
+        bars: Share of the face's square under black bars.
+        letters: Strokes of letters in a line over the mouth.
+        voice_share: Share of the time with a voice.
+        music_share: Share of the sound's energy; None: the sound was not separated.
+        sync_by: Which scorer measured the offset: "ear", `emo.speech.lip_sync`, or "syncnet", `emo.speech.syncnet`.
+        covered: Share of the frames in which something covers the mouth.
+        outside: Share of the face's square beyond the frame.
+        face_box: As `Clip.face_box`.
+    """
 
     name: str
-    person: str  # identity group: splits are made by it, never by clip
+    person: str
     source: str
     licence: str
     num_frames: int
-    # Of the footage, late is positive; what SyncNet finds is taken out of the clip's wave. None: not measured
     sync_offset_frames: int | None = None
     sync_confidence: float | None = None
-    face_pixels: float | None = None  # these are held to emo.preparation.filters.Limits; None: not measured
+    face_pixels: float | None = None
     turned_degrees: float | None = None
     sharpness: float | None = None
     change: float | None = None
     bars: float | None = None
     letters: float | None = None
     voice_share: float | None = None
-    music_share: float | None = None  # of the sound's energy; None: it was not separated
-    sync_by: str | None = None  # who measured it: "ear", emo.speech.lip_sync, or "syncnet", emo.speech.syncnet
+    music_share: float | None = None
+    sync_by: str | None = None
     covered: float | None = None
     outside: float | None = None
-    face_box: list[float] | None = None  # the union of the clip's, as `Clip.face_box`
+    face_box: list[float] | None = None
 
 
 @dataclass
 class Clip:
+    """A clip without its frames. An array with T or S = 0 was not measured.
+
+    Attributes:
+        info: Where it comes from.
+        wave: (S,) float32 at SAMPLE_RATE, T / FPS seconds.
+        landmarks: (T 68 2) float32, iBUG points in the unit square of the crop.
+        head_speed: (T,) float32, rad/s.
+        mesh: (T 468 2) float32, MediaPipe's points in the unit square of the crop; (T 0 2) without labels.
+        squares: (T 4) the crops in the footage's frames: center x and y, side in pixels, angle in radians.
+        head_angles: (T 3) yaw, pitch, roll in the footage's frames, radians, see `emo.face.pose.head_angles`.
+        eye_opening: (T,) of `emo.face.landmarks.eye_opening`: low in a blink.
+        gaze: (T 2) yaw and pitch of the eyes in the head, radians.
+        vocals: (S,) float32, the voice in `wave` without music; (0,) where there is no music.
+        emotion: (T 7) intensities 0 .. 1 in the order of `emo.models.conditions.EMOTIONS`.
+    """
+
     info: ClipInfo
-    wave: np.ndarray  # (S,) float32 at SAMPLE_RATE, T / FPS seconds
-    landmarks: np.ndarray  # (T 68 2) float32, iBUG points in the unit square of the crop
-    head_speed: np.ndarray  # (T,) float32, radians per second
-    mesh: np.ndarray  # (T 468 2) float32, MediaPipe's points in the unit square of the crop; without labels (T 0 2)
-    # (T 4) the crops in the footage's frames: x, y of the centre and side in pixels, angle in radians; a still has none
+    wave: np.ndarray
+    landmarks: np.ndarray
+    head_speed: np.ndarray
+    mesh: np.ndarray
     squares: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
-    head_angles: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))  # (T 3) yaw, pitch, roll, radians
-    eye_opening: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (T,) of emo.face.landmarks: low in a blink
-    gaze: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))  # (T 2) of the eyes in the head: yaw, pitch
-    vocals: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))  # (S,) of `wave`; without music (0,)
+    head_angles: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
+    eye_opening: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    gaze: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
+    vocals: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    emotion: np.ndarray = field(default_factory=lambda: np.zeros((0, 7)))
 
     @property
     def voice(self) -> np.ndarray:
-        """(S,) what a model hears: the vocals where there is music, else the wave."""
+        """(S,) the sound that models are conditioned on: the vocals where there is music, else the wave."""
         return self.vocals if len(self.vocals) else self.wave
 
     @property
@@ -77,79 +116,115 @@ class Clip:
 
     @property
     def face_box(self) -> tuple[float, float, float, float]:
-        """The union of the boxes."""
+        """The union of the face boxes."""
         boxes = self.face_boxes
         return (*boxes[:, :2].min(0).tolist(), *boxes[:, 2:].max(0).tolist())
 
     @property
     def mouth_opening(self) -> np.ndarray:
-        """(T,) of emo.face.landmarks."""
-        return opening(self.landmarks)
+        """(T,) over the height of the face, see `emo.face.landmarks.mouth_opening`."""
+        return mouth_opening(self.landmarks)
 
 
-def save_clip(folder: Path, clip: Clip, frames: Iterator[np.ndarray]) -> None:
-    """Writes the three files; the JSON comes last, so a clip without it is unfinished. Raises OutputError."""
-    base = folder / clip.info.name
-    with VideoWriter(Path(f"{base}.mp4"), FPS, overwrite=True) as video:
-        for frame in frames:
-            video.write(frame)
-    told = vars(clip) | {name: getattr(clip, name) for name in DERIVED}
-    tensors = {k: np.ascontiguousarray(v, np.float32) for k, v in told.items() if k != "info"}
-    info = replace(clip.info, face_box=[round(side, 4) for side in clip.face_box])
-    try:
-        save_file(tensors, f"{base}.safetensors")
-        Path(f"{base}.json").write_text(json.dumps(asdict(info), indent=1))
-    except (OSError, SafetensorError) as error:
-        raise OutputError(f"{base} can't be written ({error}); free some space or choose another folder") from error
-
-
-def load_info(path: Path) -> ClipInfo:
-    """path: the clip's JSON file. Raises InputError when it is none."""
-    return parse_info(read_part(path, ".json"), path)
+def load_clip_info(path: Path) -> ClipInfo:
+    """Load the JSON of a clip. Raises InputError when it is none."""
+    return parse_clip_info(read_clip_file(path, ".json"), path)
 
 
 def load_clip(path: Path) -> Clip:
-    """path: the clip's JSON file. Raises InputError when a file of the clip is missing or broken."""
-    return parse_clip(read_part(path, ".json"), read_part(path, ".safetensors"), path)
+    """Load the clip whose JSON is `path`. Raises InputError when a file of it is missing or broken."""
+    return parse_clip(read_clip_file(path, ".json"), read_clip_file(path, ".safetensors"), path)
 
 
-def parse_info(text: bytes, name: str | Path) -> ClipInfo:
-    """text: of the JSON. Raises InputError, which calls the clip `name`, when it is none."""
+def parse_clip_info(text: bytes, name: str | Path) -> ClipInfo:
+    """Parse the JSON of a clip.
+
+    Args:
+        text: Content of the JSON file.
+        name: Name of the clip, for messages.
+
+    Returns:
+        The clip's origin and measures.
+
+    Raises:
+        InputError: The text is not the JSON of a clip.
+    """
     try:
         return ClipInfo(**json.loads(text))
     except (ValueError, TypeError) as error:
-        raise broken(name, error) from error
+        raise broken_clip_error(name, error) from error
 
 
 def parse_clip(text: bytes, tensors: bytes, name: str | Path) -> Clip:
-    """text, tensors: of the JSON and the safetensors. Raises InputError, which calls the clip `name`."""
-    info = parse_info(text, name)
+    """Parse the JSON and the safetensors file of a clip.
+
+    Args:
+        text: Content of the JSON file.
+        tensors: Content of the safetensors file.
+        name: Name of the clip, for messages.
+
+    Returns:
+        The clip without its frames.
+
+    Raises:
+        InputError: One of the files is broken.
+    """
+    info = parse_clip_info(text, name)
     try:
         return Clip(info, **{name: tensor for name, tensor in load(tensors).items() if name not in DERIVED})
     except (TypeError, SafetensorError) as error:
-        raise broken(name, error) from error
+        raise broken_clip_error(name, error) from error
 
 
-def read_part(path: Path, suffix: str) -> bytes:
+def read_clip_file(path: Path, suffix: str) -> bytes:
+    """Read one of the files of a clip.
+
+    Args:
+        path: JSON of the clip.
+        suffix: Suffix of the file to read, with its dot.
+
+    Returns:
+        Content of the file.
+
+    Raises:
+        InputError: The file can't be read.
+    """
     try:
         return path.with_suffix(suffix).read_bytes()
     except OSError as error:
-        raise broken(path, error) from error
+        raise broken_clip_error(path, error) from error
 
 
-def broken(name: str | Path, error: Exception) -> InputError:
-    return InputError(f"{name} is no prepared clip ({error}): prepare it again with emo-prepare")
+def broken_clip_error(name: str | Path, error: Exception) -> InputError:
+    """Return the error for a clip that can't be read.
+
+    Args:
+        name: Name of the clip.
+        error: The original error.
+
+    Returns:
+        The error, whose message names the fix.
+    """
+    return InputError(f"{name} is not a prepared clip ({error}): prepare it again with emo-prepare")
 
 
 def read_clip_frames(path: Path) -> Iterator[np.ndarray]:
-    """The frames (H W 3) uint8 of the clip whose JSON is `path`."""
+    """Read the frames (H W 3) uint8 of the clip whose JSON is `path`."""
     return read_video(path.with_suffix(".mp4"))
 
 
 def list_clips(folders: list[str], hold_out: str | None = None) -> list[Path]:
-    """The JSON paths of all clips whose person does not stand in the file `hold_out`, sorted by name.
+    """List the JSON paths of the clips of folders, sorted by name within each.
 
-    Raises InputError for a folder without clips, or with a broken one.
+    Args:
+        folders: Folders of clips.
+        hold_out: File of people whose clips are left out, see `read_hold_out`.
+
+    Returns:
+        Paths of the JSON files.
+
+    Raises:
+        InputError: A folder has no clips, or a broken one.
     """
     paths, people = [], read_hold_out(hold_out)
     for folder in folders:
@@ -157,11 +232,11 @@ def list_clips(folders: list[str], hold_out: str | None = None) -> list[Path]:
         if not found:
             raise InputError(f"{folder} holds no prepared clips: make them with emo-prepare")
         paths += found
-    return [p for p in paths if load_info(p).person not in people]
+    return [p for p in paths if load_clip_info(p).person not in people]
 
 
 def read_hold_out(path: str | None) -> set[str]:
-    """The people never trained on: one name a line. Raises InputError for a missing file."""
+    """Read the people who are never trained on, one a line; None: no one. Raises InputError for a missing file."""
     if path is None:
         return set()
     try:

@@ -1,14 +1,13 @@
-"""Prepared clips as the diffusion model reads them: latents and audio features, encoded once and kept.
+"""Assemble training samples of the diffusion model, and encode clips once for runs that hold them in memory.
 
-Shapes: T frames of a clip, V variants of its sound, B samples, F frames of a sample, M motion frames, m n margins of
-frames, C H W latents, W D audio features.
+Shapes: B samples, F frames of a sample, M motion frames, m n margins of frames for audio and head speed, C H W latents,
+W D layers and width of audio features, T frames of a clip, V variants of its sound.
 """
 
 import hashlib
-import os
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,45 +15,257 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from emo.core.files import atomic_file
 from emo.core.timing import FPS
-from emo.data.augmentation import vary
+from emo.data.audio_augmentation import augment_voice
 from emo.data.clip import Clip, load_clip, read_clip_frames
-from emo.data.sampling import Window, marks, pick, region_mask, speeds, widened
+from emo.data.sampling import FrameSelection, SampleSpec, choose_frames, widen_rows
+from emo.face.crop import RIGID_TEMPLATE, Region, locator_mask
+from emo.face.landmarks import LIP_POINTS, RIGID_POINTS
+from emo.media.image import images_to_tensor
 from emo.models.audio import AudioEncoder
-from emo.models.autoencoder import encode_images, to_model
+from emo.models.autoencoder import as_video_autoencoder, encode_images
+from emo.models.conditions import EMOTIONS
+from emo.models.contracts import VideoAutoencoder
 
-CHUNK = 32  # frames encoded at once
-
-
-@dataclass
-class EncodedClip:
-    latents: Tensor  # (T C H W) float16
-    audio: Tensor  # (V T W D) float16: of the clip's own sound, and of changed ones
-    lips: Tensor  # (T 3) centre x, y and width, in the unit square
-    opening: Tensor  # (T,) of the mouth, over the face's height
-    face_region: Tensor  # (1 H W) union of the clip's face boxes
-    head_speed: Tensor  # (T,) rad/s, NaN where unknown
-    name: str = ""  # of its JSON file
+FRAMES_PER_CHUNK = 32  # that the autoencoder encodes at once
 
 
 @dataclass
 class Batch:
-    latents: Tensor  # (B F C H W)
-    reference: Tensor  # (B C H W) another frame of the clip
-    motion: Tensor  # (B M C H W) the frames before; zeros before the clip's first
-    audio: Tensor  # (B F+2m W D)
-    lips: Tensor  # (B F 3)
-    face_region: Tensor  # (B 1 H W)
-    head_speed: Tensor  # (B F+2n)
-    names: list[str] = field(default_factory=list)  # (B,) of the clips
+    """Training samples, encoded by the frozen parts.
+
+    Attributes:
+        latents: (B F C H W).
+        reference: (B C H W) of another frame of the clip; with motion latents its appearance (B C' H W).
+        motion: (B M C H W) of the frames before; zeros before the clip's first.
+        audio: (B F+2m W D) features; zeros outside of the clip.
+        lips: (B F 3) center x, y and width, in the unit square of the crop.
+        face_region: (B 1 H W) union of the clip's face boxes, 0 .. 1.
+        head_speed: (B F+2n) rad/s; NaN: unknown.
+        names: Names of the B clips.
+        gaze: (B F 2) yaw and pitch of the eyes in the head, radians; NaN: unknown.
+        head_pose: (B F 3) yaw, pitch and roll in the crop, radians; NaN: unknown.
+        distance: (B F 1) from the camera, over that in the reference frame.
+        emotion: (B F 7) intensities 0 .. 1; NaN: unknown.
+    """
+
+    latents: Tensor
+    reference: Tensor
+    motion: Tensor
+    audio: Tensor
+    lips: Tensor
+    face_region: Tensor
+    head_speed: Tensor
+    names: list[str] = field(default_factory=list)
+    gaze: Tensor | None = None
+    head_pose: Tensor | None = None
+    distance: Tensor | None = None
+    emotion: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
-        tensors = {name: value.to(device) for name, value in vars(self).items() if name != "names"}
-        return Batch(**tensors, names=self.names)
+        """Return the same samples on a device."""
+        return Batch(**{k: v.to(device) if isinstance(v, Tensor) else v for k, v in vars(self).items()})
 
 
-def fingerprint(*models: torch.nn.Module) -> str:
-    """Twelve letters that change with any weight."""
+@dataclass
+class FrameLabels:
+    """What is known of each of T frames beside picture and sound.
+
+    Attributes:
+        lips: (T 3) center x, y and width, in the unit square of the crop.
+        mouth_opening: (T,) over the height of the face.
+        face_box: Union of the clip's face boxes (x0, y0, x1, y1), in the unit square.
+        head_speed: (T,) rad/s; NaN: unknown.
+        gaze: (T 2) yaw and pitch of the eyes in the head, radians; NaN: unknown.
+        head_pose: (T 3) yaw, pitch and roll in the crop, radians; NaN: unknown.
+        face_size: (T,) side of the face's square, in sides of the crop.
+        emotion: (T 7) intensities 0 .. 1; NaN: unknown.
+    """
+
+    lips: Tensor
+    mouth_opening: Tensor
+    face_box: tuple[float, float, float, float]
+    head_speed: Tensor
+    gaze: Tensor
+    head_pose: Tensor
+    face_size: Tensor
+    emotion: Tensor
+
+
+def label_frames(clip: Clip) -> FrameLabels:
+    """Derive the labels of a clip's frames."""
+    lips = clip.landmarks[:, LIP_POINTS]
+    width = lips[..., 0].max(1) - lips[..., 0].min(1)
+    head_pose = fill_unknown(clip.head_angles, len(lips), 3)
+    if len(clip.squares):
+        head_pose = head_pose - clip.squares[:, 3:] * [0, 0, 1]  # the crop is rotated with the head
+    return FrameLabels(
+        lips=torch.from_numpy(np.concatenate([lips.mean(1), width[:, None]], 1)).float(),
+        mouth_opening=torch.from_numpy(clip.mouth_opening).float(),
+        face_box=clip.face_box,
+        head_speed=torch.from_numpy(clip.head_speed),
+        gaze=torch.from_numpy(fill_unknown(clip.gaze, len(lips), 2)).float(),
+        head_pose=torch.from_numpy(head_pose).float(),
+        face_size=torch.from_numpy(measure_face_sizes(clip.landmarks)).float(),
+        emotion=torch.from_numpy(fill_unknown(clip.emotion, len(lips), len(EMOTIONS))).float(),
+    )
+
+
+def measure_face_sizes(landmarks: np.ndarray) -> np.ndarray:
+    """Measure the sides of the faces' squares, as `emo.face.crop.region_of_landmarks` fits them: (T 68 2) -> (T,)."""
+    points, template = landmarks[:, RIGID_POINTS] @ [1, 1j], RIGID_TEMPLATE @ [1, 1j]
+    points, template = points - points.mean(1, keepdims=True), template - template.mean()
+    return np.abs((np.abs(points) ** 2).sum(1) / (points.conj() * template).sum(1))
+
+
+def fill_unknown(values: np.ndarray, num_frames: int, width: int) -> np.ndarray:
+    """Replace values that were not measured by NaN.
+
+    Args:
+        values: (T width), or (0 width) where they were not measured.
+        num_frames: T.
+        width: Number of values of a frame.
+
+    Returns:
+        (T width) the values, or NaN.
+    """
+    return values if len(values) else np.full((num_frames, width), np.nan)
+
+
+@dataclass
+class SampleLabels:
+    """The labels of the frames of one sample, as in `Batch` without B; of the face region only its box."""
+
+    lips: Tensor
+    head_speed: Tensor
+    gaze: Tensor
+    head_pose: Tensor
+    distance: Tensor
+    emotion: Tensor
+    face_box: tuple[float, float, float, float]
+
+
+def select_labels(labels: FrameLabels, selection: FrameSelection, spec: SampleSpec) -> SampleLabels:
+    """Select the labels of a sample's frames from those of its clip.
+
+    Args:
+        labels: Labels of the clip's T frames.
+        selection: Frames of the sample.
+        spec: What kind of sample.
+
+    Returns:
+        Labels of the sample's F frames.
+    """
+    rows = selection.rows
+    turned, in_clip = widen_rows(rows, spec.speed_margin, len(labels.head_speed))
+    return SampleLabels(
+        lips=labels.lips[rows],
+        head_speed=torch.where(in_clip, labels.head_speed[turned], torch.nan),
+        gaze=labels.gaze[rows],
+        head_pose=labels.head_pose[rows],
+        distance=(labels.face_size[selection.reference] / labels.face_size[rows])[:, None],
+        emotion=labels.emotion[rows],
+        face_box=labels.face_box,
+    )
+
+
+def assemble_sample(
+    latents: Tensor, reference: Tensor, audio: Tensor, in_clip: Tensor, labels: SampleLabels, spec: SampleSpec
+) -> dict[str, Tensor]:
+    """Make one sample of its encoded parts.
+
+    Args:
+        latents: (M+F C H W) of `FrameSelection.numbers` but the last; (F C H W) where the clip has no M frames before.
+        reference: (C H W) of the last, or (C' H W) its appearance.
+        audio: (F+2m W D) features of the frames and the margins around them.
+        in_clip: (F+2m,) bool, whether they lie in the clip.
+        labels: Labels of the sample's frames.
+        spec: What kind of sample.
+
+    Returns:
+        The tensors of a `Batch` by name, without B.
+    """
+    latents, device = latents.float(), latents.device
+    motion, rows = latents[: -spec.num_frames], latents[-spec.num_frames :]
+    if not len(motion):
+        motion = latents.new_zeros(spec.motion_frames, *latents.shape[1:])
+    known = {name: value.to(device) for name, value in vars(labels).items() if name != "face_box"}
+    return known | {
+        "latents": rows,
+        "reference": reference.float(),
+        "motion": motion,
+        "audio": audio.float() * in_clip.to(device)[:, None, None],
+        "face_region": draw_face_region(labels.face_box, latents.shape[-1]).to(device),
+    }
+
+
+def draw_face_region(face_box: tuple[float, float, float, float], size: int) -> Tensor:
+    """Draw a box as a mask.
+
+    Args:
+        face_box: Box (x0, y0, x1, y1) in the unit square.
+        size: Side of the mask, pixels.
+
+    Returns:
+        (1 size size) mask, 0 .. 1.
+    """
+    return torch.from_numpy(locator_mask(face_box, Region((0.5, 0.5), 1.0), size))[None]
+
+
+def stack_samples(samples: list[dict[str, Tensor]], names: list[str]) -> Batch:
+    """Stack samples to a batch.
+
+    Args:
+        samples: B samples of `assemble_sample`.
+        names: Names of their clips.
+
+    Returns:
+        The batch.
+    """
+    return Batch(**{name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}, names=names)
+
+
+@torch.no_grad()
+def encode_frames(vae: torch.nn.Module, frames: np.ndarray, device: torch.device) -> Tensor:
+    """Encode frames as latents, FRAMES_PER_CHUNK at a time.
+
+    Args:
+        vae: The image autoencoder.
+        frames: (N H W 3) uint8 RGB.
+        device: Device of the autoencoder.
+
+    Returns:
+        (N C h w) latents.
+    """
+    starts = range(0, len(frames), FRAMES_PER_CHUNK)
+    chunks = [images_to_tensor(frames[start : start + FRAMES_PER_CHUNK], device) for start in starts]
+    return torch.cat([encode_images(vae, chunk) for chunk in chunks])
+
+
+@torch.no_grad()
+def encode_frames_with_reference(
+    codec: VideoAutoencoder, frames: np.ndarray, reference: np.ndarray, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Encode frames as motion from a portrait.
+
+    Args:
+        codec: A motion autoencoder.
+        frames: (N H W 3) uint8.
+        reference: (H W 3) uint8, the portrait.
+        device: Of the autoencoder.
+
+    Returns:
+        Latents (N C h w) and the portrait's appearance (C' h w).
+    """
+    portrait = images_to_tensor(reference[None], device)
+    starts = range(0, len(frames), FRAMES_PER_CHUNK)
+    chunks = [images_to_tensor(frames[start : start + FRAMES_PER_CHUNK], device) for start in starts]
+    return torch.cat([codec.encode(chunk, portrait) for chunk in chunks]), codec.encode_reference(portrait)[0]
+
+
+def hash_weights(*models: torch.nn.Module) -> str:
+    """Twelve hexadecimal digits that change with any weight."""
     digest = hashlib.sha256()
     for model in models:
         for name, value in model.state_dict().items():
@@ -62,99 +273,202 @@ def fingerprint(*models: torch.nn.Module) -> str:
     return digest.hexdigest()[:12]
 
 
-def encode_frames(vae: torch.nn.Module, frames: np.ndarray, device: torch.device) -> Tensor:
-    """(N H W 3) uint8 -> (N C h w), a few at a time."""
-    chunks = [to_model(frames[i : i + CHUNK], device) for i in range(0, len(frames), CHUNK)]
-    return torch.cat([encode_images(vae, chunk) for chunk in chunks])
+@dataclass
+class EncodedClip:
+    """A clip in memory.
+
+    Attributes:
+        latents: (T C H W) float16; motion latents (P T C H W), from each of P portraits among the frames.
+        audio: (V T W D) float16 features of the clip's own sound and of augmented versions.
+        labels: Labels of the T frames.
+        name: Path of the clip's JSON.
+        references: With motion latents (P C' H W) float16, the portraits' appearance.
+        reference_rows: With motion latents the P portraits' numbers.
+    """
+
+    latents: Tensor
+    audio: Tensor
+    labels: FrameLabels
+    name: str = ""
+    references: Tensor | None = None
+    reference_rows: list[int] = field(default_factory=list)
 
 
 @dataclass
-class Cache:
-    """Encodes clips once by the frozen parts and keeps the results in files, each part's under its fingerprint."""
+class EncodingCache:
+    """Files of clips that are encoded once by the frozen parts, in a folder for the weights of each part.
+
+    Attributes:
+        folder: Where they lie.
+        vae: Encodes the frames.
+        audio_encoder: Encodes the sound.
+        variants: V, of a clip's sound; the first is its own.
+        device: Device of both encoders.
+    """
 
     folder: Path
     vae: torch.nn.Module
     audio_encoder: AudioEncoder
-    variants: int  # of a clip's sound; the first is its own
+    variants: int
     device: torch.device
 
     def __post_init__(self):
-        self.latents = self.folder / f"latents_{fingerprint(self.vae)}"
-        self.audio = self.folder / f"audio_{fingerprint(self.audio_encoder)}_{self.variants}"
+        self.latents = self.folder / f"latents_{hash_weights(self.vae)}"
+        self.audio = self.folder / f"audio_{hash_weights(self.audio_encoder)}_{self.variants}"
         for folder in (self.latents, self.audio):
             folder.mkdir(parents=True, exist_ok=True)
 
-    @torch.no_grad()
     def encode_latents(self, path: Path) -> Tensor:
-        """(T C H W) float16."""
+        """Encode the frames of the clip whose JSON is `path` as latents (T C H W) float16."""
         return encode_frames(self.vae, np.stack(list(read_clip_frames(path))), self.device).half().cpu()
+
+    def encode_motion(self, path: Path, rows: list[int]) -> dict[str, Tensor]:
+        """Encode motion from the portraits in these rows: latents (P T C H W), references (P C' H W), float16."""
+        frames = np.stack(list(read_clip_frames(path)))
+        codec = as_video_autoencoder(self.vae)
+        encoded = [encode_frames_with_reference(codec, frames, frames[row], self.device) for row in rows]
+        latents, references = (torch.stack(values).half().cpu() for values in zip(*encoded, strict=True))
+        return {"latents": latents, "references": references}
 
     @torch.no_grad()
     def encode_audio(self, clip: Clip) -> Tensor:
-        """(V T W D) float16."""
+        """Encode V versions of a clip's sound as features (V T W D) float16; they depend on the clip's name alone."""
         rng = np.random.default_rng(list(clip.info.name.encode()))
-        sounds = [(clip.voice, 1.0)] + [vary(clip.voice, rng) for _ in range(self.variants - 1)]
+        sounds = [(clip.voice, 1.0)] + [augment_voice(clip.voice, rng) for _ in range(self.variants - 1)]
         waves = [(torch.from_numpy(wave)[None].to(self.device), FPS * speed) for wave, speed in sounds]
-        heard = [self.audio_encoder(wave, 0, clip.info.num_frames, fps)[0] for wave, fps in waves]
-        return torch.stack(heard).half().cpu()
+        features = [self.audio_encoder(wave, 0, clip.info.num_frames, fps)[0] for wave, fps in waves]
+        return torch.stack(features).half().cpu()
 
 
-def kept(file: Path, encode: Callable[[], Tensor]) -> Tensor:
-    """What lies in the file; else what `encode` makes, then kept in it."""
+def load_or_encode(file: Path, encode: Callable[[], Tensor]) -> Tensor:
+    """Load a tensor from a file; where there is none, compute it and write the file.
+
+    Args:
+        file: The safetensors file.
+        encode: Computes the tensor.
+
+    Returns:
+        The tensor.
+
+    Raises:
+        OutputError: The file can't be written.
+    """
+    return load_or_encode_all(file, lambda: {"value": encode()})["value"]
+
+
+def load_or_encode_all(file: Path, encode: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Load tensors by name from a file, as `load_or_encode` does."""
     if not file.exists():
-        part = Path(f"{file}.{os.getpid()}.part")  # processes may encode the same clip
-        save_file({"value": encode().contiguous()}, part)
-        part.replace(file)
-    return load_file(file)["value"]
+        with atomic_file(file) as partial:
+            save_file({name: value.contiguous() for name, value in encode().items()}, partial)
+    return load_file(file)
 
 
-def kept_name(path: Path, suffix: str) -> str:
-    """What is kept of a clip's file: a clip that was made anew has another name."""
+def choose_reference_rows(mouth_opening: Tensor, name: str) -> list[int]:
+    """Choose the frames that stand for portraits of motion latents: that with the most closed mouth, and any other.
+
+    Args:
+        mouth_opening: (T,) of the clip.
+        name: Name of the clip, which decides.
+
+    Returns:
+        Their numbers, one or two.
+    """
+    rows = mouth_opening.argsort().tolist()
+    other = np.random.default_rng(list(name.encode())).integers(len(rows))
+    return list(dict.fromkeys([rows[0], int(other)]))
+
+
+def cache_file_name(path: Path, suffix: str) -> str:
+    """Name the cache file of a clip's encoded file; a clip that was prepared again gets another name.
+
+    Args:
+        path: JSON of the clip.
+        suffix: Suffix of the clip's file that is encoded.
+
+    Returns:
+        Name with a checksum of the file's content.
+    """
     content = zlib.crc32(path.with_suffix(suffix).read_bytes())
     return f"{path.parent.name}_{path.stem}_{content:08x}.safetensors"
 
 
-def encoded(path: Path, cache: Cache) -> EncodedClip:
-    """The clip whose JSON is `path`."""
+def load_encoded_clip(path: Path, cache: EncodingCache) -> EncodedClip:
+    """Load a clip with its latents and audio features.
+
+    Args:
+        path: JSON of the clip.
+        cache: Folders and encoders of the cache.
+
+    Returns:
+        The encoded clip.
+
+    Raises:
+        InputError: The clip is broken.
+    """
     clip = load_clip(path)
-    known = marks(clip)
-    latents = kept(cache.latents / kept_name(path, ".mp4"), lambda: cache.encode_latents(path))
-    audio = kept(cache.audio / kept_name(path, ".safetensors"), lambda: cache.encode_audio(clip))
-    region = region_mask(known.face_box, latents.shape[-1])
-    return EncodedClip(latents, audio, known.lips, known.opening, region, known.head_speed, str(path))
+    if as_video_autoencoder(cache.vae) is cache.vae:
+        return load_motion_clip(path, clip, cache)
+    latents = load_or_encode(cache.latents / cache_file_name(path, ".mp4"), lambda: cache.encode_latents(path))
+    audio = load_or_encode(cache.audio / cache_file_name(path, ".safetensors"), lambda: cache.encode_audio(clip))
+    return EncodedClip(latents, audio, label_frames(clip), str(path))
 
 
-def draw_sample(clip: EncodedClip, rng: np.random.Generator, window: Window) -> list[Tensor]:
-    """The tensors of a Batch, without B."""
-    picked = pick(clip.opening, window, len(clip.audio), rng)
-    motion = torch.zeros(window.motion_frames, *clip.latents.shape[1:])
-    if len(picked.motion):
-        motion = clip.latents[picked.motion].float()
-    heard, inside = widened(picked.rows, window.audio_margin, len(clip.latents))
-    return [
-        clip.latents[picked.rows].float(),
-        clip.latents[picked.reference].float(),
-        motion,
-        clip.audio[picked.variant][heard].float() * inside[:, None, None],
-        clip.lips[picked.rows],
-        clip.face_region,
-        speeds(clip.head_speed, picked.rows, window.speed_margin),
-    ]
+def load_motion_clip(path: Path, clip: Clip, cache: EncodingCache) -> EncodedClip:
+    """Load a clip with its motion latents and audio features, as `load_encoded_clip` does."""
+    labels = label_frames(clip)
+    rows = choose_reference_rows(labels.mouth_opening, clip.info.name)
+    file = cache.latents / cache_file_name(path, ".mp4")
+    encoded = load_or_encode_all(file, lambda: cache.encode_motion(path, rows))
+    audio = load_or_encode(cache.audio / cache_file_name(path, ".safetensors"), lambda: cache.encode_audio(clip))
+    return EncodedClip(encoded["latents"], audio, labels, str(path), encoded["references"], rows)
+
+
+def draw_sample(clip: EncodedClip, rng: np.random.Generator, spec: SampleSpec) -> dict[str, Tensor]:
+    """Draw a sample of a clip.
+
+    Args:
+        clip: The encoded clip.
+        rng: Source of the random choices.
+        spec: What kind of sample.
+
+    Returns:
+        Tensors by name, see `assemble_sample`.
+    """
+    selection = choose_frames(clip.labels.mouth_opening, spec, len(clip.audio), rng)
+    audio_rows, in_clip = widen_rows(selection.rows, spec.audio_margin, clip.audio.shape[1])
+    audio = clip.audio[selection.variant][audio_rows]
+    if clip.references is None:
+        *numbers, portrait = selection.numbers
+        latents, reference = clip.latents[numbers], clip.latents[portrait]
+    else:  # of the clip's portraits, the one with the closed mouth as often as the spec says
+        closed = rng.random() < spec.closed_mouth_reference_rate
+        portrait = 0 if closed else int(rng.integers(len(clip.reference_rows)))
+        selection = replace(selection, reference=clip.reference_rows[portrait])
+        latents, reference = clip.latents[portrait][selection.numbers[:-1]], clip.references[portrait]
+    labels = select_labels(clip.labels, selection, spec)
+    return assemble_sample(latents, reference, audio, in_clip, labels, spec)
 
 
 def draw_batch(
-    clips: list[EncodedClip], chances: np.ndarray, seed: int, numbers: Iterable[int], window: Window
+    clips: list[EncodedClip], chances: np.ndarray, seed: int, numbers: Iterable[int], spec: SampleSpec
 ) -> Batch:
-    """Samples of clips chosen with their chances; what a sample is comes from seed and number alone."""
+    """Draw samples of clips in memory; a sample depends on the seed and its number alone.
+
+    Args:
+        clips: N clips.
+        chances: (N,) probabilities.
+        seed: Seed of the run.
+        numbers: Numbers of the samples.
+        spec: What kind of samples.
+
+    Returns:
+        The batch.
+    """
     samples, names = [], []
     for number in numbers:
         rng = np.random.default_rng([seed, number])
         clip = clips[rng.choice(len(clips), p=chances)]
-        samples.append(draw_sample(clip, rng, window))
+        samples.append(draw_sample(clip, rng, spec))
         names.append(clip.name)
-    return stacked(samples, names)
-
-
-def stacked(samples: list[list[Tensor]], names: list[str]) -> Batch:
-    """samples: the tensors of each, in a Batch's order; names: their clips'."""
-    return Batch(*(torch.stack(column) for column in zip(*samples, strict=True)), names=names)
+    return stack_samples(samples, names)

@@ -1,40 +1,134 @@
-"""Which clips, frames and labels make a training sample; all of it deterministic by seed and index.
+"""Choose the clips and frames of training samples, deterministically by a seed and the number of the sample.
 
-The order in which clips are seen: each once an epoch, fixed for ever by a seed and the index alone.
-
-Sample 0, 1, 2, ... of a run has its clip here, whichever process reads it: where a run stands is one number, and
-stopping, or going on with more processes or fewer, neither repeats nor skips a clip. An epoch's shards are put in a
-random row, the clips of each shuffled, the row cut into `lanes` of one length, and the lanes read in turn, one clip of
-each. So each clip lies among those of as many shards as there are lanes: a shuffle buffer of that size that holds
-nothing in memory. Only these shards are needed at a time, and P processes, workers included, each of which reads every
-P-th sample, have shards of their own where P divides `lanes` (but one that a lane shares with the next).
-
-N clips.
-
-Which clips are drawn, and how often.
-
-Still pictures for training: which there are, and random crops of them.
-
-What a sample of a clip is: which frames, and what is known of them beside picture and sound.
-
-Shapes: T frames of a clip, F of a sample, M motion frames.
+Shapes: N clips, T frames of a clip, F frames of a sample, M motion frames before it.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from emo.core.errors import InputError
-from emo.data.clip import LIPS, Clip, list_clips, load_info, read_hold_out
-from emo.face.crop import Region, locator_mask
+from emo.data.clip import list_clips, load_clip_info, read_hold_out
+from emo.media.image import IMAGE_SUFFIXES
 
 
-def epoch_order(shards: np.ndarray, rng: np.random.Generator, lanes: int) -> np.ndarray:
-    """shards (N,): the number of each clip's shard -> (N,) the clips in an epoch's order."""
+@dataclass(frozen=True)
+class SampleSpec:
+    """What kind of samples a task needs.
+
+    Attributes:
+        num_frames: F.
+        contiguous: Consecutive frames; else any frames, which have neither motion frames nor margins.
+        motion_frames: M.
+        audio_margin: Frames of audio features on each side of the sample.
+        speed_margin: Frames of head speed on each side of the sample.
+        closed_mouth_reference_rate: Share of the samples whose reference frame has a closed mouth.
+    """
+
+    num_frames: int
+    contiguous: bool
+    motion_frames: int
+    audio_margin: int
+    speed_margin: int
+    closed_mouth_reference_rate: float = 0.0
+
+
+@dataclass
+class FrameSelection:
+    """The frames of a clip that make a sample, by number.
+
+    Attributes:
+        rows: (F,) frame numbers of the sample.
+        motion: (M,) numbers of the motion frames before it; (0,) where the clip has fewer.
+        variant: Version of the sound: 0 is the clip's own.
+        reference: Number of the frame that stands for the portrait.
+    """
+
+    rows: np.ndarray
+    motion: np.ndarray
+    variant: int
+    reference: int
+
+    @property
+    def numbers(self) -> list[int]:
+        """All frames whose pictures are needed: motion frames, sample, reference."""
+        return [int(number) for number in (*self.motion, *self.rows, self.reference)]
+
+
+def choose_frames(
+    mouth_opening: Tensor, spec: SampleSpec, num_variants: int, rng: np.random.Generator
+) -> FrameSelection:
+    """Choose the frames of a sample.
+
+    Args:
+        mouth_opening: (T,) mouth opening of the clip's frames.
+        spec: What kind of sample.
+        num_variants: Number of versions of the clip's sound.
+        rng: The same state chooses the same frames.
+
+    Returns:
+        Numbers of the chosen frames.
+    """
+    first = 0
+    if spec.contiguous:
+        first = int(rng.integers(len(mouth_opening) - spec.num_frames + 1))
+        rows = np.arange(first, first + spec.num_frames)
+    else:
+        rows = rng.choice(len(mouth_opening), spec.num_frames, replace=False)
+    motion = np.arange(0)
+    if spec.contiguous and first >= spec.motion_frames:
+        motion = np.arange(first - spec.motion_frames, first)
+    variant = int(rng.integers(num_variants))
+    return FrameSelection(rows, motion, variant, choose_reference(mouth_opening, rng, spec.closed_mouth_reference_rate))
+
+
+def choose_reference(mouth_opening: Tensor, rng: np.random.Generator, closed_rate: float) -> int:
+    """Choose the frame that stands for the portrait.
+
+    Args:
+        mouth_opening: (T,) mouth opening of the clip's frames.
+        rng: Source of the choice.
+        closed_rate: Share of the choices that are among the quarter of the frames with the most closed mouths, as
+            mouths are in most portraits; otherwise any frame is chosen.
+
+    Returns:
+        Number of the frame.
+    """
+    order = mouth_opening.argsort()
+    choice = len(order) // 4 if rng.random() < closed_rate else len(order)
+    return int(order[int(rng.integers(max(1, choice)))])
+
+
+def widen_rows(rows: np.ndarray, margin: int, num_frames: int) -> tuple[np.ndarray, Tensor]:
+    """Add `margin` frames on each side of the rows (F,).
+
+    Args:
+        rows: (F,) frame numbers.
+        margin: Number of frames to add on each side.
+        num_frames: Number of frames of the clip.
+
+    Returns:
+        (F+2 margin,) the frames, clamped to the clip's `num_frames`; and (F+2 margin,) bool, which lay within.
+    """
+    before, after = rows[0] - np.arange(margin, 0, -1), rows[-1] + np.arange(1, margin + 1)
+    wide = np.concatenate([before, rows, after])
+    return wide.clip(0, num_frames - 1), torch.from_numpy((wide >= 0) & (wide < num_frames))
+
+
+def order_epoch(shards: np.ndarray, rng: np.random.Generator, lanes: int) -> np.ndarray:
+    """Order the clips of an epoch, see `SampleOrder`.
+
+    Args:
+        shards: (N,) number of each clip's shard.
+        rng: Source of the random order.
+        lanes: Number of shards that are open at a time.
+
+    Returns:
+        (N,) numbers of the clips, in reading order.
+    """
     rank, clips = rng.permutation(shards.max() + 1), rng.permutation(len(shards))
     rows = np.array_split(clips[np.argsort(rank[shards[clips]], kind="stable")], lanes)
     table = np.full((len(rows[0]), lanes), -1)  # the first lanes may have one clip more
@@ -43,37 +137,76 @@ def epoch_order(shards: np.ndarray, rng: np.random.Generator, lanes: int) -> np.
     return table[table >= 0]
 
 
-class Order:
-    """Sample number -> clip."""
+class SampleOrder:
+    """The order in which streamed clips are read: each once an epoch, fixed by the seed and the sample's number alone.
+
+    Where a run stands is one number: stopping, or continuing with more or fewer processes, neither repeats nor skips a
+    clip. The shards of an epoch are put in random order, the clips of each shuffled, the resulting row is cut into
+    lanes of equal length, and the lanes are read in turn, a clip of each. So each clip lies among those of as many
+    shards as there are lanes, as in a shuffle buffer of that size, but without its memory. Only these shards are
+    open at a time; of P processes, workers included, each reads every P-th sample, and has shards of its own where P
+    divides the number of lanes.
+    """
 
     def __init__(self, shards: np.ndarray, seed: int, lanes: int):
-        """shards (N,): the number of each clip's shard."""
+        """Order clips.
+
+        Args:
+            shards: (N,) the number of each clip's shard.
+            seed: Seed of all epochs.
+            lanes: How many shards are open at a time.
+        """
         self.shards, self.seed, self.lanes = shards, seed, lanes
         self.epoch, self.clips = -1, shards
 
-    def clip(self, number: int, passed: int = 0) -> int:
-        """The clip of sample `number`; when `passed` clips were broken, the one so many further in its lane."""
+    def clip(self, number: int, skipped: int = 0) -> int:
+        """Return the clip of a sample.
+
+        Args:
+            number: Number of the sample in the run.
+            skipped: How many broken clips were skipped; the clip so many places further in the lane is returned.
+
+        Returns:
+            Number of the clip.
+        """
         epoch, place = divmod(number, len(self.shards))
         if epoch != self.epoch:
             rng = np.random.default_rng([self.seed, epoch])
-            self.epoch, self.clips = epoch, epoch_order(self.shards, rng, self.lanes)
-        return int(self.clips[(place + passed * self.lanes) % len(self.clips)])
+            self.epoch, self.clips = epoch, order_epoch(self.shards, rng, self.lanes)
+        return int(self.clips[(place + skipped * self.lanes) % len(self.clips)])
 
 
 def person_weights(people: list[str]) -> np.ndarray:
-    """(N,) chances of N clips by person, summing to 1: n clips of one person weigh as sqrt(n) of n people."""
+    """Weigh N clips by person, summing to 1: n clips of one person weigh as much as sqrt(n) of n people.
+
+    Args:
+        people: The person of each clip.
+
+    Returns:
+        (N,) probabilities.
+    """
     counts = {p: people.count(p) for p in set(people)}
     weights = np.array([counts[p] ** -0.5 for p in people])
     return weights / weights.sum()
 
 
 def choose_clips(shares: dict[str, float], hold_out: str | None, num_frames: int) -> tuple[list[Path], np.ndarray]:
-    """The JSON paths of all clips of at least `num_frames`, and the chance of each: its folder's share (folder ->
-    share), spread by person. Raises InputError when no clip is that long.
+    """List the clips to train on, and how likely each is drawn.
+
+    Args:
+        shares: Folder of clips -> share of the samples, whatever the folder's size.
+        hold_out: File of people to leave out, see `read_hold_out`.
+        num_frames: Shorter clips are left out.
+
+    Returns:
+        The JSON paths of N clips, and (N,) probabilities, within a folder by `person_weights`.
+
+    Raises:
+        InputError: No clip is that long.
     """
     chosen, chances = [], np.zeros(0)
     for folder, share in shares.items():
-        infos = {path: load_info(path) for path in list_clips([folder], hold_out)}
+        infos = {path: load_clip_info(path) for path in list_clips([folder], hold_out)}
         paths = [path for path, info in infos.items() if info.num_frames >= num_frames]
         chosen += paths
         chances = np.concatenate([chances, share * person_weights([infos[path].person for path in paths])])
@@ -83,120 +216,39 @@ def choose_clips(shares: dict[str, float], hold_out: str | None, num_frames: int
     return chosen, chances / chances.sum()
 
 
-def held_out_clips(folders: list[str], hold_out: str | None, num_frames: int) -> list[Path]:
-    """The JSON paths of all clips of at least `num_frames` whose person stands in the file `hold_out`."""
+def list_held_out_clips(folders: list[str], hold_out: str | None, num_frames: int) -> list[Path]:
+    """List the clips of the people who are held out.
+
+    Args:
+        folders: Folders of clips.
+        hold_out: File of people, see `read_hold_out`.
+        num_frames: Smallest length of a clip, frames.
+
+    Returns:
+        Paths of the clips' JSON files.
+    """
     people = read_hold_out(hold_out)
-    infos = {path: load_info(path) for path in list_clips(folders)} if people else {}
+    infos = {path: load_clip_info(path) for path in list_clips(folders)} if people else {}
     return [path for path, info in infos.items() if info.person in people and info.num_frames >= num_frames]
 
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
-
-
 def list_pictures(folders: list[str], hold_out: str | None = None) -> list[Path]:
-    """All pictures of the folders but those held out, sorted. Raises InputError for a folder without any."""
-    paths, people = [], read_hold_out(hold_out)
+    """List the pictures of folders, sorted, without those whose name stands in the file `hold_out`.
+
+    Args:
+        folders: Folders of pictures.
+        hold_out: File of names of pictures that are left out.
+
+    Returns:
+        Paths of the pictures.
+
+    Raises:
+        InputError: A folder has no pictures.
+    """
+    paths, names = [], read_hold_out(hold_out)
     for folder in folders:
-        found = sorted(p for p in Path(folder).glob("*") if p.suffix.lower() in SUFFIXES)
+        found = sorted(p for p in Path(folder).glob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
         if not found:
             raise InputError(f"{folder} holds no pictures")
-        paths += [p for p in found if p.stem not in people]
+        paths += [p for p in found if p.stem not in names]
     return paths
-
-
-def augment(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """A random square of the image (H W 3), between half and all of its short side, as (size size 3) uint8:
-    turned a little, perhaps mirrored, its colours changed."""
-    height, width = image.shape[:2]
-    side = min(height, width) * rng.uniform(0.5, 1.0)
-    x, y = rng.uniform(0, [width - side, height - side])
-    matrix = cv2.getRotationMatrix2D((x + side / 2, y + side / 2), rng.normal(0, 8), size / side)
-    matrix[:, 2] += [size / 2 - x - side / 2, size / 2 - y - side / 2]
-    flags = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
-    square = cv2.warpAffine(image, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT)
-    square = square[:, ::-1] if rng.random() < 0.5 else square
-    gain = rng.uniform(0.7, 1.3) * rng.uniform(0.85, 1.15, 3)
-    return np.clip(square * gain + rng.uniform(-25, 25), 0, 255).astype(np.uint8)
-
-
-@dataclass(frozen=True)
-class Window:
-    """Of which kind samples are."""
-
-    num_frames: int
-    contiguous: bool  # frames in a row; else any frames, then without motion frames and margins
-    motion_frames: int
-    audio_margin: int
-    speed_margin: int
-    closed_reference: float = 0.0  # share of the samples whose portrait has a closed mouth
-
-
-@dataclass
-class Marks:
-    """What a clip's landmarks say of each frame."""
-
-    lips: Tensor  # (T 3) centre x, y and width, in the unit square
-    opening: Tensor  # (T,) of the mouth, over the face's height
-    face_box: tuple[float, float, float, float]  # union of the clip's face boxes, in the unit square
-    head_speed: Tensor  # (T,) rad/s, NaN where unknown
-
-
-@dataclass
-class Pick:
-    """Frames of a clip, by their numbers."""
-
-    rows: np.ndarray  # (F,)
-    motion: np.ndarray  # (M,) those before; (0,) where the clip has less
-    variant: int  # of the sound
-    reference: int
-
-
-def marks(clip: Clip) -> Marks:
-    lips = clip.landmarks[:, LIPS]
-    width = lips[..., 0].max(1) - lips[..., 0].min(1)
-    return Marks(
-        lips=torch.from_numpy(np.concatenate([lips.mean(1), width[:, None]], 1)).float(),
-        opening=torch.from_numpy(clip.mouth_opening).float(),
-        face_box=clip.face_box,
-        head_speed=torch.from_numpy(clip.head_speed),
-    )
-
-
-def region_mask(face_box: tuple[float, float, float, float], size: int) -> Tensor:
-    """(1 size size) of a box in the unit square."""
-    return torch.from_numpy(locator_mask(face_box, Region((0.5, 0.5), 1.0), size))[None]
-
-
-def pick(mouth: Tensor, window: Window, variants: int, rng: np.random.Generator) -> Pick:
-    """mouth (T,): how far it is open in each frame; variants: of the clip's sound."""
-    if window.contiguous:
-        first = int(rng.integers(len(mouth) - window.num_frames + 1))
-        rows = np.arange(first, first + window.num_frames)
-    else:
-        rows = rng.choice(len(mouth), window.num_frames, replace=False)
-    motion = np.arange(0)
-    if window.contiguous and first >= window.motion_frames:
-        motion = np.arange(first - window.motion_frames, first)
-    variant = int(rng.integers(variants))
-    return Pick(rows, motion, variant, pick_reference(mouth, rng, window.closed_reference))
-
-
-def pick_reference(mouth: Tensor, rng: np.random.Generator, closed: float) -> int:
-    """The frame that stands for the portrait: any, but in a share `closed` of the samples one of the quarter in which
-    the mouth is most closed, as it is in most portraits."""
-    order = mouth.argsort()
-    choice = len(order) // 4 if rng.random() < closed else len(order)
-    return int(order[int(rng.integers(max(1, choice)))])
-
-
-def widened(rows: np.ndarray, margin: int, total: int) -> tuple[np.ndarray, Tensor]:
-    """rows (F,) and `margin` more on each side, held within the clip, and which of them (F+2m,) lie in it."""
-    before, after = rows[0] - np.arange(margin, 0, -1), rows[-1] + np.arange(1, margin + 1)
-    wide = np.concatenate([before, rows, after])
-    return wide.clip(0, total - 1), torch.from_numpy((wide >= 0) & (wide < total))
-
-
-def speeds(head_speed: Tensor, rows: np.ndarray, margin: int) -> Tensor:
-    """(F+2n,) rad/s of the frames and n more on each side, NaN where unknown."""
-    turned, inside = widened(rows, margin, len(head_speed))
-    return torch.where(inside, head_speed[turned], torch.nan)

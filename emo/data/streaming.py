@@ -1,16 +1,14 @@
-"""Stream training samples from shards with worker processes and encode them.
+"""Stream training samples from shards: worker processes read them ahead, then the frozen parts encode them.
 
-Samples of clips in shards, by their numbers, read ahead by worker processes.
-
-What sample n is comes from the seed, n and the index alone: nothing must be remembered to go on. torch's DataLoader
-reads the numbers that follow; who asks for others has the reading begun again there.
-
-Raw samples through the frozen parts: pictures become latents, sound features; what a Batch of held clips holds.
+What sample n is depends on the seed, n and the index alone, so a run continues from a number. torch's DataLoader reads
+the numbers that follow; where other numbers are wanted, reading starts again.
 """
 
 import json
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from itertools import count
 from math import ceil
 from pathlib import Path
@@ -22,175 +20,292 @@ from torch.utils.data import DataLoader, Dataset
 
 from emo.core.errors import InputError
 from emo.core.timing import FPS
-from emo.data.augmentation import vary
+from emo.data.audio_augmentation import augment_voice
 from emo.data.clip import Clip
-from emo.data.dataset import Batch, encode_frames, stacked
-from emo.data.sampling import Order, Window, marks, pick, region_mask, speeds, widened
-from emo.data.shards import Entry, local_shard, read_clip
-from emo.media.video import pick_frames
+from emo.data.dataset import (
+    Batch,
+    SampleLabels,
+    assemble_sample,
+    encode_frames,
+    encode_frames_with_reference,
+    label_frames,
+    select_labels,
+    stack_samples,
+)
+from emo.data.sampling import SampleOrder, SampleSpec, choose_frames, widen_rows
+from emo.data.shards import ShardEntry, fetch_shard, read_shard_clip
+from emo.media.video import read_frames_by_number, read_frames_with_decord
 from emo.models.audio import AudioEncoder
+from emo.models.autoencoder import as_video_autoencoder
 
-TRIES = 32  # clips in a row that may be broken
-AHEAD = 64  # clips of a lane: so long before it is needed a shard is fetched
+MAX_BROKEN_CLIPS = 32  # in a row
+FETCH_AHEAD_CLIPS = 64  # of a lane: so long before it is needed a shard is fetched
+FrameReader = Callable[[bytes, str, Sequence[int], float], np.ndarray]  # see read_frames_by_number
+FRAME_READERS: dict[str, FrameReader] = {"pyav": read_frames_by_number, "decord": read_frames_with_decord}
 
 
 @dataclass
 class RawSample:
-    """A sample before the frozen parts have seen it. Shapes: F frames, M motion frames, m n margins, T of the clip."""
+    """A sample before it is encoded.
 
-    name: str  # of the clip
-    frames: Tensor  # (M+F+1 H W 3) uint8: the motion frames, if there are any, the sample's and the reference
-    wave: Tensor  # (S,) float32 of the whole clip, perhaps another voice
-    fps: float  # of the frames in the wave's time
-    num_frames: int  # T
-    heard: Tensor  # (F+2m,) frames
-    inside: Tensor  # (F+2m,) bool, whether they lie in the clip
-    lips: Tensor  # (F 3)
-    face_box: tuple[float, float, float, float]  # in the unit square
-    head_speed: Tensor  # (F+2n,) rad/s
+    Attributes:
+        name: Name of the clip.
+        frames: (M+F+1 H W 3) uint8: the motion frames, if there are any, the sample's and the reference.
+        wave: (S,) float32 of the whole clip, perhaps augmented.
+        fps: Frame rate in the time of the wave.
+        num_frames: T, of the clip.
+        audio_rows: (F+2m,) frames of the audio features.
+        in_clip: (F+2m,) bool, whether they lie in the clip.
+        labels: Labels of the sample's frames.
+    """
+
+    name: str
+    frames: Tensor
+    wave: Tensor
+    fps: float
+    num_frames: int
+    audio_rows: Tensor
+    in_clip: Tensor
+    labels: SampleLabels
 
 
 @dataclass
-class Found:
-    """What became of a number; an error that is raised in a worker would come as a page of text."""
+class SampleResult:
+    """Result of reading one sample; an exception in a worker would arrive as a page of text.
+
+    Attributes:
+        sample: The sample; None where the run must end.
+        error: Why it must end.
+        broken: Broken clips that were skipped, with the reason.
+    """
 
     sample: RawSample | None = None
-    error: str = ""  # the run's end
-    broken: dict[str, str] = field(default_factory=dict)  # clip -> what is wrong with it
+    error: str = ""
+    broken: dict[str, str] = field(default_factory=dict)
 
 
-class Samples(Dataset):
-    """Number -> Found. A broken clip's place takes the next clip of its lane, on every process alike."""
+def find_frame_reader(name: str) -> FrameReader:
+    """Return the function that reads frames by number. Raises InputError for an unknown name or a missing package."""
+    if name not in FRAME_READERS:
+        raise InputError(f"data.video_reader={name}: choose {' or '.join(FRAME_READERS)}")
+    if name == "decord" and find_spec("decord") is None:
+        fix = "pip install 'emo-portrait[train]', or choose pyav"
+        raise InputError(f"data.video_reader=decord: decord is missing: {fix}")
+    return FRAME_READERS[name]
+
+
+class ShardDataset(Dataset):
+    """Number of a sample -> SampleResult. A broken clip is replaced by the next of its lane, alike in every process."""
 
     def __init__(
-        self, entries: list[Entry], window: Window, size: int, variants: int, seed: int, lanes: int, cache: Path
+        self,
+        entries: list[ShardEntry],
+        spec: SampleSpec,
+        size: int,
+        variants: int,
+        seed: int,
+        lanes: int,
+        cache: Path,
+        read_frames: FrameReader = read_frames_by_number,
     ):
-        """entries: all of at least `window.num_frames` frames; size: pixels of their squares; variants: 1 for the
-        clips' own sound, V for another voice in all but one of V samples; cache: where shards from elsewhere go."""
-        self.entries, self.window, self.size, self.variants = entries, window, size, variants
-        self.seed, self.cache = seed, cache
-        _, shards = np.unique([entry.shard for entry in entries], return_inverse=True)
-        self.order, self.ahead = (Order(shards, seed, lanes) for _ in range(2))
-        self.asked, self.fetcher = set(), None
+        """Describe a data set.
 
-    def __getitem__(self, number: int) -> Found:
+        Args:
+            entries: Clips of at least `spec.num_frames` frames.
+            spec: What kind of samples.
+            size: Side of the frames in pixels.
+            variants: 1: the clips' own sound; V: augmented in all but one of V samples.
+            seed: Seed of the run.
+            lanes: Shards that are open at a time, see `SampleOrder`.
+            cache: Folder for shards that are fetched from elsewhere.
+            read_frames: One of FRAME_READERS.
+        """
+        self.entries, self.spec, self.size, self.variants = entries, spec, size, variants
+        self.seed, self.cache, self.read_frames = seed, cache, read_frames
+        _, shards = np.unique([entry.shard for entry in entries], return_inverse=True)
+        self.order, self.ahead = (SampleOrder(shards, seed, lanes) for _ in range(2))
+        self.requested, self.fetcher = set(), None
+
+    def __getitem__(self, number: int) -> SampleResult:
         self.fetch_ahead(number)
         broken = {}
-        for passed in range(TRIES):
-            entry = self.entries[self.order.clip(number, passed)]
+        for skipped in range(MAX_BROKEN_CLIPS):
+            entry = self.entries[self.order.clip(number, skipped)]
             try:
-                shard = local_shard(entry.shard, self.cache)
-            except InputError as error:  # no clip's fault, and another process may see it otherwise
-                return Found(error=str(error), broken=broken)
+                shard = fetch_shard(entry.shard, self.cache)
+            except InputError as error:  # not the clip's fault, and another process may succeed
+                return SampleResult(error=str(error), broken=broken)
             try:
-                return Found(self.read(entry, shard, np.random.default_rng([self.seed, number, 1])), broken=broken)
+                sample = self.read(entry, shard, np.random.default_rng([self.seed, number, 1]))
+                return SampleResult(sample, broken=broken)
             except (ValueError, LookupError, TypeError) as error:
                 broken[entry.name] = str(error)
-        return Found(error=f"{TRIES} clips in a row are broken, the last: {broken[entry.name]}", broken=broken)
+        error = f"{MAX_BROKEN_CLIPS} clips in a row are broken, the last: {broken[entry.name]}"
+        return SampleResult(error=error, broken=broken)
 
     def fetch_ahead(self, number: int) -> None:
-        shard = self.entries[self.ahead.clip(number, AHEAD)].shard
-        if shard not in self.asked:
-            self.asked.add(shard)
+        """Start to fetch the shard that the lane of sample `number` needs soon."""
+        shard = self.entries[self.ahead.clip(number, FETCH_AHEAD_CLIPS)].shard
+        if shard not in self.requested:
+            self.requested.add(shard)
             self.fetcher = self.fetcher or ThreadPoolExecutor(1)  # not before this process is forked
-            self.fetcher.submit(local_shard, shard, self.cache)  # what goes wrong is said when the shard is needed
+            self.fetcher.submit(fetch_shard, shard, self.cache)  # an error is raised again when the shard is needed
 
-    def read(self, entry: Entry, shard: Path, rng: np.random.Generator) -> RawSample:
-        """Raises InputError, or what numpy makes of wrong shapes."""
-        clip, video = read_clip(shard, entry.name)
+    def read(self, entry: ShardEntry, shard: Path, rng: np.random.Generator) -> RawSample:
+        """Read a sample of a clip.
+
+        Args:
+            entry: Row of the shard index.
+            shard: The tar file.
+            rng: Source of the random choices.
+
+        Returns:
+            The sample, not encoded yet.
+
+        Raises:
+            InputError: The clip is broken, or of another size than `data.size`.
+            ValueError: Arrays of the clip have wrong shapes; numpy raises it, or IndexError.
+        """
+        clip, video = read_shard_clip(shard, entry.name)
+        name = f"{entry.name} in {shard}"
         if not entry.num_frames == len(clip.landmarks) == len(clip.head_speed):
-            raise InputError(f"{entry.name} in {shard}: the index and the clip are not of one length")
-        known = marks(clip)
-        picked = pick(known.opening, self.window, self.variants, rng)
-        numbers = [*picked.motion, *picked.rows, picked.reference]
-        frames = pick_frames(video, f"{entry.name} in {shard}", [int(number) for number in numbers], FPS)
+            raise InputError(f"{name}: num_frames in index.parquet differs from the clip's: make the shards again")
+        labels = label_frames(clip)
+        selection = choose_frames(labels.mouth_opening, self.spec, self.variants, rng)
+        frames = self.read_frames(video, name, selection.numbers, FPS)
         if frames.shape[1:3] != (self.size, self.size):
-            held = f"{frames.shape[2]} x {frames.shape[1]} pixels"
-            raise InputError(f"{entry.name} in {shard} is of {held}, data.size={self.size}")
-        wave, speed = sound(clip, picked.variant, rng)
-        heard, inside = widened(picked.rows, self.window.audio_margin, entry.num_frames)
+            size = f"{frames.shape[2]} x {frames.shape[1]} pixels"
+            raise InputError(f"{name} is of {size}, data.size={self.size}")
+        wave, speed = choose_voice(clip, selection.variant, rng)
+        audio_rows, in_clip = widen_rows(selection.rows, self.spec.audio_margin, entry.num_frames)
         return RawSample(
             name=entry.name,
             frames=torch.from_numpy(frames),
             wave=torch.from_numpy(wave),
             fps=FPS * speed,
             num_frames=entry.num_frames,
-            heard=torch.from_numpy(heard),
-            inside=inside,
-            lips=known.lips[picked.rows],
-            face_box=known.face_box,
-            head_speed=speeds(known.head_speed, picked.rows, self.window.speed_margin),
+            audio_rows=torch.from_numpy(audio_rows),
+            in_clip=in_clip,
+            labels=select_labels(labels, selection, self.spec),
         )
 
 
-def sound(clip: Clip, variant: int, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-    """A wave (S,), and how much faster it is: the clip's own of variant 0, else another voice."""
-    return vary(clip.voice, rng) if variant else (clip.voice, 1.0)
+def choose_voice(clip: Clip, variant: int, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    """Choose the voice of a sample.
+
+    Args:
+        clip: The clip.
+        variant: 0: the clip's own voice; else an augmented one.
+        rng: Source of the augmentation.
+
+    Returns:
+        The wave (S,), and how much faster it is than the clip.
+    """
+    return augment_voice(clip.voice, rng) if variant else (clip.voice, 1.0)
 
 
-class Stream:
-    """Samples in the order they are asked for, two batches read ahead."""
+class SampleStream:
+    """Samples of a ShardDataset by their numbers, read two batches ahead.
 
-    def __init__(self, samples: Samples, workers: int, log: Path):
-        """workers: processes that read; 0: this one, when asked. log: a JSON line of each broken clip is added."""
+    Attributes:
+        broken: Broken clips that this process has met, with the reason.
+    """
+
+    def __init__(self, samples: ShardDataset, workers: int, log: Path):
+        """Open a stream.
+
+        Args:
+            samples: The data set.
+            workers: Processes that read; 0: this one, when samples are taken.
+            log: A file that gets a JSON line for each broken clip.
+        """
         self.samples, self.workers, self.log = samples, workers, log
-        self.coming, self.reader = None, iter(())
-        self.broken = {}  # clip -> what is wrong with it, as far as this process has seen
+        self.next_numbers, self.reader = None, iter(())
+        self.broken = {}
 
     def take(self, numbers: range) -> list[RawSample]:
-        """The samples of these numbers; those that follow them at the same distance are read ahead. Names each broken
-        clip once, on the screen and in the log. Raises InputError for a shard that can't be had, or where no clip is
-        whole."""
-        if self.coming != (numbers.start, numbers.step):
-            self.reader = self.read_from(numbers)
-        self.coming = numbers.start + len(numbers) * numbers.step, numbers.step
-        return [self.judged(found) for _, found in zip(numbers, self.reader, strict=False)]
+        """Return the samples of these numbers, and read ahead those that follow at the same distance.
 
-    def read_from(self, numbers: range):
+        Each broken clip is printed and logged once.
+
+        Raises:
+            InputError: A shard can't be fetched, or all clips in a row are broken.
+        """
+        if self.next_numbers != (numbers.start, numbers.step):
+            self.reader = self.read_from(numbers)
+        self.next_numbers = numbers.start + len(numbers) * numbers.step, numbers.step
+        return [self._unwrap(result) for _, result in zip(numbers, self.reader, strict=False)]
+
+    def read_from(self, numbers: range) -> Iterator[SampleResult]:
+        """Start reading at the first of the numbers, at their distance."""
         ahead = {"prefetch_factor": max(2, ceil(2 * len(numbers) / self.workers))} if self.workers else {}
         order = count(numbers.start, numbers.step)
-        own = torch.Generator()  # or the workers' seed is drawn from the training's chance
+        own = torch.Generator()  # the workers' seed would be drawn from the training's generator
         return iter(DataLoader(self.samples, None, sampler=order, num_workers=self.workers, generator=own, **ahead))
 
-    def judged(self, found: Found) -> RawSample:
-        for name, reason in found.broken.items():
+    def _unwrap(self, result: SampleResult) -> RawSample:
+        """Log broken clips and return the sample. Raises InputError where there is none."""
+        for name, reason in result.broken.items():
             if name not in self.broken:
                 self.broken[name] = reason
                 self.log.parent.mkdir(parents=True, exist_ok=True)
                 with self.log.open("a") as file:
                     file.write(json.dumps({"clip": name, "reason": reason}) + "\n")
                 print(f"left out: {name}: {reason} ({len(self.broken)} broken clips up to now)", flush=True)
-        if found.sample is None:
-            raise InputError(found.error)
-        return found.sample
+        if result.sample is None:
+            raise InputError(result.error)
+        return result.sample
 
 
 @torch.no_grad()
 def encode_batch(
     samples: list[RawSample],
-    window: Window,
+    spec: SampleSpec,
     vae: torch.nn.Module,
     audio_encoder: AudioEncoder,
     device: torch.device,
     bf16: bool = False,
 ) -> Batch:
-    """bf16: the pictures in half precision. Only the frames of the samples are encoded; the sound is heard whole, as it
-    is in a held clip."""
+    """Encode samples by the frozen networks: only the frames of the samples, but the sound of the whole clips.
+
+    Args:
+        samples: B samples.
+        spec: What kind of samples.
+        vae: Encodes frames.
+        audio_encoder: Encodes sound.
+        device: Device of both networks.
+        bf16: Encode frames in bfloat16.
+
+    Returns:
+        The batch.
+    """
+    frames, codec = [sample.frames.numpy() for sample in samples], as_video_autoencoder(vae)
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        latents = encode_frames(vae, torch.cat([sample.frames for sample in samples]).numpy(), device).float()
-    parts = latents.split([len(sample.frames) for sample in samples])
-    rows = [fields(sample, part, window, audio_encoder) for sample, part in zip(samples, parts, strict=True)]
-    return stacked(rows, [sample.name for sample in samples])
+        if codec is vae:
+            encoded = [encode_frames_with_reference(codec, one[:-1], one[-1], device) for one in frames]
+        else:
+            latents = encode_frames(vae, np.concatenate(frames), device).float()
+            encoded = [(part[:-1], part[-1]) for part in latents.split([len(one) for one in frames])]
+    rows = [encode_sample(sample, *parts, spec, audio_encoder) for sample, parts in zip(samples, encoded, strict=True)]
+    return stack_samples(rows, [sample.name for sample in samples])
 
 
-def fields(sample: RawSample, latents: Tensor, window: Window, audio_encoder: AudioEncoder) -> list[Tensor]:
-    """latents (M+F+1 C H W) or, without frames before, (F+1 C H W) -> the tensors of a Batch, without B."""
-    motion, rows, reference = latents[: -window.num_frames - 1], latents[-window.num_frames - 1 : -1], latents[-1]
-    if not len(motion):
-        motion = latents.new_zeros(window.motion_frames, *latents.shape[1:])
-    wave, device = sample.wave[None].to(latents.device), latents.device
+def encode_sample(
+    sample: RawSample, latents: Tensor, reference: Tensor, spec: SampleSpec, audio_encoder: AudioEncoder
+) -> dict[str, Tensor]:
+    """Encode the sound of a sample and assemble it.
+
+    Args:
+        sample: The sample.
+        latents: (M+F C H W), or (F C H W), latents of its frames but the reference.
+        reference: (C H W) latents of the reference, or (C' H W) its appearance.
+        spec: What kind of sample.
+        audio_encoder: Encodes sound.
+
+    Returns:
+        Tensors by name, see `assemble_sample`.
+    """
+    wave = sample.wave[None].to(latents.device)
     features = audio_encoder(wave, 0, sample.num_frames, sample.fps)[0].float()  # (T W D)
-    audio = features[sample.heard.to(device)] * sample.inside.to(device)[:, None, None]
-    region = region_mask(sample.face_box, latents.shape[-1])
-    known = [value.to(device) for value in (sample.lips, region, sample.head_speed)]
-    return [rows, reference, motion, audio, *known]
+    audio = features[sample.audio_rows.to(latents.device)]
+    return assemble_sample(latents, reference, audio, sample.in_clip, sample.labels, spec)

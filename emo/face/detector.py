@@ -1,4 +1,4 @@
-"""Finds the faces of a picture: two proposers say where to look, the landmarker looks and has the last word.
+"""Detect the faces of a picture: two proposers suggest regions, the landmarker accepts or refuses each.
 
 Images are (H W 3) uint8 RGB, boxes (x0, y0, x1, y1) and landmarks (68 2) iBUG points in pixels.
 """
@@ -6,6 +6,7 @@ Images are (H W 3) uint8 RGB, boxes (x0, y0, x1, y1) and landmarks (68 2) iBUG p
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -13,29 +14,38 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
-from emo.face.crop import Region, box_of_landmarks, crop, region_of_landmarks, transform
-from emo.face.networks import CELL, CROP_MARGIN, CROP_SIZE, MIRRORED, FaceNet
+from emo.face.crop import Region, box_of_landmarks, crop_region, region_of_landmarks, transform_points
+from emo.face.landmarks import MIRRORED_POINTS, NUM_LANDMARKS
+from emo.face.networks import CELL_PIXELS, CROP_MARGIN, CROP_PIXELS, FaceNet
+from emo.media.image import images_to_tensor
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "face.safetensors"
-LARGEST_PIXELS = 1024  # long side of the picture that is looked at
-SCALES = (96, 192, 384, 768)  # long sides the finder sees; at each it knows faces of 1/8 to all of 128 pixels
-LEAST_HEAT, MOST_PROPOSALS = 0.15, 16  # what is worth a look
-LOOKS = 3  # times the landmarker looks, each time at the square its last look gave
-HAAR_PIXELS, HAAR_SIDE = 480, 1.45  # long side for the cascade; the region's side over that of its square
+DETECTION_PIXELS = 1024  # a larger picture is shrunk to this long side
+FINDER_PIXELS = (96, 192, 384, 768)  # long sides at which regions are proposed; each finds faces of 1/8 to all of 128
+MIN_HEAT, MAX_PROPOSALS = 0.15, 16  # the least score of a proposed region, and how many are verified
+LANDMARKER_PASSES = 3  # times a region is verified, each time at the square of the landmarks before
+HAAR_PIXELS, HAAR_SIDE = 480, 1.45  # long side for OpenCV's cascade; side of the region over that of its square
 
 
 @dataclass(frozen=True)
-class Bar:
-    """What a look must show to be a face's. Where a face is looked for the last two tell more than the first: on what
-    is no face the landmarker wavers. It wavers on a face that turns away too, but there the score stays."""
+class FaceThresholds:
+    """What a region must show to count as a face.
 
-    least_score: float
-    most_entropy: float  # of its maps, nats
-    most_doubt: float  # how far its mirror image's points lie from its own, in sides of the crop
+    Where a face is searched for, entropy and mirror distance tell more than the score: without a face the landmarker
+    hesitates. It hesitates at a face that turns away too, but there the score stays high.
+    """
+
+    min_score: float  # the landmarker's, 0..1
+    max_entropy: float  # of its heatmaps, nats
+    max_mirror_distance: float  # mean distance between the landmarks and those of the mirror image, sides of the crop
 
 
-FIND = Bar(0.98, 3.3, 0.022)
-FOLLOW = Bar(0.98, 3.45, 0.03)  # turned faces reach 3.36 and 0.026; bottles, hands and profiles fall below the score
+DETECTION_THRESHOLDS = FaceThresholds(0.98, 3.3, 0.022)
+# Turned faces reach an entropy of 3.36 and a distance of 0.026; bottles, hands and profiles fall below the score.
+TRACKING_THRESHOLDS = FaceThresholds(0.98, 3.45, 0.03)
+# A face beside the one that is used is mentioned only where there is little doubt: hands, hair and stones that pass for
+# faces have a distance of 0.019 or more, second faces 0.012 or less.
+CERTAIN_MIRROR_DISTANCE = 0.015
 
 
 @dataclass
@@ -45,97 +55,145 @@ class Face:
     box: tuple[float, float, float, float]  # forehead to chin
     landmarks: np.ndarray  # (68 2) float32
     score: float  # 0..1
+    mirror_distance: float = 0.0  # see FaceThresholds
 
     @property
     def region(self) -> Region:
+        """The square of the face."""
         return region_of_landmarks(self.landmarks)
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether there is little doubt that it is a face."""
+        return self.mirror_distance <= CERTAIN_MIRROR_DISTANCE
+
+
+class LocatedLandmarks(NamedTuple):
+    """What the landmarker found in N regions."""
+
+    landmarks: np.ndarray  # (N 68 2) pixels
+    scores: np.ndarray  # (N,) 0..1
+    accepted: np.ndarray  # (N,) bool: whether it is a face by the thresholds
+    mirror_distances: np.ndarray  # (N,)
 
 
 class FaceDetector:
-    """The packaged networks, or those of another file."""
+    """Detects faces with the packaged networks, or those of another file.
+
+    Raises:
+        RuntimeError: The file holds weights of other networks.
+    """
 
     def __init__(self, weights: Path = WEIGHTS):
         self.net = FaceNet.load(weights)
         self.haar = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
 
     @torch.no_grad()
-    def detect(self, image: np.ndarray, known: Sequence[Region] = ()) -> list[Face]:
-        """The faces of (H W 3) uint8, the largest first; an empty list where there is none. known: of faces that are
-        known already, and not looked at again."""
-        small = fitted(image, LARGEST_PIXELS, enlarge=False)
-        scale = np.array(image.shape[1::-1]) / small.shape[1::-1]
-        proposals = self._find(small) + self._cascade(small)
-        proposals.sort(key=lambda proposal: -proposal[0])
-        here = [Region(tuple(np.divide(r.center, scale)), r.side / scale[0], r.angle_radians) for r in known]
-        regions = apart([region for _, region in proposals if not taken(region, here)])[:MOST_PROPOSALS]
-        faces = self._verify(small, regions, scale)
-        kept = apart([face.region for face in faces])
-        largest_first = sorted((face for face in faces if face.region in kept), key=lambda face: -face.region.side)
-        new = [face for i, face in enumerate(largest_first) if not any(within(face, f) for f in largest_first[:i])]
-        return [face for face in new if not taken(face.region, known)]
+    def detect(self, image: np.ndarray, exclude: Sequence[Region] = ()) -> list[Face]:
+        """Detect the faces of a picture.
 
-    def _find(self, image: np.ndarray) -> list[tuple[float, Region]]:
-        """The finder's scores and regions at all scales."""
+        Args:
+            image: (H W 3) uint8.
+            exclude: Regions of faces that are known already; they are not verified again.
+
+        Returns:
+            The faces, the largest first; empty where there is none.
+        """
+        small = resize_long_side(image, DETECTION_PIXELS, enlarge=False)
+        scale = np.array(image.shape[1::-1]) / small.shape[1::-1]
+        proposals = self._propose(small) + self._run_cascade(small)
+        proposals.sort(key=lambda proposal: -proposal[0])
+        known = [Region(tuple(np.divide(r.center, scale)), r.side / scale[0], r.angle_radians) for r in exclude]
+        regions = suppress_duplicates([region for _, region in proposals if not overlaps_any(region, known)])
+        faces = self._verify(small, regions[:MAX_PROPOSALS], scale)
+        kept = suppress_duplicates([face.region for face in faces])
+        faces = sorted((face for face in faces if face.region in kept), key=lambda face: -face.region.side)
+        faces = [face for i, face in enumerate(faces) if not any(lies_on_face(face, larger) for larger in faces[:i])]
+        return [face for face in faces if not overlaps_any(face.region, exclude)]
+
+    def _propose(self, image: np.ndarray) -> list[tuple[float, Region]]:
+        """Score and regions of the proposal network at all scales."""
         proposals = []
-        for pixels in SCALES:
-            if pixels <= max(SCALES[0], 1.5 * max(image.shape[:2])):
-                scaled = fitted(image, pixels)
-                back = image.shape[1] / scaled.shape[1]
-                heat, geometry = self.net.finder(to_tensor([padded(scaled)]))
-                proposals += peaks(heat[0].sigmoid(), geometry[0], CELL * back)
+        for pixels in FINDER_PIXELS:
+            if pixels <= max(FINDER_PIXELS[0], 1.5 * max(image.shape[:2])):
+                scaled = resize_long_side(image, pixels)
+                scale = image.shape[1] / scaled.shape[1]
+                heat, geometry = self.net.finder(images_to_tensor(pad_to_cells(scaled)[None]))
+                proposals += heatmap_peaks(heat[0].sigmoid(), geometry[0], CELL_PIXELS * scale)
         return proposals
 
-    def _cascade(self, image: np.ndarray) -> list[tuple[float, Region]]:
-        """OpenCV's frontal faces, scored as the least worth a look."""
-        scaled = fitted(image, HAAR_PIXELS)
-        back = image.shape[1] / scaled.shape[1]
+    def _run_cascade(self, image: np.ndarray) -> list[tuple[float, Region]]:
+        """Frontal faces of OpenCV's Haar cascade, with the least score that is verified."""
+        scaled = resize_long_side(image, HAAR_PIXELS)
+        scale = image.shape[1] / scaled.shape[1]
         squares = self.haar.detectMultiScale(cv2.cvtColor(scaled, cv2.COLOR_RGB2GRAY), 1.1, 3)
         return [
-            (LEAST_HEAT, Region(((x + side / 2) * back, (y + side / 2) * back), side * back * HAAR_SIDE))
+            (MIN_HEAT, Region(((x + side / 2) * scale, (y + side / 2) * scale), side * scale * HAAR_SIDE))
             for x, y, side, _ in np.array(squares, dtype=float).reshape(-1, 4).tolist()
         ]
 
     def _verify(self, image: np.ndarray, regions: list[Region], scale: np.ndarray) -> list[Face]:
-        """The regions that hold a face after LOOKS looks, best first; landmarks times `scale`."""
-        landmarks, scores, sure = self.settle(image, regions, LOOKS, FIND)
-        faces = [
-            Face(box_of_landmarks(landmarks[i] * scale), np.float32(landmarks[i] * scale), float(scores[i]))
-            for i in np.flatnonzero(sure)
-        ]
+        """The regions that show a face, the best first; coordinates are multiplied by `scale` (2,)."""
+        found = self.locate_landmarks(image, regions, LANDMARKER_PASSES, DETECTION_THRESHOLDS)
+        faces = []
+        for i in np.flatnonzero(found.accepted):
+            landmarks = found.landmarks[i] * scale
+            box, score = box_of_landmarks(landmarks), float(found.scores[i])
+            faces.append(Face(box, np.float32(landmarks), score, float(found.mirror_distances[i])))
         return sorted(faces, key=lambda face: -face.score)
 
     @torch.no_grad()
-    def settle(
-        self, image: np.ndarray, regions: list[Region], looks: int, bar: Bar
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What lies in N regions of (H W 3) uint8, each look at the square that the last one gave: landmarks
-        (N 68 2) in pixels, scores (N,) in 0..1, and (N,) bool, whether it is a face."""
-        landmarks, scores, sure = np.zeros((0, 68, 2)), np.zeros(0), np.zeros(0, bool)
-        for _ in range(looks if regions else 0):
+    def locate_landmarks(
+        self, image: np.ndarray, regions: list[Region], passes: int, thresholds: FaceThresholds
+    ) -> LocatedLandmarks:
+        """Locate the landmarks in N regions.
+
+        Args:
+            image: (H W 3) uint8.
+            regions: Where faces are expected.
+            passes: Number of passes; each after the first uses the square of the landmarks before.
+            thresholds: What the last pass must show.
+
+        Returns:
+            Landmarks of the N regions with their scores.
+        """
+        found = LocatedLandmarks(np.zeros((0, NUM_LANDMARKS, 2)), np.zeros(0), np.zeros(0, bool), np.zeros(0))
+        for _ in range(passes if regions else 0):
             squares = [Region(r.center, r.side * CROP_MARGIN, r.angle_radians) for r in regions]
-            points, scores, sure = self._look([crop(image, square, CROP_SIZE) for square in squares], bar)
-            landmarks = np.stack([transform(square.matrix(1), p) for square, p in zip(squares, points, strict=True)])
-            regions = [region_of_landmarks(p) for p in landmarks]
-        return landmarks, scores, sure
+            crops = np.stack([crop_region(image, square, CROP_PIXELS) for square in squares])
+            found = self._run_landmarker(crops, thresholds)
+            pairs = zip(squares, found.landmarks, strict=True)
+            found = found._replace(landmarks=np.stack([transform_points(s.matrix(1), points) for s, points in pairs]))
+            regions = [region_of_landmarks(points) for points in found.landmarks]
+        return found
 
-    def _look(self, crops: list[np.ndarray], bar: Bar) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Points (N 68 2) in the unit square, scores (N,), and (N,) bool, whether it is a face: of each crop and
-        its mirror image together."""
-        pictures = to_tensor(crops)
+    def _run_landmarker(self, crops: np.ndarray, thresholds: FaceThresholds) -> LocatedLandmarks:
+        """Crops (N 96 96 3) uint8 and their mirror images -> the mean of both; landmarks in the unit square."""
+        pictures = images_to_tensor(crops)
         points, logits, maps = self.net.landmarker(torch.cat([pictures, pictures.flip(-1)]))
-        points, mirrored = points.numpy().astype(np.float64).reshape(2, -1, 68, 2)
-        mirrored = (mirrored * [-1, 1] + [1, 0])[:, MIRRORED]
-        doubt = np.linalg.norm(points - mirrored, axis=-1).mean(1)
+        points, mirrored = points.numpy().astype(np.float64).reshape(2, -1, NUM_LANDMARKS, 2)
+        mirrored = (mirrored * [-1, 1] + [1, 0])[:, MIRRORED_POINTS]
+        distances = np.linalg.norm(points - mirrored, axis=-1).mean(1)
         scores = logits.sigmoid().reshape(2, -1).mean(0).numpy()
-        entropy = -(maps.exp() * maps).sum(-1).mean(1).reshape(2, -1).mean(0).numpy()
-        sure = (scores >= bar.least_score) & (entropy <= bar.most_entropy) & (doubt <= bar.most_doubt)
-        return (points + mirrored) / 2, scores, sure
+        entropies = -(maps.exp() * maps).sum(-1).mean(1).reshape(2, -1).mean(0).numpy()
+        accepted = (scores >= thresholds.min_score) & (entropies <= thresholds.max_entropy)
+        accepted &= distances <= thresholds.max_mirror_distance
+        return LocatedLandmarks((points + mirrored) / 2, scores, accepted, distances)
 
 
-def peaks(heat: Tensor, geometry: Tensor, cell_pixels: float) -> list[tuple[float, Region]]:
-    """Local maxima of heat (G G) with their geometry (3 G G) -> scores and regions in pixels."""
+def heatmap_peaks(heat: Tensor, geometry: Tensor, cell_pixels: float) -> list[tuple[float, Region]]:
+    """Local maxima of the proposal network's map.
+
+    Args:
+        heat: (G K) probabilities.
+        geometry: (3 G K) of `FaceFinder.forward`.
+        cell_pixels: Side of a cell in pixels of the picture.
+
+    Returns:
+        Score and region of each maximum of MIN_HEAT or more.
+    """
     highest = max_pool2d(heat[None], 3, stride=1, padding=1)[0]
-    rows, columns = torch.nonzero((heat == highest) & (heat >= LEAST_HEAT), as_tuple=True)
+    rows, columns = torch.nonzero((heat == highest) & (heat >= MIN_HEAT), as_tuple=True)
     found = []
     for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
         dx, dy, log_side = geometry[:, row, column].tolist()
@@ -144,39 +202,82 @@ def peaks(heat: Tensor, geometry: Tensor, cell_pixels: float) -> list[tuple[floa
     return found
 
 
-def apart(regions: list[Region]) -> list[Region]:
-    """The regions without those that lie on an earlier one and are about as large."""
+def suppress_duplicates(regions: list[Region]) -> list[Region]:
+    """Drop the regions that match an earlier one (non-maximum suppression)."""
     kept: list[Region] = []
     for region in regions:
-        if not any(same(region, other) for other in kept):
+        if not any(regions_match(region, other) for other in kept):
             kept.append(region)
     return kept
 
 
-def same(one: Region, other: Region) -> bool:
+def regions_match(one: Region, other: Region) -> bool:
+    """Check whether two regions lie at about the same place and are about as large.
+
+    Args:
+        one: A region, pixels.
+        other: Another region, pixels.
+
+    Returns:
+        True where they match.
+    """
     small, large = sorted([one.side, other.side])
     return small > 0.6 * large and np.hypot(*np.subtract(one.center, other.center)) < 0.4 * large
 
 
-def taken(region: Region, known: Sequence[Region]) -> bool:
-    """Whether a region is one of these, or lies in the middle of a larger one: an eye, or a part of the face."""
-    return any(same(region, other) or inside(region, other) for other in known)
+def overlaps_any(region: Region, others: Sequence[Region]) -> bool:
+    """Check whether a region matches one of the others or lies in the middle of a larger one, as an eye does.
+
+    Args:
+        region: A region, pixels.
+        others: Other regions, pixels.
+
+    Returns:
+        True where it does.
+    """
+    return any(regions_match(region, other) or lies_inside(region, other) for other in others)
 
 
-def inside(region: Region, larger: Region) -> bool:
-    away = np.hypot(*np.subtract(region.center, larger.center))
-    return region.side < larger.side and away < 0.4 * larger.side
+def lies_inside(region: Region, larger: Region) -> bool:
+    """Check whether the center of a region lies in the middle of a larger one.
+
+    Args:
+        region: A region, pixels.
+        larger: Another region, pixels.
+
+    Returns:
+        True where it does; False where `larger` is not larger.
+    """
+    distance = np.hypot(*np.subtract(region.center, larger.center))
+    return region.side < larger.side and distance < 0.4 * larger.side
 
 
-def within(face: Face, larger: Face) -> bool:
-    """Whether a face lies on another: an eye or an ear taken for one."""
+def lies_on_face(face: Face, larger: Face) -> bool:
+    """Check whether the center of a face lies in the box of another: an eye or an ear taken for a face.
+
+    Args:
+        face: A detected face.
+        larger: Another detected face.
+
+    Returns:
+        True where it does.
+    """
     x, y = face.region.center
     x0, y0, x1, y1 = larger.box
     return x0 < x < x1 and y0 < y < y1
 
 
-def fitted(image: np.ndarray, pixels: int, enlarge: bool = True) -> np.ndarray:
-    """The image scaled to this long side."""
+def resize_long_side(image: np.ndarray, pixels: int, enlarge: bool = True) -> np.ndarray:
+    """Scale an image to a given long side.
+
+    Args:
+        image: (H W 3) uint8.
+        pixels: Length of the longer side of the result.
+        enlarge: Enlarge smaller images too; otherwise they are returned unchanged.
+
+    Returns:
+        The scaled image, uint8.
+    """
     scale = pixels / max(image.shape[:2])
     if scale > 1 and not enlarge:
         return image
@@ -184,12 +285,7 @@ def fitted(image: np.ndarray, pixels: int, enlarge: bool = True) -> np.ndarray:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
 
 
-def padded(image: np.ndarray) -> np.ndarray:
-    """The image with its right and lower border drawn out to whole cells."""
+def pad_to_cells(image: np.ndarray) -> np.ndarray:
+    """Extend the right and lower border, so that both sides are multiples of CELL_PIXELS."""
     height, width = image.shape[:2]
-    return cv2.copyMakeBorder(image, 0, -height % CELL, 0, -width % CELL, cv2.BORDER_REPLICATE)
-
-
-def to_tensor(images: list[np.ndarray]) -> Tensor:
-    """uint8 (H W 3) each -> (N 3 H W) float in [-1, 1]."""
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return cv2.copyMakeBorder(image, 0, -height % CELL_PIXELS, 0, -width % CELL_PIXELS, cv2.BORDER_REPLICATE)

@@ -1,121 +1,169 @@
-"""Paste animated squares back into the picture; limit their colors to those of the portrait."""
+"""Paste animated squares back into the picture they were cut from; limit their colors to those of the portrait."""
 
 from math import ceil
 
 import cv2
 import numpy as np
 
-from emo.face.crop import Region, _of_indices, transform
+from emo.face.crop import Region, to_pixel_indices, transform_points
 
-DARKEST = np.float32(4)  # of 255, added: the colour of what is nearly black is noise
-LIT = 0.4  # of the brightest around
-LUMA = np.float32([[0.299, 0.587, 0.114]])
-
-
-def lifted(image: np.ndarray) -> np.ndarray:
-    """(s s 3) uint8 -> float32."""
-    return image.astype(np.float32) + DARKEST
+DARK_LEVELS = np.float32(4)  # of 255, added before colors are compared: the color of what is nearly black is noise
+LIT_RATIO = 0.4  # of the largest luma nearby: darker pixels are left out of the color range, as their color is noise
+LUMA = np.array([[0.299, 0.587, 0.114]], np.float32)
+BORDER, EDGE = 0.04, 0.12  # in sides: the mask of a pasted square is 0 outside of BORDER and 1 inside of EDGE
+STILL_LEVELS, MOVED_LEVELS = 5.0, 20.0  # differences, in gray levels, that keep and that replace the picture's detail
 
 
-def chromaticity(colours: np.ndarray) -> np.ndarray:
-    """(s s 3) float32 -> shares of red, green and blue."""
-    return cv2.divide(colours, cv2.merge([cv2.transform(colours, np.ones((1, 3), np.float32))] * 3))
+def lift_dark(image: np.ndarray) -> np.ndarray:
+    """Add DARK_LEVELS to an image (s s 3) uint8; returns float32."""
+    return image.astype(np.float32) + DARK_LEVELS
 
 
-def disc(radius: float) -> np.ndarray:
-    """What lies so many pixels around one."""
-    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(radius) + 1,) * 2)
+def chromaticity(colors: np.ndarray) -> np.ndarray:
+    """Compute the shares of red, green and blue in each pixel, which sum to 1: (s s 3) float32 -> (s s 3)."""
+    return cv2.divide(colors, cv2.merge([cv2.transform(colors, np.ones((1, 3), np.float32))] * 3))
 
 
-class Palette:
-    """portrait (s s 3) uint8; reach: how far around a pixel its colours are looked for, in sides of the square. Grain
-    is none of them (a quarter of the reach is blurred), nor is the colour of what lies in the dark there."""
+def disc(radius_pixels: float) -> np.ndarray:
+    """Return the structuring element that covers all pixels up to this distance."""
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(radius_pixels) + 1,) * 2)
+
+
+class ColorLimiter:
+    """Limits the colors of generated frames to those that the portrait has nearby.
+
+    The range of each pixel's chromaticity is that of the lit pixels around it in the portrait, blurred against grain.
+    Light is left as it is. A frame that equals the portrait stays bit-equal.
+
+    Args:
+        portrait: (s s 3) uint8, the square that is animated.
+        reach: Radius around a pixel within which the portrait's colors count, in sides of the square.
+    """
 
     def __init__(self, portrait: np.ndarray, reach: float):
         pixels = reach * len(portrait)
-        around, wide = disc(pixels), disc(2 * pixels)
-        given = lifted(portrait)
-        self.light = cv2.transform(given, LUMA)
-        lit = (self.light >= LIT * cv2.dilate(self.light, wide))[..., None]
-        colours = chromaticity(cv2.GaussianBlur(given * lit, (0, 0), pixels / 4))
-        self.low = cv2.erode(np.where(lit, colours, np.float32(1)), around)
-        self.high = cv2.dilate(np.where(lit, colours, np.float32(0)), around)
-        unknown = self.low > self.high  # nothing lit is near
-        self.low[unknown], self.high[unknown] = 0, 1
-        self.own = portrait - self.limited(given, self.light)
+        near, far = disc(pixels), disc(2 * pixels)
+        lifted = lift_dark(portrait)
+        self.light = cv2.transform(lifted, LUMA)
+        lit = (self.light >= LIT_RATIO * cv2.dilate(self.light, far))[..., None]
+        colors = chromaticity(cv2.GaussianBlur(lifted * lit, (0, 0), pixels / 4))
+        self.low = cv2.erode(np.where(lit, colors, np.float32(1)), near)
+        self.high = cv2.dilate(np.where(lit, colors, np.float32(0)), near)
+        unlimited = self.low > self.high  # no lit pixel is near
+        self.low[unlimited], self.high[unlimited] = 0, 1
+        self.residual = portrait - self.limit_chromaticity(lifted, self.light)
 
-    def limited(self, given: np.ndarray, light: np.ndarray) -> np.ndarray:
-        """(s s 3) float32: what is given, lifted, with colours of the palette and its own light (s s)."""
-        colours = cv2.min(cv2.max(chromaticity(given), self.low), self.high)
-        return colours * cv2.divide(light, cv2.transform(colours, LUMA))[..., None] - DARKEST
+    def limit_chromaticity(self, lifted: np.ndarray, light: np.ndarray) -> np.ndarray:
+        """Limit the colors of an image and give it a luma.
 
-    def bound(self, frame: np.ndarray) -> np.ndarray:
-        """A frame (s s 3) uint8 in colours of the palette; where it is as its portrait, or as light, in that one's."""
-        given = lifted(frame)
-        light = cv2.transform(given, LUMA)
-        alike = cv2.divide(cv2.min(light, self.light), cv2.max(light, self.light))
-        own = self.own * alike[..., None]
-        return np.clip(np.rint(self.limited(given, light) + own), 0, 255).astype(np.uint8)
+        Args:
+            lifted: (s s 3) float32, an image of `lift_dark`.
+            light: (s s) float32, the luma of the result.
+
+        Returns:
+            (s s 3) float32.
+        """
+        colors = cv2.min(cv2.max(chromaticity(lifted), self.low), self.high)
+        return colors * cv2.divide(light, cv2.transform(colors, LUMA))[..., None] - DARK_LEVELS
+
+    def limit(self, frame: np.ndarray) -> np.ndarray:
+        """Limit the colors of a frame (s s 3) uint8.
+
+        The difference that the limit makes to the portrait itself is added back, weighted by how alike the luma is.
+        """
+        lifted = lift_dark(frame)
+        light = cv2.transform(lifted, LUMA)
+        similarity = cv2.divide(cv2.min(light, self.light), cv2.max(light, self.light))
+        residual = self.residual * similarity[..., None]
+        return np.clip(np.rint(self.limit_chromaticity(lifted, light) + residual), 0, 255).astype(np.uint8)
 
 
-BORDER, EDGE = 0.04, 0.12  # the soft mask is 0 outside BORDER and 1 inside EDGE, in sides
-STILL, MOVED = 5.0, 20.0  # differences, in grey levels, that keep and that replace the picture's own detail
+def border_mask(size: int, edge: tuple[float, float] = (BORDER, EDGE)) -> np.ndarray:
+    """Draw a mask that is 0 in a ring along the border, 1 in the middle, and smooth between.
 
+    Args:
+        size: Side of the mask, pixels.
+        edge: Distances from the border, in sides, where the mask starts to rise and where it is 1.
 
-def soft_mask(size: int) -> np.ndarray:
-    """(size size) float32: 0 in a ring along the border, 1 in the middle, smooth between."""
+    Returns:
+        (size size) float32.
+    """
     position = (np.arange(size) + 0.5) / size
     depth = np.minimum(position, 1 - position)
-    ramp = _smoothstep((depth - BORDER) / (EDGE - BORDER)).astype(np.float32)
+    ramp = _smoothstep((depth - edge[0]) / (edge[1] - edge[0])).astype(np.float32)
     return ramp[:, None] * ramp[None, :]
 
 
 class Paster:
-    """Puts frames of a region back into the picture they were cut from.
+    """Pastes frames of a region back into the picture they were cut from.
 
-    `reference` (size size 3) uint8 is the model's own reconstruction of the untouched crop. What is added to
-    the picture is frame - reference, so a frame equal to the reference gives back the picture bit by bit;
-    where the frame moves away from it by a share `a`, that share of the picture's own detail goes too:
+    What is added to the picture is frame - reference, so a frame equal to the reference gives back the picture bit by
+    bit. Where the frame moves away from the reference by a share `a`, that share of the picture's own detail goes:
 
         out = frame + (image - reference) * (1 - a) = image + (frame - reference) - (image - reference) * a
+
+    Only the window around the region is computed, in buffers that are used again for every frame.
+
+    Args:
+        image: (H W 3) uint8, the whole picture.
+        region: The square that is animated.
+        reference: (size size 3) uint8, the model's own reconstruction of the untouched square.
+        edge: Distances from the square's border, in sides, at which frames start to show and at which only they show.
     """
 
-    def __init__(self, image: np.ndarray, region: Region, reference: np.ndarray):
+    def __init__(
+        self, image: np.ndarray, region: Region, reference: np.ndarray, edge: tuple[float, float] = (BORDER, EDGE)
+    ):
         self.image, self.reference = image, reference.astype(np.float32)
         self.drawn_size = max(1, ceil(region.side))
-        x0, y0, x1, y1 = _bounds(region, image.shape[1], image.shape[0])
+        x0, y0, x1, y1 = _window(region, image.shape[1], image.shape[0])
         self.window = slice(y0, y1), slice(x0, x1)
         to_window = region.matrix(self.drawn_size) - np.array([[0, 0, x0], [0, 0, y0]])
-        self.matrix, self.shape = _of_indices(to_window), (x1 - x0, y1 - y0)
+        self.matrix, self.shape = to_pixel_indices(to_window), (x1 - x0, y1 - y0)
         self.portrait = image[self.window].astype(np.float32)
+        self._buffers: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # number of channels -> drawn and placed values
         if 0 not in self.shape:
-            self.mask = cv2.merge([self._place(soft_mask(self.drawn_size))] * 3)
+            self.mask = cv2.merge([self._place(border_mask(self.drawn_size, edge))] * 3)
             self.detail = (self.portrait - self._place(self.reference)) * self.mask
+            self._lost = np.empty_like(self.mask)
 
     def paste(self, frame: np.ndarray) -> np.ndarray:
-        """The whole picture (H W 3) uint8 with this frame (size size 3) uint8 in its square."""
+        """Paste a frame of the square (size size 3) uint8 into the whole picture: -> (H W 3) uint8."""
         out = self.image.copy()
         if 0 in self.shape:
             return out
         difference = frame - self.reference
-        change = cv2.multiply(self._place(difference), self.mask)
-        lost = cv2.multiply(self.detail, cv2.merge([self._place(_moved(difference))] * 3))
-        out[self.window] = cv2.subtract(cv2.add(self.portrait, change), lost, dtype=cv2.CV_8U)
+        moved = self._place(_moved_share(difference))
+        cv2.merge([moved] * 3, dst=self._lost)
+        cv2.multiply(self.detail, self._lost, dst=self._lost)
+        change = self._place(difference)
+        cv2.multiply(change, self.mask, dst=change)
+        cv2.add(self.portrait, change, dst=change)
+        out[self.window] = cv2.subtract(change, self._lost, dtype=cv2.CV_8U)
         return out
 
     def _place(self, values: np.ndarray) -> np.ndarray:
-        """Values of the crop (size size ...) float32 at the pixels of the window; 0 outside the square."""
+        """Values of the square (size size ...) float32 at the pixels of the window; 0 outside of the square.
+
+        The result lies in a buffer, which the next call for as many channels overwrites.
+        """
+        channels = 1 if values.ndim == 2 else values.shape[2]
+        if channels not in self._buffers:
+            more = values.shape[2:]
+            drawn = np.empty((self.drawn_size, self.drawn_size, *more), np.float32)
+            self._buffers[channels] = drawn, np.empty((*self.shape[::-1], *more), np.float32)
+        drawn, placed = self._buffers[channels]
         shrinks = self.drawn_size < len(values)
         interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-        values = cv2.resize(values, (self.drawn_size, self.drawn_size), interpolation=interpolation)
-        return cv2.warpAffine(values, self.matrix, self.shape, flags=cv2.INTER_LINEAR)
+        cv2.resize(values, (self.drawn_size, self.drawn_size), dst=drawn, interpolation=interpolation)
+        return cv2.warpAffine(drawn, self.matrix, self.shape, dst=placed, flags=cv2.INTER_LINEAR)
 
 
-def _moved(difference: np.ndarray) -> np.ndarray:
-    """(size size) in 0..1: where a frame has left the reference."""
+def _moved_share(difference: np.ndarray) -> np.ndarray:
+    """(size size 3) frame - reference -> (size size) in 0..1: how far a frame has left the reference."""
     sigma = len(difference) / 64
     amount = cv2.GaussianBlur(np.maximum.reduce(cv2.split(np.abs(difference))), (0, 0), sigma)
-    return cv2.GaussianBlur(_smoothstep((amount - STILL) / (MOVED - STILL)), (0, 0), sigma)
+    return cv2.GaussianBlur(_smoothstep((amount - STILL_LEVELS) / (MOVED_LEVELS - STILL_LEVELS)), (0, 0), sigma)
 
 
 def _smoothstep(x: np.ndarray) -> np.ndarray:
@@ -123,9 +171,9 @@ def _smoothstep(x: np.ndarray) -> np.ndarray:
     return x * x * (3 - 2 * x)
 
 
-def _bounds(region: Region, width: int, height: int) -> tuple[int, int, int, int]:
-    """The whole pixels of the picture that the square touches."""
-    corners = transform(region.matrix(1), np.array([[0.0, 0], [1, 0], [0, 1], [1, 1]]))
+def _window(region: Region, width: int, height: int) -> tuple[int, int, int, int]:
+    """The box (x0, y0, x1, y1) of whole pixels that the square touches, within the picture."""
+    corners = transform_points(region.matrix(1), np.array([[0.0, 0], [1, 0], [0, 1], [1, 1]]))
     limit = np.array([width, height])
     low = np.clip(np.floor(corners.min(0)), 0, limit).astype(int)
     high = np.clip(np.ceil(corners.max(0)), low, limit).astype(int)

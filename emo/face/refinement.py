@@ -1,93 +1,117 @@
-"""Refine landmarks of the mouth and the eyes in a second, closer crop."""
+"""Refine the landmarks of mouth and eyes in closer crops; tell gaze and whether the mouth is occluded."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from emo.face.crop import Region, cut, region_of_landmarks, transform
-from emo.face.detector import to_tensor
-from emo.face.landmarks import gaze
-from emo.face.networks import Landmarker, load_half
+from emo.face.crop import Region, region_of_landmarks, transform_points, warp_square
+from emo.face.landmarks import LIP_POINTS, NUM_LANDMARKS, estimate_gaze
+from emo.face.networks import Landmarker, load_half_precision
 from emo.face.pose import head_rotations
+from emo.media.image import images_to_tensor
 
-PART_SIZE = 64  # pixels of a part's crop
+PART_PIXELS = 64  # side of a part's crop
 WEIGHTS = Path(__file__).parents[1] / "weights"
-WIDTHS = (16, 32, 40, 56)
-LIPS = tuple(range(48, 68))
-LIDS = ((37, 38, 40, 41), (44, 43, 47, 46))  # without the corners: the square hangs on them
+WIDTHS = (16, 32, 40, 56)  # channels of the networks
+LID_POINTS = ((37, 38, 40, 41), (44, 43, 47, 46))  # of the left and the right eye, without the corners, which stay
 
 
 @dataclass(frozen=True)
-class Part:
-    """What one of the two networks looks at; all its places in a face are seen as the first, others mirrored."""
+class FacePart:
+    """A part of the face that a network of its own looks at: the mouth, or the eyes.
 
-    points: tuple[tuple[int, ...], ...]  # which of the 68 they are, for each place
-    side: float  # of its crop, in sides of the face's square
-    iris: bool  # whether its last point is one
+    Where a face has the part twice, the second is mirrored, so that the network knows one kind only.
+    """
 
-    def net(self) -> Landmarker:
-        """Its network: points, the logit that something covers it, maps."""
-        return Landmarker(len(self.points[0]) + self.iris, WIDTHS)
+    points: tuple[tuple[int, ...], ...]  # for each place in the face: its landmarks
+    side: float  # of the crop, in sides of the face's square
+    has_iris: bool  # whether the network locates an iris after these points
+
+    def build_network(self) -> Landmarker:
+        """Return the part's network without weights: points, the logit that something occludes the part, heatmaps."""
+        return Landmarker(len(self.points[0]) + self.has_iris, WIDTHS)
 
     def squares(self, landmarks: np.ndarray) -> list[np.ndarray]:
-        """landmarks (68 2) pixels -> (2 3) the unit square of each place's crop -> the picture."""
+        """Place the crop of each part: landmarks (68 2) pixels -> maps (2 3) of the crop's unit square into the
+        picture.
+        """
         face, found = region_of_landmarks(landmarks), []
-        for place, chosen in enumerate(self.points):
-            center = landmarks[list(chosen)].mean(0).tolist()
+        for place, points in enumerate(self.points):
+            center = landmarks[list(points)].mean(0).tolist()
             matrix = Region(tuple(center), face.side * self.side, face.angle_radians).matrix(1)
-            found.append(mirrored(matrix) if place else matrix)
+            found.append(mirror_square(matrix) if place else matrix)
         return found
 
 
-MOUTH = Part((LIPS,), 0.6, False)
-EYE = Part(((36, 37, 38, 39, 40, 41), (45, 44, 43, 42, 47, 46)), 0.28, True)
-PARTS = {"mouth": MOUTH, "eye": EYE}
+MOUTH = FacePart((tuple(range(NUM_LANDMARKS)[LIP_POINTS]),), 0.6, False)
+EYE = FacePart(((36, 37, 38, 39, 40, 41), (45, 44, 43, 42, 47, 46)), 0.28, True)
+FACE_PARTS = {"mouth": MOUTH, "eye": EYE}
 
 
-def mirrored(matrix: np.ndarray) -> np.ndarray:
-    """The same square (2 3) seen from behind."""
+def mirror_square(matrix: np.ndarray) -> np.ndarray:
+    """Return the map (2 3) of the same square with left and right exchanged."""
     return np.column_stack([-matrix[:, 0], matrix[:, 1], matrix[:, 2] + matrix[:, 0]])
 
 
 @dataclass
-class Look:
-    """What was seen of a face."""
+class FaceDetails:
+    """A face's refined landmarks and what its closer crops show."""
 
     landmarks: np.ndarray  # (68 2) pixels
-    gaze: np.ndarray  # (2,) of emo.face.landmarks
-    covered: float  # 0..1, how surely something covers the mouth
+    gaze: np.ndarray  # (2,) radians, of emo.face.landmarks.estimate_gaze
+    mouth_occlusion: float  # 0..1, the probability that something occludes the mouth
+    irises: np.ndarray = field(default_factory=lambda: np.full((2, 2), np.nan))  # pixels, the picture's left eye first
 
 
-class PartReader:
-    """The packaged networks, or those of another folder."""
+class LandmarkRefiner:
+    """Refines landmarks with the packaged networks, or those of another folder (mouth.safetensors, eye.safetensors).
+
+    Raises:
+        RuntimeError: The files hold weights of other networks.
+    """
 
     def __init__(self, folder: Path = WEIGHTS):
-        self.nets = {name: load_half(part.net(), folder / f"{name}.safetensors") for name, part in PARTS.items()}
+        self.nets = {
+            name: load_half_precision(part.build_network(), folder / f"{name}.safetensors")
+            for name, part in FACE_PARTS.items()
+        }
 
-    def look(self, image: np.ndarray, landmarks: np.ndarray) -> list[Look]:
-        """landmarks (N 68 2) of the faces in (H W 3) uint8 -> with these for a start, what a close look shows."""
+    def refine(self, image: np.ndarray, landmarks: np.ndarray) -> list[FaceDetails]:
+        """Refine the landmarks of N faces.
+
+        Args:
+            image: (H W 3) uint8 RGB.
+            landmarks: (N 68 2) pixels, of the detector.
+
+        Returns:
+            Refined landmarks, gaze, mouth occlusion and irises of each face.
+        """
         if len(landmarks) == 0:
             return []
-        (lips, covered), (eyes, _) = self._points("mouth", image, landmarks), self._points("eye", image, landmarks)
-        angles = gaze(eyes, head_rotations(landmarks))
+        lips, occlusion = self._locate("mouth", image, landmarks)
+        eyes, _ = self._locate("eye", image, landmarks)
+        angles = estimate_gaze(eyes, head_rotations(landmarks))
         refined = landmarks.copy()
-        refined[:, LIPS] = lips[:, 0]
-        refined[:, LIDS] = eyes[:, :, [1, 2, 4, 5]]
-        return [Look(*seen) for seen in zip(refined, angles, covered[:, 0].tolist(), strict=True)]
+        refined[:, LIP_POINTS] = lips[:, 0]
+        refined[:, LID_POINTS] = eyes[:, :, [1, 2, 4, 5]]
+        values = zip(refined, angles, occlusion[:, 0].tolist(), eyes[:, :, 6], strict=True)
+        return [FaceDetails(*one) for one in values]
 
     @torch.no_grad()
-    def _points(self, name: str, image: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Points (N places K 2) in pixels, and (N places) in 0..1, how surely they are covered."""
-        squares = [square for points in landmarks for square in PARTS[name].squares(points)]
-        points, logits, _ = self.nets[name](to_tensor([cut(image, square, PART_SIZE) for square in squares]))
-        placed = [transform(square, p) for square, p in zip(squares, points.double().numpy(), strict=True)]
+    def _locate(self, name: str, image: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A part's points (N places K 2) in pixels, and the probability (N places) that it is occluded."""
+        squares = [square for points in landmarks for square in FACE_PARTS[name].squares(points)]
+        crops = np.stack([warp_square(image, square, PART_PIXELS) for square in squares])
+        points, logits, _ = self.nets[name](images_to_tensor(crops))
+        placed = [transform_points(square, p) for square, p in zip(squares, points.double().numpy(), strict=True)]
         shape = len(landmarks), len(squares) // len(landmarks)
         return np.stack(placed).reshape(*shape, -1, 2), logits.sigmoid().numpy().reshape(shape)
 
 
 @cache
-def packaged_parts() -> PartReader:
-    return PartReader()
+def load_landmark_refiner() -> LandmarkRefiner:
+    """Return the packaged networks, loaded once a process."""
+    return LandmarkRefiner()

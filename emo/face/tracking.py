@@ -6,105 +6,140 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from emo.face.crop import Region, region_of_landmarks
-from emo.face.detector import FOLLOW, FaceDetector, same
-from emo.face.refinement import Look, PartReader
+from emo.face.detector import TRACKING_THRESHOLDS, FaceDetector, regions_match
+from emo.face.landmarks import NUM_LANDMARKS
+from emo.face.refinement import FaceDetails, LandmarkRefiner
 
-EVERY_FRAMES = 25  # how often new faces are looked for
-LOST_FRAMES = 6  # a face unseen for so many frames is gone
-UNSEEN = Look(np.full((68, 2), np.nan), np.full(2, np.nan), np.nan)
+DETECT_EVERY_FRAMES = 25  # how often new faces are searched for
+LOST_FRAMES = 6  # a track ends after so many frames without its face
+MISSING = FaceDetails(np.full((NUM_LANDMARKS, 2), np.nan), np.full(2, np.nan), np.nan)
+ROW_SIZE = 2 * NUM_LANDMARKS + 3  # numbers of a frame: landmarks, gaze, occlusion
 
 
 @dataclass
 class Track:
-    """One face through frames first .. first + T - 1."""
+    """One face through the frames first_frame .. first_frame + T - 1; NaN where it was not visible."""
 
-    first: int
-    landmarks: np.ndarray  # (T 68 2) float32 pixels, NaN where the face was not seen
-    gaze: np.ndarray = field(
-        default_factory=lambda: np.zeros((0, 2))
-    )  # (T 2) of emo.face.landmarks; (0 2): not measured
-    covered: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (T,) 0..1, how surely the mouth is covered
+    first_frame: int
+    landmarks: np.ndarray  # (T 68 2) float32 pixels
+    gaze: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))  # (T 2) radians; (0 2): not measured
+    mouth_occlusion: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (T,) 0..1; (0,): not measured
 
-    def part(self, start: int, end: int) -> "Track":
-        """Its frames start .. end - 1."""
-        return Track(self.first + start, *(a[start:end] for a in (self.landmarks, self.gaze, self.covered)))
+    def slice_frames(self, start: int, end: int) -> "Track":
+        """Return a part of the track.
+
+        Args:
+            start: First frame, counted from the track's first.
+            end: Frame after the last one, counted likewise.
+
+        Returns:
+            The track of these frames.
+        """
+        values = (array[start:end] for array in (self.landmarks, self.gaze, self.mouth_occlusion))
+        return Track(self.first_frame + start, *values)
 
     @property
     def end(self) -> int:
-        return self.first + len(self.landmarks)
+        """The frame after its last one."""
+        return self.first_frame + len(self.landmarks)
 
 
 @dataclass(eq=False)
-class Followed:
-    """A face that is still being followed."""
+class ActiveTrack:
+    """A track that may still grow."""
 
-    first: int
-    region: Region  # where it was seen last
-    look: Look | None = None  # in the newest frame
-    rows: bytearray = field(default_factory=bytearray)  # (T 139) float32: landmarks, gaze, covered
-    unseen: int = 0  # frames since
+    first_frame: int
+    region: Region  # where the face was visible last
+    details: FaceDetails | None = None  # of the newest frame; None: not visible in it
+    rows: bytearray = field(default_factory=bytearray)  # (T ROW_SIZE) float32
+    missing_frames: int = 0  # since it was visible
 
-    def add(self, look: Look | None) -> None:
-        """What was seen of it in the next frame."""
-        self.look, self.unseen = look, 0 if look else self.unseen + 1
-        self.region = region_of_landmarks(look.landmarks) if look else self.region
-        told = look or UNSEEN
-        self.rows += np.array([*told.landmarks.flat, *told.gaze, told.covered], np.float32).tobytes()
+    def add(self, details: FaceDetails | None) -> None:
+        """Append the next frame; None: the face is not visible in it."""
+        self.details, self.missing_frames = details, 0 if details else self.missing_frames + 1
+        self.region = region_of_landmarks(details.landmarks) if details else self.region
+        values = details or MISSING
+        row = [*values.landmarks.flat, *values.gaze, values.mouth_occlusion]
+        self.rows += np.array(row, np.float32).tobytes()
 
-    def ended(self) -> Track:
-        """Without what it was not seen in at the end."""
-        rows = np.frombuffer(self.rows, np.float32).reshape(-1, 139)
-        columns = np.split(rows[: len(rows) - self.unseen], [136, 138], axis=1)
-        landmarks, gaze, covered = (column.copy() for column in columns)  # so that the rows are let go
-        return Track(self.first, landmarks.reshape(-1, 68, 2), gaze, covered[:, 0])
+    def finish(self) -> Track:
+        """Return the track without the frames at its end in which the face was not visible."""
+        rows = np.frombuffer(self.rows, np.float32).reshape(-1, ROW_SIZE)
+        rows = rows[: len(rows) - self.missing_frames]
+        columns = np.split(rows, [2 * NUM_LANDMARKS, 2 * NUM_LANDMARKS + 2], axis=1)
+        landmarks, gaze, occlusion = (column.copy() for column in columns)  # copies, so that the rows are freed
+        return Track(self.first_frame, landmarks.reshape(-1, NUM_LANDMARKS, 2), gaze, occlusion[:, 0])
 
 
-class Follower:
-    """The faces of one shot, as its frames come by."""
+class FaceTracker:
+    """Tracks the faces of one shot, frame by frame.
 
-    def __init__(self, detector: FaceDetector, parts: PartReader):
-        self.detector, self.parts = detector, parts
-        self.number, self.following, self.gone = 0, [], []
+    Args:
+        detector: Finds new faces every DETECT_EVERY_FRAMES and verifies tracked ones in each frame.
+        refiner: Gives landmarks, gaze and occlusion of visible faces.
+    """
 
-    def step(self, frame: np.ndarray) -> list[Followed]:
-        """The faces that are followed in the next frame (H W 3) uint8, whom it has followed longest first; of those
-        that came together, the largest."""
-        if self.number % EVERY_FRAMES == 0:
-            new = self.detector.detect(frame, [face.region for face in self.following])
-            self.following += [Followed(self.number, face.region) for face in new]
+    def __init__(self, detector: FaceDetector, refiner: LandmarkRefiner):
+        self.detector, self.refiner = detector, refiner
+        self.number = 0  # of the next frame
+        self.active: list[ActiveTrack] = []
+        self.finished: list[Track] = []
+
+    def step(self, frame: np.ndarray) -> list[ActiveTrack]:
+        """Process the next frame (H W 3) uint8.
+
+        Returns:
+            The tracks that go on: the longest first; of those that began together, the largest face.
+        """
+        if self.number % DETECT_EVERY_FRAMES == 0:
+            new = self.detector.detect(frame, [track.region for track in self.active])
+            self.active += [ActiveTrack(self.number, face.region) for face in new]
         self.number += 1
-        landmarks, _, seen = self.detector.settle(frame, [face.region for face in self.following], 1, FOLLOW)
-        looks = iter(self.parts.look(frame, landmarks[seen]))
-        for face, sure in zip(self.following, seen, strict=True):
-            face.add(next(looks) if sure else None)
-        gone = [f for i, f in enumerate(self.following) if f.unseen >= LOST_FRAMES or merged(self.following, i)]
-        self.gone += [face.ended() for face in gone]
-        self.following = [face for face in self.following if face not in gone]
-        return self.following
+        regions = [track.region for track in self.active]
+        landmarks, _, accepted, *_ = self.detector.locate_landmarks(frame, regions, 1, TRACKING_THRESHOLDS)
+        details = iter(self.refiner.refine(frame, landmarks[accepted]))
+        for track, visible in zip(self.active, accepted, strict=True):
+            track.add(next(details) if visible else None)
+        ended = [
+            track
+            for index, track in enumerate(self.active)
+            if track.missing_frames >= LOST_FRAMES or is_duplicate(self.active, index)
+        ]
+        self.finished += [track.finish() for track in ended]
+        self.active = [track for track in self.active if track not in ended]
+        return self.active
 
     def tracks(self) -> list[Track]:
-        """All faces so far, in the order in which they appeared."""
-        tracks = self.gone + [face.ended() for face in self.following]
-        return sorted((track for track in tracks if len(track.landmarks)), key=lambda track: track.first)
+        """Return all tracks so far, in the order of their first frames."""
+        tracks = self.finished + [track.finish() for track in self.active]
+        return sorted((track for track in tracks if len(track.landmarks)), key=lambda track: track.first_frame)
 
 
-def follow_faces(frames: Iterable[np.ndarray], detector: FaceDetector, parts: PartReader) -> list[Track]:
-    """Frames (H W 3) uint8 of one shot -> the faces in it, in the order in which they appear."""
-    follower = Follower(detector, parts)
+def track_faces(frames: Iterable[np.ndarray], detector: FaceDetector, refiner: LandmarkRefiner) -> list[Track]:
+    """Track the faces of a shot.
+
+    Args:
+        frames: The shot's frames (H W 3) uint8 RGB.
+        detector: Finds the faces.
+        refiner: Refines their landmarks.
+
+    Returns:
+        The tracks in the order of their first frames.
+    """
+    tracker = FaceTracker(detector, refiner)
     for frame in frames:
-        follower.step(frame)
-    return follower.tracks()
+        tracker.step(frame)
+    return tracker.tracks()
 
 
-def look_along(first: int, landmarks: np.ndarray, frames: Iterable[np.ndarray], parts: PartReader) -> Track:
-    """A face whose landmarks (T 68 2), NaN where it was not seen, are known in frames first .. first + T - 1: what a
-    close look shows beside them."""
-    pairs = zip(landmarks, frames, strict=False)
-    looks = [parts.look(frame, points[None])[0] if np.isfinite(points).all() else UNSEEN for points, frame in pairs]
-    gaze, covered = (np.array([getattr(look, name) for look in looks], np.float32) for name in ("gaze", "covered"))
-    return Track(first, landmarks[: len(looks)], gaze, covered)
+def is_duplicate(tracks: list[ActiveTrack], index: int) -> bool:
+    """Check whether a track has moved onto the face of an earlier one.
 
+    Args:
+        tracks: Active tracks.
+        index: Place of the track to check.
 
-def merged(following: list[Followed], index: int) -> bool:
-    """Whether a face has slipped onto one that is followed for longer."""
-    return any(same(following[index].region, other.region) for other in following[:index])
+    Returns:
+        True where an earlier track matches it.
+    """
+    return any(regions_match(tracks[index].region, other.region) for other in tracks[:index])

@@ -1,17 +1,18 @@
-"""Where models come from: a name, a folder or a Hub id -> a pipeline whose weights are all there."""
+"""Resolve what users name, a built-in name, a folder, a file or a Hub id, to files on this machine, and load
+pipelines."""
 
 from pathlib import Path
 
 import torch
 
-from emo.core.download import single_file, snapshot
+from emo.core.download import download_file, download_snapshot, is_hub_id
 from emo.core.errors import InputError
-from emo.hub.registry import BUILT_IN, KNOWN
-from emo.models.loading import load_part, trained_parts
-from emo.models.lora import CONFIG, WEIGHTS
+from emo.hub.registry import REGISTERED_MODELS
+from emo.models.loading import INDEX, find_pipeline
+from emo.models.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from emo.pipelines.emo import EMOPipeline
 
-PART_WEIGHTS = (  # of diffusers, then of transformers; the first that is there is taken
+WEIGHT_FILES = (  # of diffusers, then of transformers; the first that exists is used
     "diffusion_pytorch_model.safetensors",
     "diffusion_pytorch_model.fp16.safetensors",
     "diffusion_pytorch_model.bin",
@@ -21,84 +22,126 @@ PART_WEIGHTS = (  # of diffusers, then of transformers; the first that is there 
 )
 
 
-def resolve(model: str, revision: str | None = None, cache_dir: str | None = None, token: str | None = None) -> Path:
-    """A folder, or one downloaded from the Hub for `owner/name`: of a revision, into a cache, with a token, or what
-    huggingface_hub takes without.
+def resolve_model(
+    model: str, revision: str | None = None, cache_dir: str | None = None, token: str | None = None
+) -> Path:
+    """Return the folder of a pipeline; one of the Hub is downloaded.
 
-    Raises InputError when there is no such folder, name or repository, no way to it, weights must be converted, or a
-    folder has a revision.
+    Args:
+        model: A built-in name (mini), a folder, or a Hub id (OWNER/NAME).
+        revision: Branch, tag or commit of a Hub id.
+        cache_dir: Where downloads are stored; None: where huggingface_hub stores them.
+        token: Token for private models of the Hub.
+
+    Returns:
+        A folder with model_index.json.
+
+    Raises:
+        InputError: There is no such model, it must be converted first, it can't be downloaded, or a revision is
+            given for a local folder.
     """
-    folder = BUILT_IN.get(model, Path(model))
-    if (folder / "model_index.json").is_file():
-        if revision is not None:
-            raise InputError(f"--revision {revision}: --model {model} lies here and has none, leave it out")
-        return folder
-    if model in KNOWN:
-        raise InputError(KNOWN[model].how_to_get)
-    if folder.exists() or model.count("/") != 1 or model.startswith((".", "/")):
-        names = "mini, or a name that emo-models lists"
-        raise InputError(f"--model {model} is no model: give a folder with model_index.json, a Hub id, {names}")
-    options = {"revision": revision, "cache_dir": cache_dir, "token": token}
-    at = f" --revision {revision}" if revision else ""
-    return snapshot(f"--model {model}{at}: no such folder", model, **options)
+    if model in REGISTERED_MODELS and not (Path(model) / INDEX).is_file():
+        raise InputError(REGISTERED_MODELS[model].instructions)
+    return find_pipeline(model, revision, cache_dir=cache_dir, token=token)
 
 
-def find_weights(given: str, option: str = "--syncnet", usual: str = "syncnet_v2.model") -> Path:
-    """A file of published weights, or one downloaded from the Hub for owner/name/file; no file named, the usual one.
+def find_weights_file(given: str, parameter: str = "syncnet=", file: str = "syncnet_v2.model") -> Path:
+    """Return a file of published weights; one of the Hub is downloaded.
 
-    Raises InputError, which names the option, when there is no such file, here or there, or no way to it.
+    Args:
+        given: A file, or OWNER/NAME or OWNER/NAME/FILE of the Hub.
+        parameter: Text with which messages begin.
+        file: The file's name where `given` does not say it.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: There is no such file, or it can't be downloaded.
     """
     path, (owner, *rest) = Path(given), given.split("/", 2)
+    label = f"{parameter}{given}" if parameter.endswith("=") else f"{parameter} {given}"
     if path.is_file():
         return path
     if path.exists() or not owner.strip(".") or not rest:
-        raise InputError(f"{option} {given} is no file: give {usual}, or OWNER/NAME/FILE of the Hub")
-    name, file = rest if len(rest) == 2 else (*rest, usual)
-    return single_file(f"{option} {given}: no such file", f"{owner}/{name}", file)
+        raise InputError(f"{label} is not a file: give {file}, or OWNER/NAME/FILE of the Hub")
+    name, remote = rest if len(rest) == 2 else (*rest, file)
+    return download_file(f"{label}: no such file", f"{owner}/{name}", remote)
 
 
-def find_part(setting: str, given: str | None, subfolder: str) -> Path:
-    """The folder of a part's config.json and weights: `given` or its `subfolder`, as diffusers and transformers lay
-    them out, here or on the Hub (OWNER/NAME).
+def find_component(setting: str, given: str | None, subfolder: str) -> Path:
+    """Return the folder of a component, as diffusers and transformers lay them out.
 
-    Raises InputError, which names the setting, when there is none, or no way to it.
+    Args:
+        setting: Name of the setting, with which messages begin.
+        given: A folder or a Hub id (OWNER/NAME): the component itself, or a pipeline that has it in `subfolder`.
+        subfolder: The component's name.
+
+    Returns:
+        A folder with config.json.
+
+    Raises:
+        InputError: There is no such component, or it can't be downloaded.
     """
-    if given is None or not Path(given).is_dir() and (given.count("/") != 1 or given.startswith((".", "/"))):
+    if given is None or not (Path(given).is_dir() or is_hub_id(given)):
         raise InputError(f"{setting}={given}: give the folder of a trained one, or a Hub id")
-    folder = Path(given) if Path(given).is_dir() else download_part(setting, given, subfolder)
+    folder = Path(given) if Path(given).is_dir() else download_component(setting, given, subfolder)
     for place in (folder / subfolder, folder):
         if (place / "config.json").is_file():
             return place
     raise InputError(f"{setting}={given} holds no config.json, and no {subfolder}/ with one: give another")
 
 
-def download_part(setting: str, name: str, subfolder: str) -> Path:
-    """The Hub's repository as a folder, with no more of it than the part's config.json and one file of weights."""
-    for weights in PART_WEIGHTS:
+def download_component(setting: str, name: str, subfolder: str) -> Path:
+    """Download a component's config.json and one file of weights, and nothing else of its repository.
+
+    Args:
+        setting: Name of the setting, with which messages begin.
+        name: Hub id (OWNER/NAME).
+        subfolder: Name of the component.
+
+    Returns:
+        The folder of the download.
+
+    Raises:
+        InputError: The files can't be downloaded.
+    """
+    for weights in WEIGHT_FILES:
         wanted = [f"{place}{file}" for place in ("", f"{subfolder}/") for file in ("config.json", weights)]
-        folder = snapshot(f"{setting}={name}: no such folder", name, allow_patterns=wanted)
+        folder = download_snapshot(f"{setting}={name}: no such folder", name, allow_patterns=wanted)
         if (folder / weights).is_file() or (folder / subfolder / weights).is_file():
             break
     return folder
 
 
-def best_device() -> str:
+def find_lora(given: str) -> Path:
+    """Return the folder of LoRA adapters.
+
+    Args:
+        given: A folder or a Hub id (OWNER/NAME), with the adapters in it or in its lora/.
+
+    Returns:
+        A folder with adapter_config.json.
+
+    Raises:
+        InputError: There are no such adapters, or they can't be downloaded.
+    """
+    if not (Path(given).is_dir() or is_hub_id(given)):
+        raise InputError(f"lora={given} is not a folder: give one with {ADAPTER_CONFIG}, or a Hub id")
+    wanted = [f"{place}{file}" for place in ("", "lora/") for file in (ADAPTER_CONFIG, ADAPTER_WEIGHTS)]
+    missing = f"lora={given}: no such folder"
+    folder = Path(given) if Path(given).is_dir() else download_snapshot(missing, given, allow_patterns=wanted)
+    for place in (folder, folder / "lora"):
+        if (place / ADAPTER_CONFIG).is_file():
+            return place
+    raise InputError(f"lora={given} holds no {ADAPTER_CONFIG}, and no lora/ with one: give what emo-train saved")
+
+
+def select_device() -> str:
+    """Return the best device of this machine: cuda, mps or cpu."""
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def find_lora(given: str) -> Path:
-    """The folder of LoRA adapters: `given` or its lora/, here or on the Hub. Raises InputError when there is none."""
-    if not Path(given).is_dir() and (given.count("/") != 1 or given.startswith((".", "/"))):
-        raise InputError(f"--lora {given} is no folder: give one with {CONFIG}, or a Hub id")
-    wanted = [f"{place}{file}" for place in ("", "lora/") for file in (CONFIG, WEIGHTS)]
-    missing = f"--lora {given}: no such folder"
-    folder = Path(given) if Path(given).is_dir() else snapshot(missing, given, allow_patterns=wanted)
-    for place in (folder, folder / "lora"):
-        if (place / CONFIG).is_file():
-            return place
-    raise InputError(f"--lora {given} holds no {CONFIG}, and no lora/ with one: give what emo-train left")
 
 
 def load_pipeline(
@@ -108,22 +151,31 @@ def load_pipeline(
     revision: str | None = None,
     lora: str | None = None,
 ) -> EMOPipeline:
-    """An EMOPipeline on its device. model, revision: see `resolve`; device None: the best there is; lora: adapters that
-    are merged into its weights, see `find_lora`.
+    """Load a pipeline onto its device.
 
-    Raises InputError for an unknown model, missing or extra weights, or a device that is not there.
+    Args:
+        model: A built-in name (mini), a folder, or a Hub id (OWNER/NAME).
+        device: Name of a torch device, such as cuda; None: the best of this machine.
+        dtype: Name of the weights' type: float32, bfloat16 or float16.
+        revision: Branch, tag or commit of a Hub id.
+        lora: Adapters that are merged into the weights: a folder or a Hub id; None: none.
+
+    Returns:
+        The pipeline.
+
+    Raises:
+        InputError: The model is unknown, weights are missing or unexpected, or the device can't be used.
     """
-    folder, device = resolve(model, revision), device or best_device()
+    folder, device = resolve_model(model, revision), device or select_device()
     if device == "cpu" and dtype == "float16":
-        raise InputError("--dtype float16 crawls on a CPU: use float32 or bfloat16")
-    loaded = {name: load_part(folder / name, getattr(torch, dtype)) for name in trained_parts(folder)}
+        raise InputError("dtype=float16 is very slow on a CPU: use float32 or bfloat16")
+    pipeline = EMOPipeline.from_pretrained(folder, torch_dtype=getattr(torch, dtype))
     try:
-        pipeline = EMOPipeline.from_pretrained(folder, **loaded).to(device)
+        pipeline = pipeline.to(device)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {device} can't be used: {str(error).splitlines()[0]}") from error
-    except (TypeError, ValueError, OSError) as error:
-        raise InputError(f"{folder} is no EMO pipeline: {str(error).splitlines()[0]}") from error
+        raise InputError(f"device={device} can't be used: {str(error).splitlines()[0]}") from error
     if lora is not None:
         pipeline.load_lora_weights(find_lora(lora))
         pipeline.fuse_lora()
+        pipeline.unload_lora_weights()
     return pipeline

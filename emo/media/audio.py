@@ -1,18 +1,8 @@
-"""Read any audio file as mono samples; buffer, trim, measure and write samples.
+"""Read any sound file as mono samples; buffer, trim, measure and write samples.
 
-Any sound file -> one mono wave at the rate that is asked for, piece by piece.
-
-wave (S,) float32 mono in [-1, 1]; sample n lies at n / sample_rate from the start of the file
-
-Sound that comes in pieces, of which no more is held than is still needed.
-
-A wave -> a WAV file of 16 bits.
-
-How loud a wave is during each frame of a video.
+A wave is (S,) float32 mono in [-1, 1]; sample n lies n / sample_rate seconds after the start of the file.
 """
 
-import math
-import sys
 import wave as riff
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,21 +11,28 @@ from pathlib import Path
 
 import numpy as np
 
-from emo.core.errors import InputError
-from emo.media.decode import decode_audio, resample
+from emo.core.timing import frame_edges
+from emo.media.decode import check_trim, decode_audio, mix_to_mono, resample, start_past_end_error, trim_chunks
+
+LOUDNESS_RANGE_DB = 35.0  # loudness is clipped so far below its peak
+SILENCE_DB, SPEECH_DB = 3.0, 10.0  # over the clipped floor: frames below the first are silent, above the second speech
+SILENT_PEAK = 1e-4  # of full scale: a file whose samples stay below it is silent
 
 
 @dataclass(frozen=True)
 class AudioInfo:
+    """The length and format of a file's sound."""
+
     seconds: float
     sample_rate: int  # Hz
     channels: int
 
 
 def probe_audio(path: str | Path) -> AudioInfo:
-    """How long the sound is, by decoding it (headers are often wrong), with its own rate and channels.
+    """Measure the length of a file's sound by decoding it; headers are often wrong.
 
-    Raises InputError: no such file, unreadable, no sound in it.
+    Raises:
+        InputError: The file is missing, unreadable or has no sound.
     """
     blocks = decode_audio(path)
     first = next(blocks)
@@ -46,7 +43,20 @@ def probe_audio(path: str | Path) -> AudioInfo:
 def read_audio(
     path: str | Path, sample_rate: int, start_seconds: float = 0.0, duration_seconds: float | None = None
 ) -> np.ndarray:
-    """The sound of a file as one wave (S,); the same samples and errors as `stream_audio`."""
+    """Read a file's sound as one wave.
+
+    Args:
+        path: Sound file, or video with sound.
+        sample_rate: Sample rate of the result, Hz.
+        start_seconds: Start of the part to read.
+        duration_seconds: Length of the part; None: to the end.
+
+    Returns:
+        (S,) float32 samples, as of `stream_audio`.
+
+    Raises:
+        InputError: The same as in `stream_audio`.
+    """
     return np.concatenate(list(stream_audio(path, sample_rate, start_seconds, duration_seconds)))
 
 
@@ -57,111 +67,100 @@ def stream_audio(
     duration_seconds: float | None = None,
     chunk_seconds: float = 1.0,
 ) -> Iterator[np.ndarray]:
-    """The sound of a file as pieces of a wave (S,), all `chunk_seconds` long but the last; memory stays flat.
+    """Read a file's sound in chunks; memory use does not grow with its length.
 
-    Mono is the mean of the channels. A trimmed sound equals the same slice of the whole one.
+    Mono is the mean of the channels, or the loudest channel where they cancel each other. A trimmed sound equals the
+    same slice of the untrimmed one.
 
-    Raises InputError (with the first piece): no such file, unreadable, no sound, none behind the start.
+    Args:
+        path: The file.
+        sample_rate: Sample rate of the result, Hz.
+        start_seconds: Where to start in the file.
+        duration_seconds: How much to read; None: up to the end.
+        chunk_seconds: Length of a chunk.
+
+    Yields:
+        Waves (S,), all of `chunk_seconds` but the last.
+
+    Raises:
+        InputError: With the first chunk: the file is missing or unreadable, or has no sound after the start.
     """
     check_trim(path, start_seconds, duration_seconds)
     lead_seconds = max(0, int(start_seconds) - 1)  # whole seconds lie on the sample grid of every rate
-    wave = _mono(path, sample_rate, lead_seconds)
-    kept = trim(wave, start_seconds - lead_seconds, duration_seconds, sample_rate)
-    first = next(kept, None)
+    wave = _read_mono(path, sample_rate, lead_seconds)
+    trimmed = trim_chunks(wave, start_seconds - lead_seconds, duration_seconds, sample_rate)
+    first = next(trimmed, None)
     if first is None:
-        raise past_the_end(path, start_seconds)
-    yield from _rechunk(chain([first], kept), max(1, round(chunk_seconds * sample_rate)))
+        raise start_past_end_error(path, start_seconds)
+    yield from _rechunk(chain([first], trimmed), max(1, round(chunk_seconds * sample_rate)))
 
 
-def trim(
-    pieces: Iterable[np.ndarray], start_seconds: float, duration_seconds: float | None, sample_rate: int
-) -> Iterator[np.ndarray]:
-    """What lies in [start, start + duration) of sound that comes in pieces (S ...); reads no further."""
-    start = round(start_seconds * sample_rate)
-    end = sys.maxsize if duration_seconds is None else start + max(1, round(duration_seconds * sample_rate))
-    position = 0
-    for piece in pieces:
-        kept = piece[max(0, start - position) : max(0, end - position)]
-        position += len(piece)
-        if len(kept):
-            yield kept
-        if position >= end:
-            return
-
-
-def check_trim(path: str | Path, start_seconds: float, duration_seconds: float | None) -> None:
-    """Raise InputError if no sound can lie in that range."""
-    if not (math.isfinite(start_seconds) and start_seconds >= 0):
-        raise InputError(f"{path} can't start at {start_seconds:g} seconds; the start is 0 or more")
-    if duration_seconds is not None and not (math.isfinite(duration_seconds) and duration_seconds > 0):
-        raise InputError(f"{path} can't last {duration_seconds:g} seconds; the duration is more than 0")
-
-
-def past_the_end(path: str | Path, start_seconds: float) -> InputError:
-    """The error to raise when nothing was found behind `start_seconds`."""
-    seconds = probe_audio(path).seconds
-    return InputError(f"{path} lasts {seconds:.2f} seconds, nothing lies behind {start_seconds:g}; start earlier")
-
-
-def _mono(path: str | Path, sample_rate: int, lead_seconds: int) -> Iterator[np.ndarray]:
+def _read_mono(path: str | Path, sample_rate: int, lead_seconds: int) -> Iterator[np.ndarray]:
     """The wave from `lead_seconds` on, in pieces (S,) at `sample_rate`."""
     blocks = decode_audio(path)
     first = next(blocks)
-    pieces = (block.samples.mean(axis=1) for block in chain([first], blocks))
-    pieces = trim(pieces, lead_seconds, None, first.sample_rate)
+    pieces = mix_to_mono(block.samples for block in chain([first], blocks))
+    pieces = trim_chunks(pieces, lead_seconds, None, first.sample_rate)
     for piece in resample(pieces, first.sample_rate, sample_rate, channels=1):
         yield np.clip(piece, -1.0, 1.0)
 
 
 def _rechunk(pieces: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
-    """The same sound in pieces of `size` samples; only the last may be shorter."""
-    held, count = [], 0
+    """The same samples in chunks of `size`; only the last may be shorter."""
+    waiting, count = [], 0
     for piece in pieces:
-        held.append(piece)
+        waiting.append(piece)
         count += len(piece)
         if count < size:
             continue
-        joined = np.concatenate(held)
+        joined = np.concatenate(waiting)
         rest = count % size
         yield from np.split(joined[: count - rest], count // size)
-        held, count = [joined[count - rest :]], rest
+        waiting, count = [joined[count - rest :]], rest
     if count:
-        yield np.concatenate(held)
+        yield np.concatenate(waiting)
 
 
 @dataclass
-class Sound:
-    """The part of a wave that is still needed. Grows at the end, is cut at the start."""
+class AudioBuffer:
+    """The part of a growing wave that is still needed: `read_until` appends chunks, `trim` drops the oldest samples."""
 
-    chunks: Iterator[np.ndarray]
-    sample_rate: int
-    wave: np.ndarray
+    chunks: Iterator[np.ndarray]  # (S,) each
+    sample_rate: int  # Hz
+    wave: np.ndarray  # (S,) float32, samples first_sample .. first_sample + S - 1 of the whole
     first_sample: int = 0
-    ended: bool = False
+    ended: bool = False  # whether all chunks have been read
 
-    def hear(self, until_seconds: float) -> None:
-        """Takes chunks until so much is known, or all."""
-        pieces, known = [self.wave], self.first_sample + len(self.wave)
-        while not self.ended and known < until_seconds * self.sample_rate:
+    def read_until(self, until_seconds: float) -> None:
+        """Append chunks until the buffer reaches this time, or to the end."""
+        pieces, end = [self.wave], self.first_sample + len(self.wave)
+        while not self.ended and end < until_seconds * self.sample_rate:
             piece = next(self.chunks, None)
             self.ended = piece is None
             if piece is not None:
                 pieces.append(np.asarray(piece, np.float32))
-                known += len(piece)
+                end += len(piece)
         self.wave = np.concatenate(pieces)
 
-    def forget(self, before_seconds: float) -> None:
+    def trim(self, before_seconds: float) -> None:
+        """Drop the samples before this time."""
         count = min(max(0, int(before_seconds * self.sample_rate) - self.first_sample), len(self.wave))
         self.wave, self.first_sample = self.wave[count:], self.first_sample + count
 
     @property
     def seconds(self) -> float:
-        """How much is known; the whole length once it has ended."""
+        """The time of the buffer's end; the length of the whole sound once it has ended."""
         return (self.first_sample + len(self.wave)) / self.sample_rate
 
 
 def write_wav(path: str | Path, wave: np.ndarray, sample_rate: int) -> None:
-    """wave (S,) int16, or float in [-1, 1]; what lies beyond is cut. sample_rate: Hz."""
+    """Write a WAV file of 16 bits.
+
+    Args:
+        path: The file; one of that name is replaced.
+        wave: (S,) int16, or float, limited to [-1, 1].
+        sample_rate: Hz.
+    """
     if wave.dtype.kind == "f":
         wave = np.round(wave.clip(-1, 1) * 32767)
     with riff.open(str(path), "wb") as file:
@@ -171,13 +170,30 @@ def write_wav(path: str | Path, wave: np.ndarray, sample_rate: int) -> None:
         file.writeframes(wave.astype("<i2").tobytes())
 
 
-RANGE_DB = 35.0  # loudness is clipped so far under its peak
-
-
 def loudness(wave: np.ndarray, sample_rate: int, num_frames: int, fps: float) -> np.ndarray:
-    """wave (S,) -> (T,) dB of each frame's sound, clipped RANGE_DB under the peak."""
-    edges = np.round(np.arange(num_frames + 1) * sample_rate / fps).astype(int)
+    """Measure how loud a wave (S,) is during each frame of a video.
+
+    Args:
+        wave: (S,) samples.
+        sample_rate: Sample rate of the wave, Hz.
+        num_frames: T, number of video frames.
+        fps: Video frames per second.
+
+    Returns:
+        (T,) dB relative to full scale, clipped LOUDNESS_RANGE_DB below the loudest frame.
+    """
+    edges = frame_edges(num_frames, fps, sample_rate)
     padded = np.pad(wave, (0, max(0, edges[-1] - len(wave))))
     power = np.array([np.mean(padded[a:b] ** 2) for a, b in zip(edges[:-1], edges[1:], strict=True)])
     level = 10 * np.log10(power + 1e-12)
-    return np.maximum(level, level.max() - RANGE_DB)
+    return np.maximum(level, level.max() - LOUDNESS_RANGE_DB)
+
+
+def find_silent_frames(levels_db: np.ndarray) -> np.ndarray:
+    """Find the frames with hardly any sound: levels (T,) of `loudness` -> (T,) bool."""
+    return levels_db <= levels_db.max() - LOUDNESS_RANGE_DB + SILENCE_DB
+
+
+def find_speech_frames(levels_db: np.ndarray) -> np.ndarray:
+    """Find the frames in which somebody speaks: levels (T,) of `loudness` -> (T,) bool."""
+    return levels_db > levels_db.max() - LOUDNESS_RANGE_DB + SPEECH_DB

@@ -1,14 +1,6 @@
-"""Read frames of a video: all of them, at a constant rate, or by number; find damaged spans.
+"""Read the frames of a video: all of them, at a constant rate, or some by their numbers.
 
-Frames of a video file; frames that come one by one -> mp4 with the user's own sound.
-
-frame (H W 3) uint8 RGB
-
-Some frames of a video of a constant rate, by their numbers, without decoding all that lies before them.
-
-frame (H W 3) uint8 RGB
-
-Where a video is damaged: a decoder paints over what it can't read, and goes on from what it painted.
+Frames are (H W 3) uint8 RGB.
 """
 
 import math
@@ -25,93 +17,134 @@ import numpy as np
 
 from emo.core.errors import InputError
 from emo.media.color import to_upright_rgb
-from emo.media.decode import decoded_frames, first_sound_seconds, open_media
+from emo.media.decode import decode_frames, first_audio_seconds, open_media
 
+VIDEO_SUFFIXES = {".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv"}
 CLOCK_SECONDS = 0.001  # time stamps may be rounded that much
-MOST_PIXELS = 67_000_000  # of a frame that is read: twice 8K; beyond lie files made to fill the memory
-HDR = (16, 18)  # PQ and HLG, as ITU-T H.273 numbers transfer characteristics
+MAX_FRAME_PIXELS = 67_000_000  # of a frame that is read: twice 8K; larger ones are made to fill the memory
+HDR_TRANSFERS = (16, 18)  # PQ and HLG, as ITU-T H.273 numbers transfer characteristics
 
 
 @dataclass(frozen=True)
 class VideoInfo:
+    """What a video's header says, and its first frame."""
+
     width: int  # pixels, upright
     height: int
     fps: float  # frames per second, the mean
-    frames: int | None  # None: the file doesn't say
+    frames: int | None  # None: the file does not state it
     seconds: float
-    hdr: bool  # its light is that of HDR video, which is not tone-mapped here
+    hdr: bool  # its transfer characteristic is that of HDR video, which is not tone-mapped here
 
 
 def probe_video(path: str | Path) -> VideoInfo:
-    """Size, rate and length of a video. Raises InputError: no such file, unreadable, no picture in it."""
+    """Read the size, rate and length of a video. Raises InputError without a readable picture."""
     path = Path(path)
     with open_media(path) as container:
-        stream, frames = _pictures(path, container)
+        stream, frames = decode_pictures(path, container)
         first = next(frames)
-        width = round(first.width * _pixel_aspect(stream))
+        width = round(first.width * pixel_aspect(stream))
         sides = (first.height, width) if first.rotation % 180 else (width, first.height)
-        fps = _mean_rate(stream)
-        seconds = _stated_seconds(container, stream) or _counted_seconds(_timed(chain([first], frames), fps))
-        return VideoInfo(*sides, fps, stream.frames or None, seconds, stream.codec_context.color_trc in HDR)
+        fps = mean_frame_rate(stream)
+        seconds = stated_seconds(container, stream) or _counted_seconds(time_frames(chain([first], frames), fps))
+        return VideoInfo(*sides, fps, stream.frames or None, seconds, stream.codec_context.color_trc in HDR_TRANSFERS)
 
 
 def read_video(path: str | Path, fps: float | None = None) -> Iterator[np.ndarray]:
-    """The frames of a video, upright, (H W 3) uint8 RGB, one by one.
+    """Read the frames of a video one by one, upright and with square pixels.
 
-    With `fps` they come at that constant rate from the start of the file (its first picture or sound): frame
-    k is what a player shows at k / fps. A picture that is shown twice is the same array twice.
+    Args:
+        path: The file.
+        fps: A constant rate from the start of the file (its first picture or sound): frame k is what a player shows at
+            k / fps. None: the frames as they are stored.
 
-    Raises InputError (with the first frame): no such file, unreadable, no picture in it.
+    Yields:
+        (H W 3) uint8 RGB. A picture that is shown twice is the same array twice.
+
+    Raises:
+        InputError: With the first frame: the file is missing, unreadable or has no picture.
     """
     path = Path(path)
     with open_media(path) as container:
-        stream, frames = _pictures(path, container)
-        aspect = _pixel_aspect(stream)
+        stream, frames = decode_pictures(path, container)
+        aspect = pixel_aspect(stream)
         if fps is None:
             yield from (to_upright_rgb(frame, aspect) for frame in frames)
         else:
-            sound = first_sound_seconds(path)
+            sound = first_audio_seconds(path)
             origin = math.inf if sound is None else sound
-            yield from _at_constant_rate(_timed(frames, _mean_rate(stream)), fps, origin, aspect)
+            yield from show_at_constant_rate(time_frames(frames, mean_frame_rate(stream)), fps, origin, aspect)
 
 
-def _pictures(path: Path, container: av.container.InputContainer) -> tuple[av.VideoStream, Iterator[av.VideoFrame]]:
-    """The stream that a player would show and its decoded frames, at least one."""
+def decode_pictures(
+    path: Path, container: av.container.InputContainer
+) -> tuple[av.VideoStream, Iterator[av.VideoFrame]]:
+    """Choose the stream that a player would show and decode it.
+
+    Args:
+        path: The file, for messages.
+        container: The opened file of PyAV.
+
+    Returns:
+        The stream, and its decoded frames.
+
+    Raises:
+        InputError: The file has no video stream, too large frames, or no frame that can be decoded.
+    """
     stream = container.streams.best("video")
     if stream is None:
         raise InputError(f"{path} has no picture; give a video file")
-    if stream.width * stream.height > MOST_PIXELS:
+    if stream.width * stream.height > MAX_FRAME_PIXELS:
         raise InputError(f"{path}: frames of {stream.width} x {stream.height} are too large; make the video smaller")
     stream.thread_type = "AUTO"
-    frames = decoded_frames(container, stream)
+    frames = decode_frames(container, stream)
     first = next(frames, None)
     if first is None:
         raise InputError(f"{path} holds no picture that can be decoded; give another file")
     return stream, chain([first], frames)
 
 
-def _pixel_aspect(stream: av.VideoStream) -> float:
-    """Width over height of a stored pixel: not 1 in anamorphic video."""
+def pixel_aspect(stream: av.VideoStream) -> float:
+    """Width over height of a stored pixel, which is not 1 in anamorphic video."""
     return float(stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or 1)
 
 
-def _mean_rate(stream: av.VideoStream) -> float:
+def mean_frame_rate(stream: av.VideoStream) -> float:
+    """Return the header's frames per second, 25 where it states none."""
     return float(stream.average_rate or stream.guessed_rate or 25)
 
 
-def _timed(frames: Iterable[av.VideoFrame], rate: float) -> Iterator[tuple[av.VideoFrame, float, float]]:
-    """Each frame with its start and end in seconds; a raw stream has no clock but its rate."""
+def time_frames(frames: Iterable[av.VideoFrame], rate: float) -> Iterator[tuple[av.VideoFrame, float, float]]:
+    """Yield each frame with its time; in a raw stream, the rate alone gives it.
+
+    Args:
+        frames: Decoded frames of PyAV.
+        rate: Frames per second where the file states no times.
+
+    Yields:
+        The frame, its start and its end in seconds.
+    """
     end = 0.0
     for frame in frames:
         start = end if frame.time is None else frame.time
-        end = start + (float(frame.duration * frame.time_base) if frame.duration else 1 / rate)
+        end = start + (float(frame.duration * frame.time_base) if frame.duration and frame.time_base else 1 / rate)
         yield frame, start, end
 
 
-def _at_constant_rate(
+def show_at_constant_rate(
     timed_frames: Iterable[tuple], fps: float, origin: float, pixel_aspect: float
 ) -> Iterator[np.ndarray]:
-    """What is shown at origin + k / fps, until the last frame's time is over."""
+    """Yield the pictures that are shown at origin + k / fps, up to the end of the last frame.
+
+    Args:
+        timed_frames: Frames with their start and end in seconds, of `time_frames`.
+        fps: Frames per second of the result.
+        origin: Time of the first picture, seconds.
+        pixel_aspect: Width of a pixel over its height.
+
+    Yields:
+        (H W 3) uint8 RGB.
+    """
     rgb = lru_cache(maxsize=1)(partial(to_upright_rgb, pixel_aspect=pixel_aspect))
     index, shown, end = 0, None, 0.0
     for frame, start, over in timed_frames:
@@ -125,23 +158,41 @@ def _at_constant_rate(
         yield rgb(shown)
 
 
-def _stated_seconds(container: av.container.InputContainer, stream: av.VideoStream) -> float | None:
-    if stream.duration:
+def stated_seconds(container: av.container.InputContainer, stream: av.VideoStream) -> float | None:
+    """Read the length that the header states.
+
+    Args:
+        container: The opened file of PyAV.
+        stream: Its video stream.
+
+    Returns:
+        Seconds; None where the length is not stated.
+    """
+    if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     return container.duration / av.time_base if container.duration else None
 
 
 def _counted_seconds(timed_frames: Iterable[tuple]) -> float:
-    """The length of a video whose header doesn't state it."""
+    """The length of a video whose header does not state it, by reading it."""
     spans = [(start, end) for _, start, end in timed_frames]
     return spans[-1][1] - spans[0][0]
 
 
-def pick_frames(video: bytes, name: str, numbers: Sequence[int], fps: float) -> np.ndarray:
-    """(N H W 3): the frames of these numbers, in any order, of a file of `fps` frames per second with a keyframe
-    about every second. One thread: many files are read at a time.
+def read_frames_by_number(video: bytes, name: str, numbers: Sequence[int], fps: float) -> np.ndarray:
+    """Read some frames by seeking; decodes in one thread, as many files are read at a time.
 
-    Raises InputError, which calls the file `name`: it can't be read, or lacks one of the frames whole.
+    Args:
+        video: The file's bytes, a video of a constant rate with a keyframe about every second.
+        name: Name of the file, for messages.
+        numbers: Numbers of the frames, in any order.
+        fps: Frames per second.
+
+    Returns:
+        (N H W 3) uint8 RGB.
+
+    Raises:
+        InputError: The video can't be read, or one of the frames is missing or damaged.
     """
     found = {}
     try:
@@ -152,65 +203,100 @@ def pick_frames(video: bytes, name: str, numbers: Sequence[int], fps: float) -> 
             frames, at = iter(()), None  # what is decoded next has number `at` or more
             for number in sorted({*numbers}):
                 if at is None or number - at > fps:
-                    frames = frames_from(container, number, fps)
-                found[number] = to_upright_rgb(whole(frames, name, number))
+                    frames = seek_frames(container, number, fps)
+                found[number] = to_upright_rgb(next_intact_frame(frames, name, number))
                 at = number + 1
     except av.FFmpegError as error:
         raise InputError(f"{name} can't be read as video ({error.strerror})") from error
     return np.stack([found[number] for number in numbers])
 
 
-def whole(frames: Iterator[tuple[int, av.VideoFrame | None]], name: str, number: int) -> av.VideoFrame:
-    """The next frame of this number. Raises InputError where it is missing or not whole."""
+def read_frames_with_decord(video: bytes, name: str, numbers: Sequence[int], fps: float) -> np.ndarray:
+    """Read some frames as `read_frames_by_number` does, with decord (extra `train`).
+
+    decord takes the nearest color sample where PyAV interpolates: on prepared clips colors differ by 2 levels of 255 in
+    the mean, at edges by up to 53. It does not notice a frame that the decoder has filled in after damage.
+
+    Args:
+        video: The file's bytes, a video of a constant rate.
+        name: Name of the file, for messages.
+        numbers: Numbers of the frames, in any order.
+        fps: Frames per second.
+
+    Returns:
+        (N H W 3) uint8 RGB.
+
+    Raises:
+        InputError: The video can't be read, or one of the frames is missing.
+    """
+    import decord
+
+    try:
+        reader = decord.VideoReader(BytesIO(video), num_threads=1)
+        stated = range(len(reader))
+        missing = [number for number in numbers if number not in stated]
+        if not missing:
+            times = reader.get_frame_timestamp([0, *numbers])[:, 0]
+            due = np.asarray(numbers) / fps
+            missing = np.asarray(numbers)[np.abs(times[1:] - times[0] - due) > 0.5 / fps].tolist()
+        if missing:
+            raise InputError(f"{name}: frame {missing[0]} can't be decoded")
+        return reader.get_batch([*numbers]).asnumpy()
+    except (decord.DECORDError, RuntimeError) as error:  # its own messages are pages long
+        raise InputError(f"{name} can't be read as video by decord") from error
+
+
+def next_intact_frame(frames: Iterator[tuple[int, av.VideoFrame | None]], name: str, number: int) -> av.VideoFrame:
+    """Return the frame of a number, which comes next.
+
+    Args:
+        frames: Numbered frames of `seek_frames`.
+        name: Name of the file, for the message.
+        number: Number of the frame.
+
+    Returns:
+        The frame.
+
+    Raises:
+        InputError: The frame is missing or damaged.
+    """
     at, frame = next(((at, frame) for at, frame in frames if at >= number), (None, None))
     if at != number or frame is None:
         raise InputError(f"{name}: frame {number} can't be decoded")
     return frame
 
 
-def frames_from(container, number: int, fps: float) -> Iterator[tuple[int, av.VideoFrame | None]]:
-    """Numbered frames, from the last keyframe that is not behind this one. None: a hole that the decoder painted over,
-    and what it made from that up to the next keyframe."""
+def seek_frames(container, number: int, fps: float) -> Iterator[tuple[int, av.VideoFrame | None]]:
+    """Yield numbered frames, starting at the last keyframe before a frame.
+
+    None stands for a damaged frame, which the decoder fills in, and for those it predicts from it up to the next
+    keyframe.
+
+    Args:
+        container: The opened file of PyAV.
+        number: Number of the frame to seek.
+        fps: Frames per second of the stream.
+
+    Yields:
+        The frame's number and the frame, or None.
+    """
     stream = container.streams.video[0]
-    start, due, torn = stream.start_time or 0, None, False
+    start, due, damaged = stream.start_time or 0, None, False
     container.seek(start + round(number / fps / stream.time_base), stream=stream)
-    for packet in whole_packets(container):
+    for packet in readable_packets(container):
         try:
             frames = packet.decode()
-        except av.FFmpegError:  # those before it in time may be made from it, and come after it
-            frames, torn = [], True
+        except av.FFmpegError:  # frames that are shown earlier may be predicted from it and come later
+            frames, damaged = [], True
         for frame in frames:
             if frame.pts is not None:
                 at = round(float((frame.pts - start) * stream.time_base) * fps)
-                torn = frame.is_corrupt or not frame.key_frame and (torn or at != due)
+                damaged = frame.is_corrupt or not frame.key_frame and (damaged or at != due)
                 due = at + 1
-                yield at, None if torn else frame
+                yield at, None if damaged else frame
 
 
-def damaged_spans(path: Path) -> list[tuple[float, float]]:
-    """Seconds after the file's start (its first picture or sound): from each picture that can't be read whole to the
-    next keyframe that can. Raises InputError: no such file, unreadable."""
-    sound, spans, since, start, now = first_sound_seconds(path), [], None, math.inf, 0.0
-    with open_media(path) as container:
-        for packet in whole_packets(container):
-            try:
-                frames = packet.decode()
-            except av.FFmpegError:
-                frames, since = [], now if since is None else since
-            for frame in frames:
-                now = now if frame.time is None else frame.time
-                start = min(start, now)
-                if frame.is_corrupt:
-                    since = now if since is None else since
-                elif since is not None and frame.key_frame:
-                    spans.append((since, now))
-                    since = None
-    spans += [] if since is None else [(since, math.inf)]
-    origin = min(start, math.inf if sound is None else sound)
-    return [(first - origin, end - origin) for first, end in spans]
-
-
-def whole_packets(container: av.container.InputContainer) -> Iterator[av.Packet]:
-    """Those of the pictures that a player would show, up to where the file ends or is cut off."""
+def readable_packets(container: av.container.InputContainer) -> Iterator[av.Packet]:
+    """Return the packets of the stream that a player would show, up to where the file ends or is cut off."""
     with suppress(av.InvalidDataError):
         yield from container.demux(container.streams.best("video"))

@@ -1,10 +1,9 @@
-"""Two sets that nobody would want, made of the real one: they show what a score is worth.
+"""Known faults that are put into good clips, to test which measures detect them, and controls for a report.
 
-Two sets that nobody would want, made of the real one: they show what a score is worth.
+`list_faults` gives every fault with the figures that it must move; tests and benchmarks/measures.py apply them.
+`freeze_tracks` and `replace_sound` make the two control sets of emo-eval: they show what a score is worth.
 
-Faults that are put into a good clip on purpose, to see which measures tell them and which stay as they are.
-
-T frames (H W 3) uint8 at 25 per second; wave (S,) at SAMPLE_RATE; landmarks (T 68 2) pixels, iBUG.
+Shapes: T frames (H W 3) uint8 at 25 per second; wave (S,) at SAMPLE_RATE; landmarks (T 68 2) pixels, iBUG order.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,40 +13,62 @@ import cv2
 import numpy as np
 
 from emo.core.timing import FPS, SAMPLE_RATE
-from emo.face.crop import TEMPLATE, crop, region_of_landmarks, transform
-from emo.media.audio import loudness
-from emo.metrics.sync import silent, spoken
-from emo.metrics.tracks import Tracks
+from emo.face.crop import RIGID_TEMPLATE, crop_region, region_of_landmarks, transform_points
+from emo.face.landmarks import EYE_POINTS, LIP_POINTS
+from emo.media.audio import find_speech_frames, loudness
+from emo.metrics.sync import find_silence
+from emo.metrics.tracks import VideoTracks
+
+Ellipse = tuple[tuple[float, float], tuple[float, float]]  # center and radii in the face's square
+
+MASK_PIXELS = 256  # side of the face's square in which masks are drawn
+MOUTH: Ellipse = ((0.5, 0.72), (0.2, 0.15))
+EYES: Ellipse = ((0.5, float(RIGID_TEMPLATE[0, 1])), (0.28, 0.07))
+FACE: Ellipse = ((0.5, 0.5), (0.4, 0.45))
+PICTURE: Ellipse = ((0.5, 0.5), (2.0, 2.0))
+CHEEKS: tuple[Ellipse, Ellipse] = ((0.33, 0.6), (0.1, 0.1)), ((0.67, 0.6), (0.1, 0.1))
 
 
-def frozen(tracks: Tracks) -> Tracks:
-    """The first frame all the time, with the same sound."""
+def freeze_tracks(tracks: VideoTracks) -> VideoTracks:
+    """Return the tracks of a video that shows its first frame all the time, with the same sound."""
 
-    def still(values: np.ndarray) -> np.ndarray:
+    def freeze(values: np.ndarray) -> np.ndarray:
         return np.repeat(values[:1], len(values), axis=0)
 
-    names = ("seen", "landmarks", "gaze", "face_sharpness", "mouth_sharpness", "colour", "change", "background")
-    values = {name: still(getattr(tracks, name)) for name in (*names, "faces")}
-    return replace(tracks, **values, sync=np.full(3, np.nan), nearness=np.full(3, np.nan))
+    return replace(
+        tracks,
+        face_visible=freeze(tracks.face_visible),
+        landmarks=freeze(tracks.landmarks),
+        gaze=freeze(tracks.gaze),
+        face_sharpness=freeze(tracks.face_sharpness),
+        mouth_sharpness=freeze(tracks.mouth_sharpness),
+        color=freeze(tracks.color),
+        frame_change=freeze(tracks.frame_change),
+        background_change=freeze(tracks.background_change),
+        face_embeddings=freeze(tracks.face_embeddings),
+        syncnet=np.full(3, np.nan),
+        reconstruction=np.full(3, np.nan),
+    )
 
 
-def with_sound_of(tracks: Tracks, other: Tracks) -> Tracks:
-    """The same pictures with another's sound, which begins anew where it is too short."""
-    level = np.resize(other.level, len(tracks.level))
-    heard = np.resize(other.heard, tracks.heard.shape)
-    return replace(tracks, level=level, heard=heard, sync=np.full(3, np.nan))
+def replace_sound(tracks: VideoTracks, other: VideoTracks) -> VideoTracks:
+    """Return the tracks of the same pictures with another video's sound.
 
+    Args:
+        tracks: Tracks of the pictures.
+        other: Tracks of the video with the sound, repeated where it is too short.
 
-FINE = 256  # pixels of the face's square in which masks are drawn
-# centre and radii of ellipses in the face's square
-MOUTH, EYES, WHOLE = ((0.5, 0.72), (0.2, 0.15)), ((0.5, float(TEMPLATE[0, 1])), (0.28, 0.07)), ((0.5, 0.5), (0.4, 0.45))
-CHEEKS = ((0.33, 0.6), (0.1, 0.1)), ((0.67, 0.6), (0.1, 0.1))
-LIPS, LIDS = slice(48, 68), slice(36, 48)
+    Returns:
+        The tracks, without SyncNet's score.
+    """
+    levels = np.resize(other.loudness_db, len(tracks.loudness_db))
+    lips = np.resize(other.predicted_lips, tracks.predicted_lips.shape)
+    return replace(tracks, loudness_db=levels, predicted_lips=lips, syncnet=np.full(3, np.nan))
 
 
 @dataclass(frozen=True)
 class Footage:
-    """A clip, and where its face is: faults move the points with the picture."""
+    """A clip and its landmarks, which faults move with the picture."""
 
     frames: list[np.ndarray]
     wave: np.ndarray
@@ -56,162 +77,284 @@ class Footage:
 
 @dataclass(frozen=True)
 class Fault:
-    """What is done to a clip, and which figures it moves: up (1), down (-1), or anywhere (0)."""
+    """A change of a clip, and how it moves figures.
 
-    plant: Callable[[Footage], Footage]
-    told_by: dict[str, int]
+    Attributes:
+        apply: The clip -> the clip with the fault.
+        expected_changes: Measure -> 1 where it rises, -1 where it falls, 0 where it may do either.
+    """
 
-
-def patch(points: np.ndarray, ellipse: tuple, shape: tuple[int, ...]) -> np.ndarray:
-    """points (68 2), a part of the face, shape (H W ...) -> (H W 1) 0..1, a soft ellipse over it."""
-    (x, y), (across, high) = ellipse
-    center, axes = (round(FINE * x), round(FINE * y)), (round(FINE * across), round(FINE * high))
-    drawn = cv2.ellipse(np.zeros((FINE, FINE), np.float32), center, axes, 0, 0, 360, 1.0, -1)
-    soft = cv2.GaussianBlur(drawn, (0, 0), FINE / 50)
-    return cv2.warpAffine(soft, region_of_landmarks(points).matrix(FINE), shape[1::-1])[..., None]
+    apply: Callable[[Footage], Footage]
+    expected_changes: dict[str, int]
 
 
-def mix(frame: np.ndarray, other: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def ellipse_mask(points: np.ndarray, ellipse: Ellipse, shape: tuple[int, ...]) -> np.ndarray:
+    """Draw a soft ellipse over a part of the face.
+
+    Args:
+        points: (68 2) landmarks in pixels.
+        ellipse: Center and radii in sides of the face's square.
+        shape: Shape of the picture (H, W, ...).
+
+    Returns:
+        (H W 1) float32 in 0..1.
+    """
+    (x, y), (radius_x, radius_y) = ellipse
+    center = round(MASK_PIXELS * x), round(MASK_PIXELS * y)
+    axes = round(MASK_PIXELS * radius_x), round(MASK_PIXELS * radius_y)
+    drawn = cv2.ellipse(np.zeros((MASK_PIXELS, MASK_PIXELS), np.float32), center, axes, 0, 0, 360, 1.0, -1)
+    soft = cv2.GaussianBlur(drawn, (0, 0), MASK_PIXELS / 50)
+    return cv2.warpAffine(soft, region_of_landmarks(points).matrix(MASK_PIXELS), shape[1::-1])[..., None]
+
+
+def blend(frame: np.ndarray, other: np.ndarray, mask: np.ndarray | float) -> np.ndarray:
+    """Mix two pictures by a mask.
+
+    Args:
+        frame: (H W 3) uint8, shown where the mask is 0.
+        other: (H W 3), shown where the mask is 1.
+        mask: (H W 1) in 0..1, or one number for all pixels.
+
+    Returns:
+        (H W 3) uint8.
+    """
     return np.clip(frame + (other.astype(np.float32) - frame) * mask + 0.5, 0, 255).astype(np.uint8)
 
 
-def each_frame(footage: Footage, change: Callable[[int, np.ndarray], np.ndarray]) -> Footage:
-    """Every frame, with its number, through `change`."""
+def map_frames(footage: Footage, change: Callable[[int, np.ndarray], np.ndarray]) -> Footage:
+    """Apply a function to every frame.
+
+    Args:
+        footage: The clip.
+        change: Called as change(number, frame); returns the new frame (H W 3) uint8.
+
+    Returns:
+        The clip with the new frames.
+    """
     return replace(footage, frames=[change(k, frame) for k, frame in enumerate(footage.frames)])
 
 
-def late_sound(footage: Footage, frames: int) -> Footage:
-    late = round(frames / FPS * SAMPLE_RATE)
-    return replace(footage, wave=np.pad(footage.wave, (late, 0))[: len(footage.wave)])
+def delay_sound(footage: Footage, frames: int) -> Footage:
+    """Start the sound some frames late.
+
+    Args:
+        footage: The clip.
+        frames: Delay in frames at FPS.
+
+    Returns:
+        The clip with silence at the start and the same length.
+    """
+    delay = round(frames / FPS * SAMPLE_RATE)
+    return replace(footage, wave=np.pad(footage.wave, (delay, 0))[: len(footage.wave)])
 
 
-def other_sound(footage: Footage) -> Footage:
-    """Its own sound, the last third of it first: as loud and as long, of nothing the mouth says."""
+def rotate_sound(footage: Footage) -> Footage:
+    """Play the last third of the sound first: as loud and as long, but unrelated to the mouth."""
     return replace(footage, wave=np.roll(footage.wave, len(footage.wave) // 3))
 
 
-def blurred(footage: Footage, share: float, ellipse: tuple = ((0.5, 0.5), (2.0, 2.0)), grows: bool = False) -> Footage:
-    """By a Gaussian of this share of the face's side, in an ellipse of it; `grows`: from nothing to that at the end."""
+def blur(footage: Footage, ratio: float, ellipse: Ellipse = PICTURE, grows: bool = False) -> Footage:
+    """Blur a part of the face by a Gaussian.
+
+    Args:
+        footage: The clip.
+        ratio: Standard deviation in sides of the face's square.
+        ellipse: The blurred part, in sides of the face's square.
+        grows: Whether the blur grows from nothing to `ratio` in the last frame.
+
+    Returns:
+        The blurred clip.
+    """
     last = max(1, len(footage.frames) - 1)
 
     def change(k: int, frame: np.ndarray) -> np.ndarray:
-        sigma = share * region_of_landmarks(footage.landmarks[k]).side * (k / last if grows else 1)
+        sigma = ratio * region_of_landmarks(footage.landmarks[k]).side * (k / last if grows else 1)
         soft = cv2.GaussianBlur(frame, (0, 0), max(sigma, 0.01))
-        return mix(frame, soft, patch(footage.landmarks[k], ellipse, frame.shape))
+        return blend(frame, soft, ellipse_mask(footage.landmarks[k], ellipse, frame.shape))
 
-    return each_frame(footage, change)
+    return map_frames(footage, change)
 
 
-def moved_part(footage: Footage, ellipse: tuple, points: slice, shown: Sequence[int]) -> Footage:
-    """shown (T,): in each frame a part of the face, and the points in it, are those of another frame, and go with the
-    head."""
+def replay_part(footage: Footage, ellipse: Ellipse, points: slice, source_frames: Sequence[int]) -> Footage:
+    """Show a part of the face, and its landmarks, as it is in another frame, moved with the head.
+
+    Args:
+        footage: The clip.
+        ellipse: The part, in sides of the face's square.
+        points: Indices of the part's landmarks.
+        source_frames: (T,) number of the frame that the part is copied from, for each frame.
+
+    Returns:
+        The changed clip.
+    """
     landmarks = footage.landmarks.copy()
 
     def change(k: int, frame: np.ndarray) -> np.ndarray:
-        other = shown[k]
-        if other == k:
+        source = source_frames[k]
+        if source == k:
             return frame
-        region = region_of_landmarks(footage.landmarks[other])
-        part = crop(footage.frames[other], region, 2 * round(region.side))
+        region = region_of_landmarks(footage.landmarks[source])
+        part = crop_region(footage.frames[source], region, 2 * round(region.side))
         matrix = region_of_landmarks(footage.landmarks[k]).matrix(len(part))
-        placed = transform(cv2.invertAffineTransform(region.matrix(len(part))), footage.landmarks[other, points])
-        landmarks[k, points] = transform(matrix, placed)
+        to_part = cv2.invertAffineTransform(region.matrix(len(part)))
+        placed = transform_points(to_part, footage.landmarks[source, points])
+        landmarks[k, points] = transform_points(matrix, placed)
         moved = cv2.warpAffine(part, matrix, frame.shape[1::-1])
-        return mix(frame, moved, patch(footage.landmarks[k], ellipse, frame.shape))
+        return blend(frame, moved, ellipse_mask(footage.landmarks[k], ellipse, frame.shape))
 
-    return replace(each_frame(footage, change), landmarks=landmarks)
-
-
-def frozen_part(footage: Footage, ellipse: tuple, points: slice) -> Footage:
-    """A part of the face stays as it is in the first frame."""
-    return moved_part(footage, ellipse, points, [0] * len(footage.frames))
+    return replace(map_frames(footage, change), landmarks=landmarks)
 
 
-def restless_mouth(footage: Footage) -> Footage:
-    """In every silence the mouth goes on as it does in speech."""
-    shown = np.arange(len(footage.frames))
-    level = loudness(footage.wave, SAMPLE_RATE, len(shown), FPS)
-    quiet, speech = silent(level), np.flatnonzero(spoken(level))
-    shown[quiet] = np.resize(speech, quiet.sum())
-    return moved_part(footage, MOUTH, LIPS, shown.tolist())
+def freeze_part(footage: Footage, ellipse: Ellipse, points: slice) -> Footage:
+    """Show a part of the face as it is in the first frame.
+
+    Args:
+        footage: The clip.
+        ellipse: The part, in sides of the face's square.
+        points: Indices of the part's landmarks.
+
+    Returns:
+        The changed clip.
+    """
+    return replay_part(footage, ellipse, points, [0] * len(footage.frames))
 
 
-def frozen_picture(footage: Footage) -> Footage:
+def move_mouth_in_silence(footage: Footage) -> Footage:
+    """Move the mouth in every silence as it moves in speech."""
+    source_frames = np.arange(len(footage.frames))
+    level = loudness(footage.wave, SAMPLE_RATE, len(source_frames), FPS)
+    silence, speech = find_silence(level), np.flatnonzero(find_speech_frames(level))
+    source_frames[silence] = np.resize(speech, silence.sum())
+    return replay_part(footage, MOUTH, LIP_POINTS, source_frames.tolist())
+
+
+def freeze_picture(footage: Footage) -> Footage:
+    """Show the first frame all the time."""
     still = np.repeat(footage.landmarks[:1], len(footage.landmarks), axis=0)
     return replace(footage, frames=[footage.frames[0]] * len(footage.frames), landmarks=still)
 
 
-def flickering(footage: Footage, grey_levels: float) -> Footage:
-    """The face a little lighter in every second frame."""
+def add_flicker(footage: Footage, gray_levels: float) -> Footage:
+    """Make the face lighter in every second frame.
+
+    Args:
+        footage: The clip.
+        gray_levels: Added brightness, of 255.
+
+    Returns:
+        The changed clip.
+    """
 
     def change(k: int, frame: np.ndarray) -> np.ndarray:
-        return mix(frame, frame + grey_levels * (k % 2), patch(footage.landmarks[k], WHOLE, frame.shape))
+        mask = ellipse_mask(footage.landmarks[k], FACE, frame.shape)
+        return blend(frame, frame + gray_levels * (k % 2), mask)
 
-    return each_frame(footage, change)
-
-
-def drifting_colour(footage: Footage, grey_levels: float) -> Footage:
-    """Ever more orange, to so much at the end, and no lighter."""
-    shift = np.array([1.0, -0.25, -1.0]) * grey_levels / max(1, len(footage.frames) - 1)
-    return each_frame(footage, lambda k, frame: mix(frame, frame + k * shift, np.float32(1)))
+    return map_frames(footage, change)
 
 
-def swapped_person(footage: Footage, grey_levels: float) -> Footage:
-    """From the middle on somebody of other cheeks, one as much darker as the other is lighter."""
+def drift_color(footage: Footage, gray_levels: float) -> Footage:
+    """Shift the picture's color toward orange, linearly in time and at the same lightness.
+
+    Args:
+        footage: The clip.
+        gray_levels: Shift of red in the last frame, of 255.
+
+    Returns:
+        The changed clip.
+    """
+    shift = np.array([1.0, -0.25, -1.0]) * gray_levels / max(1, len(footage.frames) - 1)
+    return map_frames(footage, lambda k, frame: blend(frame, frame + k * shift, 1.0))
+
+
+def swap_person(footage: Footage, gray_levels: float) -> Footage:
+    """Change the face's identity from the middle of the clip on: one cheek darker, the other lighter.
+
+    Args:
+        footage: The clip.
+        gray_levels: Change of the cheeks, of 255.
+
+    Returns:
+        The changed clip.
+    """
     middle = len(footage.frames) // 2
 
     def change(k: int, frame: np.ndarray) -> np.ndarray:
-        dark, light = (patch(footage.landmarks[k], cheek, frame.shape) for cheek in CHEEKS)
-        return mix(frame, frame + grey_levels * (light - dark), np.float32(k >= middle))
+        dark, light = (ellipse_mask(footage.landmarks[k], cheek, frame.shape) for cheek in CHEEKS)
+        return blend(frame, frame + gray_levels * (light - dark), float(k >= middle))
 
-    return each_frame(footage, change)
+    return map_frames(footage, change)
 
 
-def noisy_background(footage: Footage, grey_levels: float) -> Footage:
-    """Noise of this deviation where the face is not."""
+def add_background_noise(footage: Footage, gray_levels: float) -> Footage:
+    """Add Gaussian noise around the face.
+
+    Args:
+        footage: The clip.
+        gray_levels: Standard deviation of the noise, of 255.
+
+    Returns:
+        The changed clip.
+    """
     random = np.random.default_rng(0)
 
     def change(k: int, frame: np.ndarray) -> np.ndarray:
-        noise = random.normal(0, grey_levels, frame.shape)
-        return mix(frame, frame + noise, 1 - patch(footage.landmarks[k], WHOLE, frame.shape))
+        noise = random.normal(0, gray_levels, frame.shape)
+        return blend(frame, frame + noise, 1 - ellipse_mask(footage.landmarks[k], FACE, frame.shape))
 
-    return each_frame(footage, change)
+    return map_frames(footage, change)
 
 
-def jumping_borders(footage: Footage, window: int, frames: int) -> Footage:
-    """Every second window shows what comes so many frames later."""
+def jump_at_borders(footage: Footage, window: int, frames: int) -> Footage:
+    """Show later frames in every second window, so that the picture jumps at window borders.
+
+    Args:
+        footage: The clip.
+        window: Frames of a window.
+        frames: How many frames later the shown frames are.
+
+    Returns:
+        The changed clip.
+    """
     last = len(footage.frames) - 1
     order = [min(last, k + frames * (k // window % 2)) for k in range(last + 1)]
     return replace(footage, frames=[footage.frames[k] for k in order], landmarks=footage.landmarks[order])
 
 
-def faults(window: int) -> dict[str, Fault]:
-    """All of them, strong enough to be seen; window: that of the measure of borders, in frames."""
-    apart = {"mouth_voice_r": -1, "lip_volume_difference": 1}
-    unheard = {"ear_confidence": -1, "ear_offset": 0}
+def list_faults(window: int) -> dict[str, Fault]:
+    """List all faults, strong enough to be visible.
+
+    Args:
+        window: Frames from one window border to the next.
+
+    Returns:
+        Name of the fault -> its function and the figures that it changes.
+    """
+    disagreement = {"mouth_voice_r": -1, "lip_volume_difference": 1}
+    no_lip_sync = {"lip_sync_confidence": -1, "lip_sync_offset": 0}
     silence = ["silent_lip_stability", "silence_spread"]
-    foreign = apart | dict.fromkeys(silence, 0)  # in its silences the mouth may do more or less than in its own
-    late = foreign | {"mouth_voice_lag": 1, "ear_offset": 1, "ear_confidence": 0}
-    still = {"lip_dynamics": -1, "mouth_voice_lag": 0} | foreign | unheard
-    heads = ["head_dynamics", "delta_P", "brow_dynamics"]
-    shifted = dict.fromkeys(["mouth_voice_lag", "blinks", *heads, *foreign, *unheard], 0)  # half of it is early
-    unsharp = {"face_sharpness": -1, "mouth_sharpness": -1}
-    frozen = still | {"head_dynamics": -1, "delta_P": -1, "brow_dynamics": -1, "blinks": -1}
+    other_sound = disagreement | dict.fromkeys(silence, 0)  # its silences lie elsewhere
+    late = other_sound | {"mouth_voice_lag": 1, "lip_sync_offset": 1, "lip_sync_confidence": 0}
+    still_mouth = {"lip_dynamics": -1, "mouth_voice_lag": 0} | other_sound | no_lip_sync
+    head = ["head_dynamics", "delta_P", "brow_dynamics"]
+    # half of the clip comes early
+    jumps = dict.fromkeys(["mouth_voice_lag", "blinks", *head, *other_sound, *no_lip_sync], 0)
+    blurred = {"face_sharpness": -1, "mouth_sharpness": -1}
+    frozen = still_mouth | {"head_dynamics": -1, "delta_P": -1, "brow_dynamics": -1, "blinks": -1}
     frozen |= dict.fromkeys(["flicker", "border_jump", "CSIM", "CSIM_worst_frame"], 0)
     person = {"CSIM": -1, "CSIM_worst_frame": -1, "identity_drift": -1}
     return {
-        "late sound": Fault(lambda f: late_sound(f, 6), late),
-        "another sound": Fault(other_sound, foreign | unheard | {"mouth_voice_lag": 0}),
-        "restless mouth": Fault(restless_mouth, dict.fromkeys(silence, 1) | {"mouth_voice_r": -1}),
-        "blur": Fault(lambda f: blurred(f, 0.02), unsharp | {"face_seen": 0}),
-        "blurred mouth": Fault(lambda f: blurred(f, 0.02, MOUTH), {"mouth_sharpness": -1}),
-        "frozen mouth": Fault(lambda f: frozen_part(f, MOUTH, LIPS), still | {"mouth_sharpness": 0}),
-        "frozen eyes": Fault(lambda f: frozen_part(f, EYES, LIDS), {"blinks": -1, "brow_dynamics": 0}),
-        "frozen picture": Fault(frozen_picture, frozen),
-        "flicker": Fault(lambda f: flickering(f, 4.0), {"flicker": 1}),
-        "drifting colour": Fault(lambda f: drifting_colour(f, 12.0), {"colour_drift": 1}),
-        "growing blur": Fault(lambda f: blurred(f, 0.02, grows=True), unsharp | {"sharpness_drift": -1}),
-        "another person": Fault(lambda f: swapped_person(f, 40.0), person),
-        "noisy background": Fault(lambda f: noisy_background(f, 6.0), {"background_change": 1}),
-        "jumps at borders": Fault(lambda f: jumping_borders(f, window, 4), shifted | {"border_jump": 1}),
+        "late sound": Fault(lambda f: delay_sound(f, 6), late),
+        "another sound": Fault(rotate_sound, other_sound | no_lip_sync | {"mouth_voice_lag": 0}),
+        "restless mouth": Fault(move_mouth_in_silence, dict.fromkeys(silence, 1) | {"mouth_voice_r": -1}),
+        "blur": Fault(lambda f: blur(f, 0.02), blurred | {"face_visible": 0}),
+        "blurred mouth": Fault(lambda f: blur(f, 0.02, MOUTH), {"mouth_sharpness": -1}),
+        "frozen mouth": Fault(lambda f: freeze_part(f, MOUTH, LIP_POINTS), still_mouth | {"mouth_sharpness": 0}),
+        "frozen eyes": Fault(lambda f: freeze_part(f, EYES, EYE_POINTS), {"blinks": -1, "brow_dynamics": 0}),
+        "frozen picture": Fault(freeze_picture, frozen),
+        "flicker": Fault(lambda f: add_flicker(f, 4.0), {"flicker": 1}),
+        "drifting color": Fault(lambda f: drift_color(f, 12.0), {"color_drift": 1}),
+        "growing blur": Fault(lambda f: blur(f, 0.02, grows=True), blurred | {"sharpness_drift": -1}),
+        "another person": Fault(lambda f: swap_person(f, 40.0), person),
+        "noisy background": Fault(lambda f: add_background_noise(f, 6.0), {"background_change": 1}),
+        "jumps at borders": Fault(lambda f: jump_at_borders(f, window, 4), jumps | {"border_jump": 1}),
     }

@@ -1,97 +1,105 @@
-"""All measures of a video: what each is called, what it is of, and what is good."""
+"""All measures of a video: their names, units, best values, and the functions that compute them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from emo.face.landmarks import opening
-from emo.metrics.identity import identity_drift, kept_identity
+from emo.face.landmarks import mouth_opening
+from emo.metrics.identity import identity_drift, measure_own_identity
 from emo.metrics.motion import blinks_per_minute, brow_dynamics, delta_p, head_dynamics, lip_dynamics
-from emo.metrics.stability import border_jump, colour_drift, flicker, sharpness_drift
-from emo.metrics.sync import follows, lip_volume_difference, silent_lip_stability
-from emo.metrics.tracks import Tracks, ear_sync
+from emo.metrics.score import AS_REAL, Measure
+from emo.metrics.stability import border_jump, color_drift, flicker, sharpness_drift
+from emo.metrics.sync import lip_volume_difference, measure_video_sync, silent_lip_stability
+from emo.metrics.tracks import VideoTracks, measure_lip_sync
 
-LEAST_SEEN = 0.5  # of the frames: below, nothing is said of a face
-LEAST_FRAMES = 12
-AS_REAL = "as real"  # good is what real footage has
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What is measured beside what always is."""
-
-    window: int | None = None  # frames from one window's start to the next's: jumps there
-    syncnet: Path | None = None  # weights: lips and sound by SyncNet
-    controls: bool = False  # a frozen picture, and another's sound
-    networks: dict[str, Path] = field(default_factory=dict)  # weights, by the options of emo.metrics.networks
-    reconstruction: bool = False  # how near videos are to the real ones of their names
+MIN_VISIBLE_RATIO = 0.5  # of the frames; where the face is visible in fewer, nothing is measured of it
+MIN_FRAMES = 12
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
-class Measure:
-    """One figure of a video."""
+class EvaluationOptions:
+    """What is measured in addition to the measures that need no external weights.
 
-    name: str
-    of: Callable[[Tracks], float]
-    unit: str
-    good: str  # AS_REAL, "high" or "low", or the ideal value
-    scored: bool = False  # whether it is one of THEval's, whose closeness to real footage makes the score
-    face: bool = True  # whether a face is needed
+    Attributes:
+        window: Frames from the start of one window to the start of the next: measures jumps there.
+        syncnet: Weights of SyncNet: LSE-C and LSE-D.
+        controls: Also evaluate the real videos as frozen pictures and with another's sound.
+        networks: Weights of networks, by the names of `emo.metrics.networks.catalog`.
+        reconstruction: PSNR and SSIM to the real videos of the same names.
+    """
+
+    window: int | None = None
+    syncnet: Path | None = None
+    controls: bool = False
+    networks: dict[str, Path] = field(default_factory=dict)
+    reconstruction: bool = False
 
 
-def measures(asked: Asked) -> list[Measure]:
-    """In the order of the table."""
-    found = [
+def list_measures(options: EvaluationOptions) -> list[Measure]:
+    """Return the measures of an evaluation, in the order of the table."""
+    sync = from_opening(measure_video_sync)
+    measures = [
         Measure("face_sharpness", lambda t: t.face_sharpness.mean(), "1/px²", AS_REAL, scored=True),
         Measure("mouth_sharpness", lambda t: t.mouth_sharpness.mean(), "1/px²", AS_REAL, scored=True),
         Measure("lip_dynamics", lambda t: lip_dynamics(t.landmarks), "% of face", AS_REAL, scored=True),
         Measure("head_dynamics", lambda t: head_dynamics(t.landmarks), "degrees, % of face", AS_REAL, scored=True),
         Measure("brow_dynamics", lambda t: brow_dynamics(t.landmarks), "% of eyes' distance", AS_REAL, scored=True),
-        Measure("silent_lip_stability", of_speech(silent_lip_stability), "% of face", AS_REAL, scored=True),
-        Measure("lip_volume_difference", of_speech(lip_volume_difference), "0..1", AS_REAL, scored=True),
-        Measure("mouth_voice_r", lambda t: of_speech(follows)(t).r, "r", "high"),
-        Measure("mouth_voice_lag", lambda t: abs(of_speech(follows)(t).best_lag_frames), "frames", "0"),
-        Measure("ear_confidence", lambda t: ear_sync(t)[0], "r", "high"),
-        Measure("ear_offset", lambda t: ear_sync(t)[1], "frames", "0"),
-        Measure("silence_spread", lambda t: of_speech(follows)(t).silence_spread, "of speech", "low"),
-        Measure("delta_P", lambda t: delta_p(t.seen_landmarks), "degrees a frame", AS_REAL),
+        Measure("silent_lip_stability", from_opening(silent_lip_stability), "% of face", AS_REAL, scored=True),
+        Measure("lip_volume_difference", from_opening(lip_volume_difference), "0..1", AS_REAL, scored=True),
+        Measure("mouth_voice_r", lambda t: sync(t).correlation, "r", "high"),
+        Measure("mouth_voice_lag", lambda t: abs(sync(t).best_lag_frames), "frames", "0"),
+        Measure("lip_sync_confidence", lambda t: measure_lip_sync(t)[0], "r", "high"),
+        Measure("lip_sync_offset", lambda t: measure_lip_sync(t)[1], "frames", "0"),
+        Measure("silence_spread", lambda t: sync(t).silence_spread, "of speech", "low"),
+        Measure("delta_P", lambda t: delta_p(t.visible_landmarks), "degrees a frame", AS_REAL),
         Measure("blinks", lambda t: blinks_per_minute(t.landmarks), "per minute", AS_REAL),
-        Measure("flicker", lambda t: flicker(t.colour[:, 0]), "L*", AS_REAL),
-        Measure("background_change", lambda t: t.background[1:].mean(), "grey levels", AS_REAL, face=False),
+        Measure("flicker", lambda t: flicker(t.color[:, 0]), "L*", AS_REAL),
+        Measure(
+            "background_change", lambda t: t.background_change[1:].mean(), "gray levels", AS_REAL, needs_face=False
+        ),
         Measure("sharpness_drift", lambda t: sharpness_drift(t.face_sharpness), "% a minute", "0"),
-        Measure("colour_drift", lambda t: colour_drift(t.colour), "ΔE a minute", "low"),
-        Measure("face_seen", lambda t: t.seen.mean(), "of frames", "1", face=False),
+        Measure("color_drift", lambda t: color_drift(t.color), "ΔE a minute", "low"),
+        Measure("face_visible", lambda t: t.face_visible.mean(), "of frames", "1", needs_face=False),
     ]
-    if asked.window is not None:
-        found.append(Measure("border_jump", lambda t: border_jump(t.change, asked.window), "ratio", "1", face=False))
-    if asked.syncnet is not None:
-        found.append(Measure("LSE-C", lambda t: t.sync[0], "confidence", AS_REAL))
-        found.append(Measure("LSE-D", lambda t: t.sync[1], "distance", AS_REAL))
-        found.append(Measure("syncnet_offset", lambda t: t.sync[2], "frames", "0"))
-    if "arcface" in asked.networks:
-        found.append(Measure("CSIM", lambda t: kept_identity(t.faces).mean, "cosine", AS_REAL))
-        found.append(Measure("CSIM_worst_frame", lambda t: kept_identity(t.faces).worst, "cosine", AS_REAL))
-        found.append(Measure("identity_drift", lambda t: identity_drift(t.faces), "cosine a minute", "0"))
-    if asked.reconstruction:
-        found.append(Measure("PSNR", lambda t: t.nearness[0], "dB", "high", face=False))
-        found.append(Measure("SSIM", lambda t: t.nearness[1], "up to 1", "high", face=False))
-    if asked.reconstruction and "lpips" in asked.networks:
-        found.append(Measure("LPIPS", lambda t: t.nearness[2], "distance", "low", face=False))
-    return found
+    if (window := options.window) is not None:
+        jump = Measure("border_jump", lambda t: border_jump(t.frame_change, window), "ratio", "1", needs_face=False)
+        measures.append(jump)
+    if options.syncnet is not None:
+        measures.append(Measure("LSE-C", lambda t: t.syncnet[0], "confidence", AS_REAL))
+        measures.append(Measure("LSE-D", lambda t: t.syncnet[1], "distance", AS_REAL))
+        measures.append(Measure("syncnet_offset", lambda t: t.syncnet[2], "frames", "0"))
+    if "arcface" in options.networks:
+        measures.append(Measure("CSIM", lambda t: measure_own_identity(t.face_embeddings).mean, "cosine", AS_REAL))
+        measures.append(
+            Measure("CSIM_worst_frame", lambda t: measure_own_identity(t.face_embeddings).worst, "cosine", AS_REAL)
+        )
+        measures.append(Measure("identity_drift", lambda t: identity_drift(t.face_embeddings), "cosine a minute", "0"))
+    if options.reconstruction:
+        measures.append(Measure("PSNR", lambda t: t.reconstruction[0], "dB", "high", needs_face=False))
+        measures.append(Measure("SSIM", lambda t: t.reconstruction[1], "up to 1", "high", needs_face=False))
+    if options.reconstruction and "lpips" in options.networks:
+        measures.append(Measure("LPIPS", lambda t: t.reconstruction[2], "distance", "low", needs_face=False))
+    return measures
 
 
-def of_speech(function: Callable) -> Callable:
-    """A function of opening and level -> one of tracks, NaN without sound."""
-
-    def measure(tracks: Tracks):
-        return function(opening(tracks.landmarks), tracks.level)
-
-    return measure
+def from_opening(measure: Callable[[np.ndarray, np.ndarray], Value]) -> Callable[[VideoTracks], Value]:
+    """Convert a function of mouth opening (T,) and loudness (T,) to a function of tracks."""
+    return lambda tracks: measure(mouth_opening(tracks.landmarks), tracks.loudness_db)
 
 
-def measure_tracks(tracks: Tracks, those: list[Measure]) -> dict[str, float]:
-    """The figure of each measure; NaN where it can't be taken."""
-    shown = tracks.seen.mean() >= LEAST_SEEN and len(tracks.seen) >= LEAST_FRAMES
-    return {m.name: float(m.of(tracks)) if shown or not m.face else np.nan for m in those}
+def measure_tracks(tracks: VideoTracks, measures: list[Measure]) -> dict[str, float]:
+    """Compute the figures of one video.
+
+    Args:
+        tracks: Tracks of the video.
+        measures: The measures to compute.
+
+    Returns:
+        Name of a measure -> its figure, NaN where it can't be measured.
+    """
+    enough = tracks.face_visible.mean() >= MIN_VISIBLE_RATIO and len(tracks.face_visible) >= MIN_FRAMES
+    return {m.name: float(m.compute(tracks)) if enough or not m.needs_face else np.nan for m in measures}

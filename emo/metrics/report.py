@@ -1,155 +1,191 @@
-"""What was measured, written down: report.json for programs, a table for a paper, a section for a model's card."""
+"""The results of an evaluation as text: report.json for programs, a Markdown table, a section of a model card."""
 
 import json
 import math
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from emo import __version__
 from emo.core.timing import FPS
-from emo.media.audio import RANGE_DB
-from emo.metrics.distances import LONGEST
-from emo.metrics.distances import RESAMPLES as DRAWN
-from emo.metrics.motion import SHUT
-from emo.metrics.networks import NETWORKS
-from emo.metrics.registry import Asked, Measure
-from emo.metrics.score import RESAMPLES, SHARE, Figure, Scored
-from emo.metrics.sync import SILENCE_DB, SILENCE_FRAMES, SPEECH_DB
+from emo.media.audio import LOUDNESS_RANGE_DB, SILENCE_DB, SPEECH_DB
+from emo.metrics.distances import BOOTSTRAP_RESAMPLES, MAX_BOOTSTRAP_DIM
+from emo.metrics.motion import CLOSED_EYE_RATIO
+from emo.metrics.networks.catalog import NETWORKS
+from emo.metrics.score import CONFIDENCE, RESAMPLES, Figure, Measure, SetScore
+from emo.metrics.sync import SILENCE_FRAMES
 from emo.metrics.tracks import FACE_PIXELS, MOUTH_PIXELS
 
-LACKING = "Of THEval's eight the aesthetics are left out, and sharpness stands for its MUSIQ (mouth) and TOPIQ (face)."
-NOTHING = Figure(math.nan, math.nan, math.nan, 0)
+if TYPE_CHECKING:
+    from emo.metrics.registry import EvaluationOptions
+
+THEVAL_NOTE = "THEval's aesthetics measure is omitted; sharpness replaces its MUSIQ (mouth) and TOPIQ (face)."
+NO_FIGURE = Figure(math.nan, math.nan, math.nan, 0)
 
 
 @dataclass
 class Report:
-    """The reference and the sets that were held against it."""
+    """The results of an evaluation.
+
+    Attributes:
+        measures: Measures of each clip.
+        reference: The real clips.
+        sets: The generated sets, then the controls.
+        options: Options of the evaluation.
+    """
 
     measures: list[Measure]
-    reference: Scored
-    sets: list[Scored]
-    asked: Asked
+    reference: SetScore
+    sets: list[SetScore]
+    options: "EvaluationOptions"
 
     @property
-    def all(self) -> list[Scored]:
+    def all_sets(self) -> list[SetScore]:
+        """The generated sets, then the real one."""
         return [*self.sets, self.reference]
 
     @property
-    def distances(self) -> list[str]:
-        """Names of those that are of whole sets."""
+    def distance_names(self) -> list[str]:
+        """The measures of whole sets: FID and the like."""
         return [*self.sets[0].distances]
 
     @property
-    def lacking(self) -> list[str]:
-        """What was not measured, and the options that ask for it."""
-        asked = self.asked
-        given = {"LSE-C and LSE-D (--syncnet)": asked.syncnet, "PSNR and SSIM (--reconstruction)": asked.reconstruction}
-        given |= {f"{network.adds} (--{name})": name in asked.networks for name, network in NETWORKS.items()}
-        return [what for what, whether in given.items() if not whether]
+    def not_measured(self) -> list[str]:
+        """What was not measured, each with the option that asks for it."""
+        options = self.options
+        asked = {
+            "LSE-C and LSE-D (--syncnet)": options.syncnet is not None,
+            "PSNR and SSIM (--reconstruction)": options.reconstruction,
+        }
+        asked |= {f"{network.adds} (--{name})": name in options.networks for name, network in NETWORKS.items()}
+        return [text for text, is_asked in asked.items() if not is_asked]
 
 
-def settings(report: Report) -> dict[str, float | int | str | None]:
-    """What the figures depend on besides the clips."""
+def list_settings(report: Report) -> dict[str, float | int | str | None]:
+    """Return the settings on which the figures depend, by name."""
+    options = report.options
     return {
         "emo": __version__,
         "frames_per_second": FPS,
         "face_pixels": FACE_PIXELS,
         "mouth_pixels": MOUTH_PIXELS,
-        "silence_db_under_peak": RANGE_DB - SILENCE_DB,
+        "silence_db_under_peak": LOUDNESS_RANGE_DB - SILENCE_DB,
         "silence_frames": SILENCE_FRAMES,
-        "speech_db_under_peak": RANGE_DB - SPEECH_DB,
-        "blink_share_of_open_eyes": SHUT,
+        "speech_db_under_peak": LOUDNESS_RANGE_DB - SPEECH_DB,
+        "blink_share_of_open_eyes": CLOSED_EYE_RATIO,
         "bootstrap_resamples": RESAMPLES,
-        "interval": SHARE,
-        "window_frames": report.asked.window,
-        "syncnet": report.asked.syncnet and report.asked.syncnet.name,
-        **{option: path.name for option, path in report.asked.networks.items()},
+        "interval": CONFIDENCE,
+        "window_frames": options.window,
+        "syncnet": options.syncnet.name if options.syncnet else None,
+        **{name: path.name for name, path in options.networks.items()},
     }
 
 
 def to_json(report: Report) -> str:
-    """All figures and those of each clip; what was not measured is null."""
+    """report.json: all figures, and those of each clip; null where a figure was not measured."""
     names = [measure.name for measure in report.measures]
     sets = [
         {
             "name": one.name,
             "clips": len(one.clips),
-            "score": known(asdict(one.score)),
-            "measures": {name: known(asdict(figure)) for name, figure in one.figures.items()},
-            "closeness": {name: known(asdict(figure)) for name, figure in one.closeness.items()},
-            "distances": {name: known(asdict(figure)) for name, figure in one.distances.items()},
+            "score": finite_or_none(asdict(one.score)),
+            "measures": {name: finite_or_none(asdict(figure)) for name, figure in one.figures.items()},
+            "closeness": {name: finite_or_none(asdict(figure)) for name, figure in one.closeness.items()},
+            "distances": {name: finite_or_none(asdict(figure)) for name, figure in one.distances.items()},
             "each": {
-                clip: known(dict(zip(names, row.tolist(), strict=True)) | {"score": float(score)})
+                clip: finite_or_none(dict(zip(names, row.tolist(), strict=True)) | {"score": float(score)})
                 for clip, row, score in zip(one.clips, one.values, one.clip_scores, strict=True)
             },
         }
-        for one in report.all
+        for one in report.all_sets
     ]
-    meaning = {m.name: {"unit": m.unit, "good": m.good, "scored": m.scored} for m in report.measures}
-    whole = {"settings": settings(report), "reference": report.reference.name, "measures": meaning, "sets": sets}
-    return json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False)
+    measures = {m.name: {"unit": m.unit, "good": m.good, "scored": m.scored} for m in report.measures}
+    content = {
+        "settings": list_settings(report),
+        "reference": report.reference.name,
+        "measures": measures,
+        "sets": sets,
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
 
 
-def known(values: dict[str, float]) -> dict[str, float | None]:
+def finite_or_none(values: dict[str, float]) -> dict[str, float | None]:
+    """Return the values, None in place of those that are not finite."""
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
-def cell(figure: Figure, clips: int) -> str:
-    """A mean, its interval, and of how many clips, where that is not all of them."""
+def format_figure(figure: Figure, clips: int) -> str:
+    """Format a mean, its interval, and the number of clips where some have no figure.
+
+    Args:
+        figure: The mean and its interval.
+        clips: Number of clips of the set.
+
+    Returns:
+        Such as "0.563 [0.52, 0.6]"; a dash where there is no figure.
+    """
     if not figure.clips or not math.isfinite(figure.mean):
         return "–"
-    few = "" if figure.clips == clips else f" ({figure.clips})"
-    between = f" [{short(figure.low)}, {short(figure.high)}]" if math.isfinite(figure.low) else ""
-    return f"{short(figure.mean)}{between}{few}"
+    number = "" if figure.clips == clips else f" ({figure.clips})"
+    interval = ""
+    if math.isfinite(figure.low):
+        interval = f" [{format_number(figure.low)}, {format_number(figure.high)}]"
+    return f"{format_number(figure.mean)}{interval}{number}"
 
 
-def short(value: float) -> str:
-    """Three digits; what rounding has left of nothing is 0."""
+def format_number(value: float) -> str:
+    """Format a number with three digits; numbers that round to zero are "0"."""
     return f"{round(value, 9) + 0.0:.3g}"
 
 
-def rows(report: Report) -> list[tuple[str, ...]]:
-    """The table, without its head: the score, distances of sets, then each measure; a column for each set."""
-    first = ("score", "1", *(cell(one.score, len(one.clips)) for one in report.all))
-    apart = [
-        (name, "low", *(cell(one.distances.get(name, NOTHING), len(one.clips)) for one in report.all))
-        for name in report.distances
+def table_rows(report: Report) -> list[tuple[str, ...]]:
+    """Return the rows of the table: the score, distances of sets, then each measure, with a column for each set."""
+    score = ("score", "1", *(format_figure(one.score, len(one.clips)) for one in report.all_sets))
+    distances = [
+        (name, "low", *(format_figure(one.distances.get(name, NO_FIGURE), len(one.clips)) for one in report.all_sets))
+        for name in report.distance_names
     ]
-    return [first, *apart] + [
-        (f"{m.name} ({m.unit})", m.good, *(cell(one.figures[m.name], len(one.clips)) for one in report.all))
+    measures = [
+        (
+            f"{m.name} ({m.unit})",
+            m.good,
+            *(format_figure(one.figures[m.name], len(one.clips)) for one in report.all_sets),
+        )
         for m in report.measures
     ]
+    return [score, *distances, *measures]
 
 
-def head(report: Report) -> tuple[str, ...]:
+def table_header(report: Report) -> tuple[str, ...]:
+    """Return the titles of the table's columns."""
     names = [f"{one.name} ({len(one.clips)} clips)" for one in report.sets]
     return ("measure", "good", *names, f"real: {report.reference.name} ({len(report.reference.clips)} clips)")
 
 
 def to_markdown(report: Report) -> str:
-    """A table of all sets, and what its figures are."""
-    lines = [head(report), tuple("---" for _ in head(report)), *rows(report)]
+    """Return the table of all sets and its legend."""
+    lines = [table_header(report), tuple("---" for _ in table_header(report)), *table_rows(report)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"{table}\n\n{legend(report)}\n"
+    return f"{table}\n\n{table_legend(report)}\n"
 
 
-def legend(report: Report) -> str:
-    """What a reader must know beside the table."""
+def table_legend(report: Report) -> str:
+    """Return the explanation of the table."""
     scored = ", ".join(measure.name for measure in report.measures if measure.scored)
-    apart = (
-        f"{', '.join(report.distances)}: Frechet distance of the set's features to the real one's, which falls "
-        f"as there are more: compare sets of one size; its interval is the spread of {DRAWN} resamples of both sets, "
-        f"left out where features are longer than {LONGEST}. "
+    distances = (
+        f"{', '.join(report.distance_names)}: Frechet distance of the set's features to the real one's, which falls as "
+        f"there are more: compare sets of one size; its interval is the spread of {BOOTSTRAP_RESAMPLES} resamples of "
+        f"both sets, left out where features are longer than {MAX_BOOTSTRAP_DIM}. "
     )
-    lacking = f" Not measured: {', '.join(report.lacking)}." if report.lacking else ""
+    missing = f" Not measured: {', '.join(report.not_measured)}." if report.not_measured else ""
     return (
-        f"Mean over clips, in brackets the {SHARE:.0%} interval of {RESAMPLES} bootstrap resamples of the clips, then "
-        f"the number of clips where not all have a figure. Score: mean of 1 - |m - real| / |real| over {scored} "
+        f"Mean over clips, in brackets the {CONFIDENCE:.0%} interval of {RESAMPLES} bootstrap resamples of the clips, "
+        f"then the number of clips where not all have a figure. Score: mean of 1 - |m - real| / |real| over {scored} "
         f"(THEval, arXiv 2511.04520); chance only lowers it, and its interval for the real clips is what two draws of "
-        f"them score. {LACKING} {apart if report.distances else ''}Everything at {FPS:g} frames per second, emo "
-        f"{__version__}.{lacking}"
+        f"them score. {THEVAL_NOTE} {distances if report.distance_names else ''}Everything at {FPS:g} frames per "
+        f"second, emo {__version__}.{missing}"
     )
 
 
 def to_card(report: Report) -> str:
-    """A section of a model card."""
+    """Return a section of a model card."""
     return f"## Evaluation\n\nMeasured by `emo-eval` against {report.reference.name}.\n\n{to_markdown(report)}"

@@ -1,135 +1,209 @@
-"""Folders of videos -> all that is written about them."""
+"""Run an evaluation: folders of videos in, report.json, table.md, card.md and report.html out."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from emo.core.errors import InputError
-from emo.core.files import content_name, load_arrays, write_whole
-from emo.metrics.distances import set_distance
-from emo.metrics.faults import frozen, with_sound_of
-from emo.metrics.features import LookAgain, LookAtBoth, load_features
-from emo.metrics.gallery import Shown, extremes, to_html
-from emo.metrics.networks import NETWORKS, look_of
-from emo.metrics.registry import Asked, Measure, measure_tracks, measures
+from emo.core.errors import InputError, OutputError
+from emo.core.files import hash_files, write_text_atomic
+from emo.media.video import VIDEO_SUFFIXES
+from emo.metrics.distances import compute_set_distance
+from emo.metrics.faults import freeze_tracks, replace_sound
+from emo.metrics.gallery import ClipView, best_and_worst, to_html
+from emo.metrics.networks.catalog import NETWORKS, load_network
+from emo.metrics.registry import EvaluationOptions, list_measures, measure_tracks
 from emo.metrics.report import Report, to_card, to_json, to_markdown
-from emo.metrics.score import Figure, score_set
-from emo.metrics.tracks import Tracks, Watch, list_videos, load_tracks, make_folder
+from emo.metrics.score import Figure, Measure, score_set
+from emo.metrics.single_pass import EvaluationPass, VideoFiles, VideoGroup, load_thumbnails
+from emo.metrics.tracks import VideoTracks, load_tracks
 
-Each = Callable[[Callable[[Path], Path], list[Path]], Iterable[tuple[Path, Path]]]  # as emo.core.parallel.each
-
-
-@dataclass
-class Known:
-    """The files of what was seen of each video."""
-
-    tracks: dict[Path, Path]
-    features: dict[str, dict[Path, Path]]  # by the networks' options
-    nearness: dict[Path, Path]  # of those that have a truth
-
-    def clip(self, video: Path) -> Tracks:
-        """All of a video."""
-        faces, near = self.features.get("arcface", {}).get(video), self.nearness.get(video)
-        more = {"faces": load_features(faces)} if faces else {}
-        more |= {"nearness": load_arrays(near)["nearness"]} if near else {}
-        return replace(load_tracks(self.tracks[video]), **more)
+MapGroups = Callable[  # such as emo.core.parallel.map_parallel
+    [Callable[[VideoGroup], dict[Path, VideoFiles]], list[VideoGroup]],
+    Iterable[tuple[VideoGroup, dict[Path, VideoFiles]]],
+]
 
 
-def evaluate(folders: list[Path], reference: Path, out: Path, asked: Asked, each: Each) -> Report:
-    """Measures the videos of some folders and of real footage; into `out` come report.json, table.md, card.md,
-    report.html, and tracks/, from which the same command goes on.
+def evaluate(
+    folders: list[Path], reference: Path, out: Path, options: EvaluationOptions, map_groups: MapGroups
+) -> Report:
+    """Measure the videos of some folders against real footage.
 
-    Raises InputError: a folder without videos, two folders of one name, a video that can't be read, weights that can't,
-    no space.
+    Each video is decoded once for all measures. Their results are stored in `out`/tracks, from
+    which the same evaluation resumes.
+
+    Args:
+        folders: Folders of generated videos.
+        reference: Folder of real videos.
+        out: Folder for the results; made if it does not exist.
+        options: What is measured.
+        map_groups: Applies a function to each group of videos and yields each group with its result, in any order.
+
+    Returns:
+        The results, which are also written to `out`.
+
+    Raises:
+        InputError: A folder has no videos, two folders have one name, a video or weights can't be read.
+        OutputError: The results can't be written.
     """
     videos = {folder.resolve().name: list_videos(folder) for folder in [*folders, reference]}
     if len(videos) < len(folders) + 1:
         raise InputError(f"two of the folders have one name ({', '.join(map(str, videos))}): rename one")
-    for option, weights in asked.networks.items():
-        look_of(option, weights)  # what is wrong with them is said at once
-    truths = truths_of(videos, reference.resolve().name) if asked.reconstruction else {}
-    known = look_at(videos, truths, make_folder(out / "tracks"), asked, each)
-    report = compare(videos, known, reference.resolve().name, asked)
-    shown = shown_of(report, videos, known)
-    texts = {"report.json": to_json(report), "table.md": to_markdown(report), "card.md": to_card(report)}
-    for name, text in (texts | {"report.html": to_html(report, shown)}).items():
-        write_whole(out / name, text)
+    real = reference.resolve().name
+    groups = group_videos(videos, real, options.reconstruction)
+    for name, weights in options.networks.items():
+        load_network(name, weights)  # wrong weights are reported before anything is decoded
+    weights = options.networks | ({"syncnet": options.syncnet} if options.syncnet else {})
+    evaluation_pass = EvaluationPass(
+        make_folder(out / "tracks"),
+        options.syncnet,
+        options.networks,
+        {name: hash_files(path) for name, path in weights.items()},
+    )
+    files = {video: found for _, result in map_groups(evaluation_pass, groups) for video, found in result.items()}
+    report = build_report(videos, files, real, options)
+    texts = {
+        "report.json": to_json(report),
+        "table.md": to_markdown(report),
+        "card.md": to_card(report),
+        "report.html": to_html(report, select_views(report, videos, files)),
+    }
+    for name, text in texts.items():
+        write_text_atomic(out / name, text)
     return report
 
 
-def look_at(videos: dict[str, list[Path]], truths: dict[Path, Path], kept: Path, asked: Asked, each: Each) -> Known:
-    """All videos once, once more for each network, which needs to know where the face is, and those that have a truth
-    beside it."""
-    every = [video for those in videos.values() for video in those]
-    names = {option: content_name(weights) for option, weights in asked.networks.items()}
-    tracks = dict(each(Watch(kept, asked.syncnet), every))
-    features = {
-        option: dict(each(LookAgain(kept, tracks, option, weights, names[option]), every))
-        for option, weights in asked.networks.items()
-        if option != "lpips"
-    }
-    look = LookAtBoth(kept, truths, asked.networks.get("lpips"), names.get("lpips", ""))
-    nearness = dict(each(look, list(truths)))
-    return Known(tracks, features, nearness)
+def list_videos(folder: Path) -> list[Path]:
+    """Return the videos of a folder, sorted by name. Raises InputError where there is none."""
+    videos = sorted(path for path in folder.glob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
+    if not videos:
+        problem = "holds no videos" if folder.is_dir() else "is not a folder"
+        raise InputError(f"{folder} {problem}: give one with {', '.join(sorted(VIDEO_SUFFIXES))} files")
+    return videos
 
 
-def truths_of(videos: dict[str, list[Path]], real: str) -> dict[Path, Path]:
-    """The real video of each made one of its name. Raises InputError where there is none at all."""
-    named = {path.stem: path for path in videos[real]}
-    made = [path for name, paths in videos.items() if name != real for path in paths]
-    found = {path: named[path.stem] for path in made if path.stem in named}
-    if not found:
-        raise InputError(f"--reconstruction: no video has the name of one in {real}: rename them as their truths")
-    return found
+def make_folder(folder: Path) -> Path:
+    """Make a folder and those above it. Raises OutputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} can't be made ({error.strerror}): choose another -o") from error
+    return folder
 
 
-def compare(videos: dict[str, list[Path]], known: Known, real: str, asked: Asked) -> Report:
-    """videos of each set, what is known of them, and which set is `real`."""
-    those = measures(asked)
-    values = {name: table_of(map(known.clip, paths), those) for name, paths in videos.items()}
-    scored = {
-        name: score_set(name, [path.stem for path in paths], values[name], values[real], those)
+def group_videos(videos: dict[str, list[Path]], real: str, reconstruction: bool) -> list[VideoGroup]:
+    """Return the videos of all sets, each in one group.
+
+    Args:
+        videos: Name of a set -> its videos.
+        real: Name of the real set.
+        reconstruction: Whether generated videos are grouped with the real one of the same name.
+
+    Raises:
+        InputError: Reconstruction is requested, and no generated video has the name of a real one.
+    """
+    generated = [path for name, paths in videos.items() if name != real for path in paths]
+    if not reconstruction:
+        return [VideoGroup((video,)) for video in [*generated, *videos[real]]]
+    by_name = {path.stem: path for path in videos[real]}
+    groups = [VideoGroup(tuple(p for p in generated if p.stem == stem), path) for stem, path in by_name.items()]
+    alone = [VideoGroup((path,)) for path in generated if path.stem not in by_name]
+    alone += [VideoGroup((path,)) for path in videos[real] if path not in by_name.values()]
+    if not any(group.videos for group in groups):
+        raise InputError(f"--reconstruction: no video has the name of one in {real}: name them like the real ones")
+    return groups + alone
+
+
+def build_report(
+    videos: dict[str, list[Path]], files: dict[Path, VideoFiles], real: str, options: EvaluationOptions
+) -> Report:
+    """Compute the results of all sets.
+
+    Args:
+        videos: Name of a set -> its videos.
+        files: Measured files of each video.
+        real: Name of the real set.
+        options: Options of the evaluation.
+    """
+    measures = list_measures(options)
+    values = {name: measure_clips((files[path].load() for path in paths), measures) for name, paths in videos.items()}
+    scores = {
+        name: score_set(name, [path.stem for path in paths], values[name], values[real], measures)
         for name, paths in videos.items()
     }
-    reference = scored.pop(real)
-    for name, one in scored.items():
-        one.distances = distances_of(videos[name], videos[real], known)
-    for name, clips in control_clips(videos[real], known).items() if asked.controls else ():
-        scored[name] = score_set(name, reference.clips, table_of(clips, those), values[real], those)
-    return Report(those, reference, list(scored.values()), asked)
+    reference = scores.pop(real)
+    for name, score in scores.items():
+        score.distances = compute_distances(videos[name], videos[real], files)
+    if options.controls:
+        tracks = [files[path].load() for path in videos[real]]
+        for name, clips in make_controls(tracks).items():
+            scores[name] = score_set(name, reference.clips, measure_clips(clips, measures), values[real], measures)
+    return Report(measures, reference, list(scores.values()), options)
 
 
-def distances_of(made: list[Path], real: list[Path], known: Known) -> dict[str, Figure]:
-    """FID and the like, of the networks that were asked."""
+def measure_clips(clips: Iterable[VideoTracks], measures: list[Measure]) -> np.ndarray:
+    """Compute the figures of clips, of which one is in memory at a time.
+
+    Args:
+        clips: Tracks of the N clips.
+        measures: The M measures.
+
+    Returns:
+        (N M), NaN where a clip has no figure.
+    """
+    return np.array([list(measure_tracks(clip, measures).values()) for clip in clips])
+
+
+def compute_distances(generated: list[Path], real: list[Path], files: dict[Path, VideoFiles]) -> dict[str, Figure]:
+    """Compute FID and the like between two sets, by the networks that were run.
+
+    Args:
+        generated: Videos of the generated set.
+        real: Videos of the real set.
+        files: Measured files of each video.
+
+    Returns:
+        Name of the distance -> its figure.
+
+    Raises:
+        InputError: A file of features can't be read, or a feature is not finite.
+    """
     return {
-        NETWORKS[option].adds: set_distance([files[path] for path in made], [files[path] for path in real])
-        for option, files in known.features.items()
-        if NETWORKS[option].distance
+        NETWORKS[name].adds: compute_set_distance(
+            [files[path].features[name] for path in generated], [files[path].features[name] for path in real]
+        )
+        for name in files[real[0]].features
+        if NETWORKS[name].is_set_distance
     }
 
 
-def control_clips(paths: list[Path], known: Known) -> dict[str, Iterable[Tracks]]:
-    """The real videos with their picture frozen, and each with the next one's sound."""
-    tracks = [known.clip(path) for path in paths]
+def make_controls(tracks: list[VideoTracks]) -> dict[str, Iterable[VideoTracks]]:
+    """Return the real videos with frozen pictures, and each with the sound of the next."""
     return {
-        "frozen picture": map(frozen, tracks),
-        "another's sound": map(with_sound_of, tracks, tracks[1:] + tracks[:1]),
+        "frozen picture": map(freeze_tracks, tracks),
+        "another's sound": map(replace_sound, tracks, tracks[1:] + tracks[:1]),
     }
 
 
-def shown_of(report: Report, videos: dict[str, list[Path]], known: Known) -> dict[str, dict[int, Shown]]:
-    """Of each set the clips of `extremes`, by their numbers."""
-    ends = {
-        one.name: [k for pair in extremes(one.clip_scores) for k in pair] for one in report.sets if one.name in videos
-    }
-    paths = {name: {k: videos[name][k] for k in numbers} for name, numbers in ends.items()}
-    return {
-        name: {k: Shown(p, load_tracks(known.tracks[p])) for k, p in those.items()} for name, those in paths.items()
-    }
+def select_views(
+    report: Report, videos: dict[str, list[Path]], files: dict[Path, VideoFiles]
+) -> dict[str, dict[int, ClipView]]:
+    """Load the clips that the page shows.
 
+    Args:
+        report: Results of the evaluation.
+        videos: Name of a set -> its videos.
+        files: Measured files of each video.
 
-def table_of(clips: Iterable[Tracks], those: list[Measure]) -> np.ndarray:
-    """(N M) figures of the clips, which are held one at a time."""
-    return np.array([list(measure_tracks(clip, those).values()) for clip in clips])
+    Returns:
+        Name of a set -> its clips of `best_and_worst`, by their indices.
+    """
+    views = {}
+    for one in report.sets:
+        if one.name in videos:
+            numbers = [k for pair in best_and_worst(one.clip_scores) for k in pair]
+            chosen = {k: files[videos[one.name][k]] for k in numbers}
+            views[one.name] = {
+                k: ClipView(load_tracks(f.tracks), load_thumbnails(f.thumbnails)) for k, f in chosen.items()
+            }
+    return views

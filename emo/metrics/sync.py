@@ -1,13 +1,9 @@
-"""How well the mouth follows the voice.
+"""Measures of whether the mouth follows the voice, from its opening and the loudness of the sound alone.
 
-Does the mouth follow the sound? Measures on landmarks of finished frames and on the wave, nothing learned.
+Nothing here is learned. For lip sync by learned networks see `emo.speech.lip_sync` and `emo.speech.syncnet`.
 
-Shapes: T frames, S samples.
-
-Does the mouth go with the voice? By the mouth's opening and the sound's loudness alone, nothing learned.
-
-opening (T,) of emo.face.landmarks, level (T,) dB of emo.media.audio, 25 frames per second. Silence and speech are told
-by the level: what lies near RANGE_DB under the peak, and what lies well above that. THEval asks a voice detector.
+Shapes: opening (T,) of `emo.face.landmarks.mouth_opening` and level (T,) in dB of `emo.media.audio.loudness`, both at
+25 frames per second. Silence and speech are decided by the level, where THEval uses a voice detector.
 """
 
 from dataclasses import dataclass
@@ -15,107 +11,179 @@ from dataclasses import dataclass
 import numpy as np
 
 from emo.core.errors import InputError
-from emo.media.audio import RANGE_DB
+from emo.media.audio import find_silent_frames, find_speech_frames
+
+SILENCE_FRAMES = 8  # 300 ms: a shorter silence lies between words
+MIN_SPEECH_RATIO = 0.1  # of the frames
+MAX_LAG_FRAMES = 8  # the largest lag that is tried
+EDGE_FRAMES = 3  # at both ends of a silence, in which the mouth still closes or already opens
+
+
+@dataclass
+class MouthAudioSync:
+    """How a mouth follows the loudness.
+
+    Attributes:
+        correlation: Pearson's r of opening and level.
+        best_lag_frames: The lag at which r is largest; positive where the mouth is late.
+        silence_spread: Standard deviation of the opening in silence over that in speech; NaN without enough silence.
+    """
+
+    correlation: float
+    best_lag_frames: float
+    silence_spread: float
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's r of two series (T,); 0 where one of them does not move."""
+    """Return Pearson's r of two series.
+
+    Args:
+        a: (T,).
+        b: (T,).
+
+    Returns:
+        r in -1..1; 0 where one of them is constant.
+    """
     return float(np.corrcoef(a, b)[0, 1]) if a.std() > 1e-9 and b.std() > 1e-9 else 0.0
 
 
-def lagged(opening: np.ndarray, level: np.ndarray, lag: int) -> float:
-    """r of the opening `lag` frames after the level (T,)."""
+def lagged_correlation(opening: np.ndarray, level: np.ndarray, lag: int) -> float:
+    """Return Pearson's r of the mouth opening and an earlier level.
+
+    Args:
+        opening: (T,) mouth opening in face heights.
+        level: (T,) loudness in dB.
+        lag: Frames by which the opening comes after the level.
+
+    Returns:
+        r in -1..1.
+    """
     count = len(opening) - abs(lag)
     return correlation(opening[max(0, lag) :][:count], level[max(0, -lag) :][:count])
 
 
-@dataclass
-class Follows:
-    """How an opening follows a loudness."""
+def measure_mouth_audio_sync(
+    opening: np.ndarray, level: np.ndarray, max_lag_frames: int = MAX_LAG_FRAMES
+) -> MouthAudioSync:
+    """Compare the opening of a mouth with the loudness.
 
-    r: float
-    best_lag_frames: int  # positive: the mouth is late
-    silence_spread: float  # deviation in silence over deviation in speech; NaN without a second of silence
+    Args:
+        opening: (T,) mouth opening in face heights.
+        level: (T,) loudness in dB.
+        max_lag_frames: Largest lag that is tried, in both directions.
 
+    Returns:
+        Their correlation, the best lag, and the spread of the opening in silence.
 
-def follow(opening: np.ndarray, level: np.ndarray, reach_frames: int = 8) -> Follows:
-    """opening (T,), loudness (T,) dB. Raises InputError for fewer than 3 * reach_frames frames."""
-    if len(opening) < 3 * reach_frames:
-        raise InputError(f"{len(opening)} frames are too few to measure; give {3 * reach_frames} or more")
-    lags = range(-reach_frames, reach_frames + 1)
-    silent = level <= level.max() - RANGE_DB + 3
-    for _ in range(3):  # not the frames in which the mouth still closes or already opens
+    Raises:
+        InputError: There are fewer than 3 * max_lag_frames frames.
+    """
+    if len(opening) < 3 * max_lag_frames:
+        raise InputError(f"{len(opening)} frames are too few to measure; give {3 * max_lag_frames} or more")
+    lags = range(-max_lag_frames, max_lag_frames + 1)
+    silent = find_silent_frames(level)
+    for _ in range(EDGE_FRAMES):
         silent = silent & np.roll(silent, 1) & np.roll(silent, -1)
-    speech = level > level.max() - RANGE_DB + 10
-    spread = opening[silent].std() / opening[speech].std() if silent.sum() >= 8 else np.nan
-    return Follows(correlation(opening, level), max(lags, key=lambda k: lagged(opening, level, k)), float(spread))
+    spread = np.nan
+    if silent.sum() >= SILENCE_FRAMES:
+        spread = float(opening[silent].std() / opening[find_speech_frames(level)].std())
+    best = max(lags, key=lambda lag: lagged_correlation(opening, level, lag))
+    return MouthAudioSync(correlation(opening, level), best, spread)
 
 
-@dataclass
-class Agreement:
-    """How a made opening agrees with the true one."""
+def measure_video_sync(opening: np.ndarray, level: np.ndarray) -> MouthAudioSync:
+    """Apply `measure_mouth_audio_sync` to any video.
 
-    r: float
-    r_shifted: float  # with the same made opening 12 frames off
-    amplitude: float  # deviation over the true deviation
+    Args:
+        opening: (T,) mouth opening in face heights.
+        level: (T,) loudness in dB; NaN without sound.
 
-
-def agree(made: np.ndarray, true: np.ndarray, shift_frames: int = 12) -> Agreement:
-    """made and true (T,) openings of the same frames."""
-    return Agreement(
-        correlation(made, true),
-        correlation(np.roll(made, shift_frames), true),
-        float(made.std() / true.std()),
-    )
-
-
-SILENCE_DB, SPEECH_DB = 3.0, 10.0  # over the floor: below one it is silent, above the other somebody speaks
-SILENCE_FRAMES = 8  # 300 ms: a shorter silence is between words
-LEAST_SPEECH = 0.1  # of the frames
-REACH_FRAMES = 8  # the farthest lag that is looked for
+    Returns:
+        NaN without sound or with too few frames. A mouth that never moves has a correlation of 0 and no lag.
+    """
+    if len(opening) < 3 * MAX_LAG_FRAMES or np.isnan(level).any():
+        return MouthAudioSync(np.nan, np.nan, np.nan)
+    if np.ptp(opening) < 1e-9:
+        return MouthAudioSync(0.0, np.nan, np.nan)
+    return measure_mouth_audio_sync(opening, level)
 
 
-def silent(level: np.ndarray) -> np.ndarray:
-    """(T,) bool: whether the frame lies in a silence of SILENCE_FRAMES or more."""
-    quiet = level <= level.max() - RANGE_DB + SILENCE_DB
+def find_silence(level: np.ndarray) -> np.ndarray:
+    """Return (T,) bool: whether the frame lies in a silence of SILENCE_FRAMES or more."""
+    quiet = find_silent_frames(level)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], quiet, [False]]).astype(int)))
-    kept = np.zeros(len(level), bool)
+    long_enough = np.zeros(len(level), bool)
     for start, end in zip(edges[::2], edges[1::2], strict=True):
-        kept[start:end] = end - start >= SILENCE_FRAMES
-    return kept
-
-
-def spoken(level: np.ndarray) -> np.ndarray:
-    """(T,) bool: whether somebody speaks in the frame."""
-    return level > level.max() - RANGE_DB + SPEECH_DB
+        long_enough[start:end] = end - start >= SILENCE_FRAMES
+    return long_enough
 
 
 def silent_lip_stability(opening: np.ndarray, level: np.ndarray) -> float:
-    """THEval's: the median distance of the opening from its mean in silence, in hundredths of the face's height. NaN
-    without silence."""
-    still = opening[silent(level)]
-    return 100 * float(np.median(np.abs(still - still.mean()))) if len(still) else np.nan
+    """Compute THEval's silent-lip stability (arXiv 2511.04520).
+
+    Args:
+        opening: (T,) mouth opening in face heights.
+        level: (T,) loudness in dB.
+
+    Returns:
+        Median distance of the opening from its mean in silence, in percent of the face's height; NaN without silence.
+    """
+    silent = opening[find_silence(level)]
+    return 100 * float(np.median(np.abs(silent - silent.mean()))) if len(silent) else np.nan
 
 
 def lip_volume_difference(opening: np.ndarray, level: np.ndarray) -> float:
-    """THEval's lip-sync: how far opening and amplitude lie apart while somebody speaks, each stretched to 0..1 there.
-    NaN where somebody speaks in less than LEAST_SPEECH of the frames."""
-    speech = spoken(level)
-    if speech.mean() < LEAST_SPEECH or speech.sum() < 2:
+    """Compute THEval's lip-sync (arXiv 2511.04520): how far opening and amplitude differ in speech.
+
+    Args:
+        opening: (T,) mouth opening in face heights.
+        level: (T,) loudness in dB.
+
+    Returns:
+        Mean absolute difference in 0..1, each scaled to 0..1 in speech; NaN where speech is less than MIN_SPEECH_RATIO
+        of
+        the frames.
+    """
+    speech = find_speech_frames(level)
+    if speech.mean() < MIN_SPEECH_RATIO or speech.sum() < 2:
         return np.nan
-    opened, loud = (stretched(values[speech]) for values in (opening, 10 ** (level / 20)))
+    opened, loud = (scale_to_unit(values[speech]) for values in (opening, 10 ** (level / 20)))
     return float(np.abs(opened - loud).mean())
 
 
-def stretched(values: np.ndarray) -> np.ndarray:
+def scale_to_unit(values: np.ndarray) -> np.ndarray:
+    """values (T,) scaled to 0..1."""
     return (values - values.min()) / max(np.ptp(values), 1e-8)
 
 
-def follows(opening: np.ndarray, level: np.ndarray) -> Follows:
-    """`emo.metrics.sync.follow`; NaN without sound or with too few frames. A mouth that never moves has an r of 0,
-    and no lag."""
-    if len(opening) < 3 * REACH_FRAMES or np.isnan(level).any():
-        return Follows(np.nan, np.nan, np.nan)
-    if np.ptp(opening) < 1e-9:
-        return Follows(0.0, np.nan, np.nan)
-    return follow(opening, level, REACH_FRAMES)
+@dataclass
+class OpeningAgreement:
+    """How a generated opening agrees with the true one.
+
+    Attributes:
+        correlation: Pearson's r of both openings.
+        shifted_correlation: Pearson's r with the generated opening shifted by some frames: the level of chance.
+        amplitude: Standard deviation of the generated opening over that of the true one.
+    """
+
+    correlation: float
+    shifted_correlation: float
+    amplitude: float
+
+
+def compare_openings(generated: np.ndarray, true: np.ndarray, shift_frames: int = 12) -> OpeningAgreement:
+    """Compare a generated mouth opening with the true one.
+
+    Args:
+        generated: (T,) opening of the generated video.
+        true: (T,) opening of the real video, of the same frames.
+        shift_frames: Frames by which the generated opening is shifted for the correlation by chance.
+
+    Returns:
+        Their correlation, the correlation by chance, and the ratio of amplitudes.
+    """
+    return OpeningAgreement(
+        correlation(generated, true),
+        correlation(np.roll(generated, shift_frames), true),
+        float(generated.std() / true.std()),
+    )

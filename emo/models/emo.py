@@ -1,61 +1,45 @@
-"""EMOModel: all that is trained, one module. Noisy latents, sound and a portrait -> the prediction.
+"""EMOModel: everything that is trained, in one module (EMO, arXiv 2402.17485).
 
-Shapes: B clips, F frames of the window, M motion frames before it, m margin of frames on each side,
-C H W latents, W D layers and width of the audio features, S tokens of a layer, A audio tokens, I identity tokens,
-E width of a speed token, G width of a face's embedding.
+Noisy latents, a timestep and conditions go in, a prediction of the scheduler's type comes out. The backbone (`unet`)
+attends to the tokens of the ReferenceNet (`reference_net`), to audio tokens, over time, and to frame tokens.
+
+Shapes: B clips, F frames of the window, M motion frames before it, C H W latents, S tokens of a layer.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
-from torch import Tensor
+from diffusers.utils.accelerate_utils import apply_forward_hook
+from torch import Tensor, nn
 
-from emo.models.audio import AudioProjection, NoProjection
-from emo.models.conditioners import FaceLocator, IdentityProjection, PixelLocator, SpeedEncoder
-from emo.models.layers import Regions
+from emo.models.conditions import (
+    CONDITIONS,
+    Conditions,
+    ConditionSpec,
+    EncodedConditions,
+    find_controls,
+    has_frame_tokens,
+    value_or_null,
+)
 from emo.models.unet import UNet
 
 
-@dataclass
-class Conditions:
-    """What a window is made from. None is a condition left out: the same as its null."""
-
-    reference: Tensor | None = None  # (B C H W) the portrait's latents; null: zeros
-    audio: Tensor | None = None  # (B F+2m W D) features of the sound; null: zeros
-    motion: Tensor | None = None  # (B M C H W) latents of the frames before; null, and a missing frame: zeros
-    face_region: Tensor | None = None  # (B 1 H W) 1 where the face may be, or in pixels for a PixelLocator; null: ones
-    head_speed: Tensor | None = None  # (B F+2m) rad/s; null, and an unknown speed: NaN
-    identity: Tensor | None = None  # (B G) the face's embedding; null: zeros
-    motion_identity: Tensor | None = None  # (B M G) whose faces the motion frames are said to show; null: identity
-    regions: Regions | None = None  # where face and lips are; null: all is everywhere
-
-
-@dataclass
-class Seen:
-    """All that the conditions say, independent of the noise: computed once per window, used in every step."""
-
-    latents: Tensor  # (B C H W) the portrait's
-    reference: list[Tensor | None] | None  # for each layer the portrait's tokens (B S C), or (B R S C), taken in turn
-    audio: Tensor | None  # (B F A D) audio tokens; None: no audio attention
-    located: Tensor  # (B C H W) added after the first convolution
-    motion: list[Tensor | None] | None = None  # (B M C H W), or zeros (B M 1 1 1), for each layer; None: no time
-    speed: Tensor | None = None  # (B F E) speed tokens; None: no speed layers
-    identity: Tensor | None = None  # (B I D) identity tokens; None: none
-    regions: Regions | None = None  # None: no regional audio attention
-
-
 class EMOModel(ModelMixin, ConfigMixin):
-    """Backbone, ReferenceNet and the projections of the weak conditions. The defaults are SD 1.5's shapes.
+    """Backbone, ReferenceNet and the encoders of the conditions. The defaults are the sizes of Stable Diffusion 1.5.
 
-    With `residual_scale` the model is anchored: what is diffused is the scaled difference to the portrait's
-    latents, which the backbone sees beside the noisy ones: a small model keeps the person by construction.
-    `residual_threshold` takes so much from the difference of each place, down to none (soft thresholding): a faint
-    difference all over the picture is the model's doubt, not a movement.
-    From `identity_dim` on stand what Hallo (arXiv 2406.08801) has and EMO lacks.
+    With `residual_scale` the diffused variable is the scaled difference to the portrait's latents, and the backbone
+    reads those beside the noisy ones: a small model keeps the identity by construction. `residual_threshold` shrinks
+    the difference at each place towards zero (soft thresholding), which removes faint differences that are noise rather
+    than motion.
     """
 
+    config: Any
+    audio_projection: nn.Module
+    face_locator: nn.Module
     _supports_gradient_checkpointing = True
 
     @register_to_config
@@ -66,87 +50,153 @@ class EMOModel(ModelMixin, ConfigMixin):
         layers_per_block: int = 2,
         num_attention_heads: int = 8,
         norm_num_groups: int = 32,
-        audio_layers: int = 13,  # W
-        audio_feature_dim: int = 768,  # D
+        audio_layers: int = 13,
+        audio_feature_dim: int = 768,
         audio_tokens: int = 32,
-        audio_token_dim: int | None = 768,  # None: no audio attention, for a model of stills
+        audio_token_dim: int | None = 768,
         audio_hidden_dim: int = 512,
-        audio_margin: int = 2,  # frames on each side
-        audio_embedding: bool = False,  # the tokens are also added to the time embedding, as a shift of every layer
-        num_frames: int = 12,  # of a window
+        audio_margin: int = 2,
+        audio_embedding: bool = False,
+        num_frames: int = 12,
         num_motion_frames: int = 4,
-        max_frames: int = 32,  # entries of the position table
-        speed_margin: int = 2,  # frames on each side
-        speed_token_dim: int | None = 256,  # None: no speed layers
-        speed_centers: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6),  # rad/s
-        speed_radii: tuple[float, ...] = (0.1,) * 9,  # rad/s
-        temporal: bool = True,  # False: frames do not know each other, and there is no head speed
+        max_frames: int = 32,
+        speed_margin: int = 2,
+        speed_token_dim: int | None = 256,
+        speed_centers: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6),
+        speed_radii: tuple[float, ...] = (0.1,) * 9,
+        temporal: bool = True,
         residual_scale: float | None = None,
-        residual_threshold: float = 0.0,  # of the diffused difference, RMS over channels; below it is the portrait
-        identity_dim: int | None = None,  # of a face's embedding; None: no identity tokens
-        identity_tokens: int = 4,
-        identity_token_dim: int = 768,
-        audio_regions: int = 0,  # in which the sound is attended to: the whole, face, lips; 0: as in EMO
-        locator_widths: tuple[int, ...] | None = None,  # of a PixelLocator; None: a FaceLocator
-        motion_tokens: bool = False,  # motion features are normed tokens, and before the first window is the portrait
-        motion_levels: tuple[int, ...] | None = None,  # resolutions, 0 the finest, that see these; None: all
-        frame_norm: bool = False,  # temporal layers norm each frame by itself
-        temporal_norm_groups: int | None = None,  # None: norm_num_groups
-        sparse_time: bool = False,  # temporal layers only beside spatial attention
+        residual_threshold: float = 0.0,
+        controls: tuple[str, ...] = (),
+        reference_channels: int | None = None,
     ):
-        """Raises ValueError when window and motion frames exceed the position table, or an option lacks another."""
+        """
+        Args:
+            latent_channels: Channels of the autoencoder's latents.
+            block_out_channels: Channels of each resolution of the UNet, finest first.
+            layers_per_block: ResNet blocks of a resolution in the down path; one more in the up path.
+            num_attention_heads: Heads of every attention layer.
+            norm_num_groups: Groups of every GroupNorm.
+            audio_layers: Layers of the audio encoder's features.
+            audio_feature_dim: Width of the audio encoder's features.
+            audio_tokens: Audio tokens of a frame.
+            audio_token_dim: Width of an audio token; None: no audio attention, for training on single frames.
+            audio_hidden_dim: Width of the audio projection's hidden layers.
+            audio_margin: Frames on each side whose audio features a frame gets, m of EMO, section 3.2.
+            audio_embedding: Whether the audio tokens are also added to the time embedding, as a shift of every layer.
+            num_frames: Frames of a window.
+            num_motion_frames: Frames before a window that it attends to.
+            max_frames: Entries of the temporal position table: motion frames and window together.
+            speed_margin: Frames on each side whose head speed a frame gets.
+            speed_token_dim: Width of a frame token; None: no speed layers.
+            speed_centers: Centers of the speed buckets, rad/s.
+            speed_radii: Radii of the speed buckets, rad/s.
+            temporal: Whether there are temporal layers; without them frames are independent and there is no head speed.
+            residual_scale: Factor of the difference to the portrait's latents; None: the latents themselves are
+                diffused.
+            residual_threshold: Limit of the difference's RMS over channels, in units of what is diffused; 0: no
+                threshold.
+            controls: Optional conditions by frame that the model has: gaze, head_pose, distance, emotion.
+            reference_channels: Channels of the portrait's appearance latents, for an autoencoder whose own latents are
+                the motion from the portrait; None: frames and portrait are encoded alike.
+
+        Raises:
+            ValueError: When window and motion frames exceed the position table, a control is unknown, or an option
+                needs another.
+        """
         super().__init__()
-        if audio_embedding and audio_token_dim is None:
+        self._check_config()
+        self.unet = UNet(**self._backbone_options())
+        self.reference_net = UNet(**self._reference_options())
+        self._add_encoders()
+
+    def _check_config(self) -> None:
+        config = self.config
+        if config.get("audio_embedding") and config.audio_token_dim is None:
             raise ValueError("audio_embedding=true: needs an audio_token_dim")
-        if motion_levels is not None and not motion_tokens:
-            raise ValueError(f"motion_levels={motion_levels}: needs motion_tokens")
-        if num_frames + num_motion_frames > max_frames:
-            raise ValueError(
-                f"{num_frames} frames and {num_motion_frames} motion frames exceed max_frames={max_frames}"
-            )
-        sizes = (tuple(block_out_channels), layers_per_block, num_attention_heads, norm_num_groups)
-        identity_width = None if identity_dim is None else identity_token_dim
-        self.unet = UNet(
-            latent_channels * (1 if residual_scale is None else 2),
-            latent_channels,
-            *sizes,
-            audio_dim=audio_token_dim,
-            max_frames=max_frames if temporal else None,
-            speed_dim=speed_token_dim if temporal else None,
-            embedded_tokens=audio_tokens if audio_embedding else None,
-            identity_dim=identity_width,
-            audio_regions=audio_regions,
-            frame_norm=frame_norm,
-            temporal_norm_groups=temporal_norm_groups,
-            sparse_time=sparse_time,
-        )
-        reference = {"audio_dim": None, "max_frames": None, "identity_dim": identity_width}
-        self.reference_net = UNet(latent_channels, None, *sizes, **reference)
-        width = block_out_channels[0]
-        self.face_locator = FaceLocator(width) if locator_widths is None else PixelLocator(width, locator_widths)
-        self.identity_projection = (
-            None if identity_dim is None else IdentityProjection(identity_dim, identity_tokens, identity_token_dim)
-        )
-        feature_shape = (audio_layers, audio_feature_dim)
-        self.audio_projection = (
-            NoProjection()
-            if audio_token_dim is None
-            else AudioProjection(feature_shape, audio_margin, audio_tokens, audio_token_dim, audio_hidden_dim)
-        )
-        self.speed_encoder = (
-            SpeedEncoder(speed_centers, speed_radii, speed_margin, speed_token_dim)
-            if temporal and speed_token_dim is not None
-            else None
-        )
+        if config.num_frames + config.num_motion_frames > config.max_frames:
+            frames = f"{config.num_frames} frames and {config.num_motion_frames} motion frames"
+            raise ValueError(f"{frames} exceed max_frames={config.max_frames}")
+        if find_controls(config.get("controls", ())) and not has_frame_tokens(config):
+            raise ValueError(f"controls={list(config.controls)}: need temporal=true and a speed_token_dim")
+
+        if config.get("reference_channels") is not None and config.get("residual_scale") is not None:
+            raise ValueError("reference_channels: motion latents have no residual, leave residual_scale out")
+
+    def _sizes(self) -> dict[str, Any]:
+        names = "block_out_channels", "layers_per_block", "num_attention_heads", "norm_num_groups"
+        return {name: self.config[name] for name in names}
+
+    def _backbone_options(self) -> dict[str, Any]:
+        """Arguments of the backbone's UNet."""
+        config = self.config
+        return self._sizes() | {
+            "in_channels": config.latent_channels + (self.reference_channels if self.reads_reference else 0),
+            "out_channels": config.latent_channels,
+            "audio_dim": config.audio_token_dim,
+            "max_frames": config.max_frames if config.temporal else None,
+            "speed_dim": config.speed_token_dim if has_frame_tokens(config) else None,
+            "embedded_tokens": config.audio_tokens if config.get("audio_embedding") else None,
+        }
+
+    def _reference_options(self) -> dict[str, Any]:
+        """Arguments of the ReferenceNet's UNet."""
+        motion = 0 if self.config.get("reference_channels") is None else self.config.latent_channels
+        channels = {"in_channels": self.reference_channels + motion, "out_channels": None}
+        return self._sizes() | channels | {"audio_dim": None, "max_frames": None}
+
+    def _add_encoders(self) -> None:
+        """Make the conditions' encoders; the order decides which random numbers each one starts with."""
+        self.face_locator = CONDITIONS["face_region"].encoder(self.config)
+        self.audio_projection = CONDITIONS["audio"].encoder(self.config)
+        self.speed_encoder = CONDITIONS["head_speed"].encoder(self.config)
+        controls = find_controls(self.config.get("controls", ()))
+        self.control_encoders = nn.ModuleDict({spec.name: spec.encoder(self.config) for spec in controls})
+
+    @property
+    def reference_channels(self) -> int:
+        """Channels of the portrait's latents."""
+        return self.config.get("reference_channels") or self.config.latent_channels
+
+    @property
+    def reads_reference(self) -> bool:
+        """Whether the backbone reads the portrait's latents beside the noisy ones."""
+        return self.config.get("residual_scale") is not None or self.config.get("reference_channels") is not None
+
+    @property
+    def conditions(self) -> list[ConditionSpec]:
+        """The conditions that this model has."""
+        config, names = self.config, ["reference", "face_region"]
+        names += ["audio"] if config.audio_token_dim is not None else []
+        names += ["motion"] if config.temporal else []
+        names += ["head_speed"] if self.speed_encoder is not None else []
+        names += list(self.control_encoders)
+        return [spec for spec in CONDITIONS.values() if spec.name in names]
 
     def to_diffused(self, latents: Tensor, reference: Tensor) -> Tensor:
-        """latents (B F C H W), the portrait's (B C H W) -> what is diffused (B F C H W)."""
-        scale = self.config.residual_scale
+        """Convert latents to the variable that is diffused.
+
+        Args:
+            latents: (B F C H W).
+            reference: (B C H W) latents of the portrait.
+
+        Returns:
+            (B F C H W).
+        """
+        scale = self.config.get("residual_scale")
         return latents if scale is None else (latents - reference[:, None]) * scale
 
     def from_diffused(self, diffused: Tensor, reference: Tensor) -> Tensor:
-        """The inverse of `to_diffused`, without what is below the threshold."""
-        scale, threshold = self.config.residual_scale, self.config.residual_threshold
+        """Invert `to_diffused`, and remove what is below the threshold.
+
+        Args:
+            diffused: (B F C H W).
+            reference: (B C H W) latents of the portrait.
+
+        Returns:
+            Latents (B F C H W).
+        """
+        scale, threshold = self.config.get("residual_scale"), self.config.get("residual_threshold")
         if scale is None:
             return diffused
         if threshold:
@@ -154,109 +204,186 @@ class EMOModel(ModelMixin, ConfigMixin):
             diffused = diffused * (1 - threshold / size.clamp(min=threshold))
         return diffused / scale + reference[:, None]
 
-    def identify(self, identity: Tensor | None, *size: int) -> Tensor | None:
-        """A face's embedding (*size G), null: zeros, -> identity tokens (*size I D), None without them."""
-        if self.identity_projection is None:
-            return None
-        zeros = torch.zeros(*size, self.config.identity_dim, device=self.device, dtype=self.dtype)
-        return self.identity_projection(zeros if identity is None else identity)
+    @apply_forward_hook
+    def encode_reference(self, reference: Tensor) -> list[Tensor | None]:
+        """Run the ReferenceNet on portraits.
 
-    def look_at_portrait(self, reference: Tensor, identity: Tensor | None = None) -> list[Tensor | None]:
-        """The portrait's latents (B C H W), and whose it is (B G) -> for each layer of the UNet its tokens (B S C)."""
-        tokens = self.identify(None if identity is None else identity[:, None], len(reference), 1)
-        _, features = self.reference_net(reference[:, None], reference.new_zeros(()), identity=tokens)
+        Args:
+            reference: (B C H W) latents of the portraits.
+
+        Returns:
+            For each layer of the UNet its reference tokens (B S C); None for a layer without spatial attention.
+        """
+        portrait = reference[:, None]
+        if self.config.get("reference_channels") is not None:
+            portrait = self._join_reference(self._zero_motion(reference, 1), reference)
+        _, features = self.reference_net(portrait, reference.new_zeros(()))
         return [feature.tokens for feature in features]
 
-    def look_at_motion(self, motion: Tensor, identity: Tensor | None = None) -> list[Tensor | None]:
-        """Latents of the motion frames (B M C H W), and whose they are (B M G) -> for each layer their maps
-        (B M C H W); with `motion_tokens` None for a layer without tokens.
+    def _zero_motion(self, reference: Tensor, count: int) -> Tensor:
+        """Motion latents (B count C H W) of frames that are the portrait."""
+        return reference.new_zeros(len(reference), count, self.config.latent_channels, *reference.shape[2:])
 
-        Each frame is an image of its own. A frame of zeros is no frame (before EMO's first window there are
-        none) and its maps are zeros.
+    def _join_reference(self, motion: Tensor, reference: Tensor) -> Tensor:
+        """Motion latents (B M C H W) as the ReferenceNet reads them: with the portrait's appearance beside them."""
+        return torch.cat([motion, reference[:, None].expand(-1, motion.shape[1], -1, -1, -1)], dim=2)
+
+    def encode_motion(self, motion: Tensor) -> list[Tensor | None]:
+        """Run the ReferenceNet on motion frames, each an image of its own.
+
+        Args:
+            motion: (B M C H W) latents; a frame of zeros is missing (before EMO's first window there are none). With
+                `reference_channels` motion latents and then the portrait's: none is missing.
+
+        Returns:
+            For each layer of the UNet its feature maps (B M C H W); zeros for missing frames.
         """
-        tokens, shape = self.identify(identity, *motion.shape[:2]), motion.shape[:2]
-        _, features = self.reference_net(motion, motion.new_zeros(()), identity=tokens)
-        if self.config.motion_tokens:
-            maps = [None if tokens is None else laid(tokens, map).unflatten(0, shape) for tokens, map in features]
-            seeing = [level in self.motion_levels for level in self.reference_net.levels]
-            return [map if sees else None for map, sees in zip(maps, seeing, strict=True)]
+        _, features = self.reference_net(motion, motion.new_zeros(()))
         present = motion.ne(0).flatten(2).any(2).to(motion.dtype)[..., None, None, None]
-        return [feature.map.unflatten(0, shape) * present for feature in features]
+        return [feature.map.unflatten(0, motion.shape[:2]) * present for feature in features]
 
-    @property
-    def motion_levels(self) -> list[int]:
-        """The resolutions of the UNet, 0 the finest, that see the motion frames."""
-        levels = self.config.motion_levels
-        return list(range(len(self.config.block_out_channels)) if levels is None else levels)
+    def initial_motion(self, reference: Tensor) -> Tensor:
+        """Return the motion frames before the first window.
 
-    def motion_before(self, reference: Tensor) -> Tensor:
-        """The portrait's latents (B C H W) -> those of the motion frames before the first window (B M C H W)."""
-        frames = reference[:, None].expand(-1, self.config.num_motion_frames, -1, -1, -1)
-        return frames if self.config.motion_tokens else torch.zeros_like(frames)
+        Args:
+            reference: (B C H W) latents of the portrait.
 
-    def look(self, conditions: Conditions, shape: torch.Size, reference: list[Tensor | None] | None = None) -> Seen:
-        """All that does not depend on the noise, for latents of `shape` (B F C H W).
-
-        reference: what `look_at_portrait` gave, where it is known already.
+        Returns:
+            (B M C H W); zeros, which is no frame, or with `reference_channels` the portrait itself.
         """
-        (b, f, c, h, w), config = shape, self.config
+        return self._zero_motion(reference, self.config.num_motion_frames)
 
-        def given(value: Tensor | None, null: float, *size: int) -> Tensor:
-            return torch.full(size, null, device=self.device, dtype=self.dtype) if value is None else value
+    @apply_forward_hook
+    def encode_conditions(
+        self, conditions: Conditions, shape: torch.Size, reference_tokens: list[Tensor | None] | None = None
+    ) -> EncodedConditions:
+        """Encode all that does not depend on the noise.
 
-        feature_shape = (config.audio_layers, config.audio_feature_dim)
-        audio = given(conditions.audio, 0.0, b, f + 2 * config.audio_margin, *feature_shape)
-        latents = given(conditions.reference, 0.0, b, c, h, w)
-        reference = self.look_at_portrait(latents, conditions.identity) if reference is None else reference
-        scale = 1 if config.locator_widths is None else 2 ** (len(config.locator_widths) - 1)
-        seen = Seen(
-            latents=latents,
-            reference=reference,
-            audio=self.audio_projection(audio),
-            located=self.face_locator(given(conditions.face_region, 1.0, b, 1, scale * h, scale * w)),
-            identity=self.identify(conditions.identity, b),
-            regions=self.everywhere(shape) if conditions.regions is None else conditions.regions,
-        )
-        if self.speed_encoder is not None:
-            head_speed = given(conditions.head_speed, float("nan"), b, f + 2 * config.speed_margin)
-            seen.speed = self.speed_encoder(head_speed)
-        if config.temporal:
-            seen.motion = self.look_before(conditions, latents, len(reference))
-        return seen
+        Args:
+            conditions: Conditions of the window.
+            shape: (B F C H W) of the window's latents.
+            reference_tokens: From `encode_reference`; None: they are computed.
 
-    def look_before(self, conditions: Conditions, latents: Tensor, layers: int) -> list[Tensor | None]:
-        """What the motion frames show, for each of so many layers; the portrait's latents are (B C H W)."""
-        motion, whose, count = conditions.motion, conditions.motion_identity, self.config.num_motion_frames
-        if motion is None and not self.config.motion_tokens:
-            return [latents.new_zeros(len(latents), count, 1, 1, 1)] * layers
-        motion = self.motion_before(latents) if motion is None else motion
-        if whose is None and conditions.identity is not None:
-            whose = conditions.identity[:, None].expand(-1, motion.shape[1], -1)
-        return self.look_at_motion(motion, whose)
+        Returns:
+            The encoded conditions.
+        """
+        if reference_tokens is None:
+            reference_tokens = self.encode_field("reference_tokens", conditions, shape)
+        reference = self._value(conditions, "reference", shape)
+        fields = [
+            "audio_tokens",
+            "face_region_features",
+            "identity_tokens",
+            "audio_regions",
+            "frame_tokens",
+            "motion_maps",
+        ]
+        encoded = {field: self.encode_field(field, conditions, shape) for field in fields}
+        return EncodedConditions(reference_latents=reference, reference_tokens=reference_tokens, **encoded)
 
-    def everywhere(self, shape: torch.Size) -> Regions | None:
-        """Every region all over latents of `shape` (B F C H W); None without regional audio attention."""
-        (b, _, _, h, w), count = shape, self.config.audio_regions
-        if not count:
+    @apply_forward_hook
+    def encode_without(
+        self, encoded: EncodedConditions, conditions: Conditions, shape: torch.Size, names: Sequence[str]
+    ) -> EncodedConditions:
+        """Encode the conditions with some of them null, computing only what changes.
+
+        Args:
+            encoded: Encoding of all the conditions, from `encode_conditions`.
+            conditions: Conditions of the window.
+            shape: (B F C H W) of the window's latents.
+            names: Names of the conditions to leave out.
+
+        Returns:
+            The encoded conditions without them.
+        """
+        without = replace(conditions, **dict.fromkeys(names))
+        fields = {CONDITIONS[name].enters for name in names}
+        changed = {field: self.encode_field(field, without, shape) for field in sorted(fields)}
+        if "reference" in names:
+            changed["reference_latents"] = self._value(without, "reference", shape)
+        return replace(encoded, **changed)
+
+    def _value(self, conditions: Conditions, name: str, shape: torch.Size) -> Tensor:
+        device = conditions.device or self.device
+        return value_or_null(conditions, name, self.config, shape, device, self.dtype)
+
+    def encode_field(self, field: str, conditions: Conditions, shape: torch.Size) -> Any:
+        """Encodes one field of EncodedConditions.
+
+        Args:
+            field: Name of the field.
+            conditions: Conditions of the window.
+            shape: (B F C H W) of the window's latents.
+
+        Returns:
+            The field's value.
+        """
+        return getattr(self, f"_encode_{field}")(conditions, shape)
+
+    def _encode_reference_tokens(self, conditions: Conditions, shape: torch.Size) -> list[Tensor | None]:
+        return self.encode_reference(self._value(conditions, "reference", shape))
+
+    def _encode_audio_tokens(self, conditions: Conditions, shape: torch.Size) -> Tensor | None:
+        return self.audio_projection(self._value(conditions, "audio", shape))
+
+    def _encode_face_region_features(self, conditions: Conditions, shape: torch.Size) -> Tensor:
+        return self.face_locator(self._value(conditions, "face_region", shape))
+
+    def _encode_identity_tokens(self, conditions: Conditions, shape: torch.Size) -> Tensor | None:
+        return None
+
+    def _encode_audio_regions(self, conditions: Conditions, shape: torch.Size) -> Any:
+        return None
+
+    def _encode_frame_tokens(self, conditions: Conditions, shape: torch.Size) -> Tensor | None:
+        if self.speed_encoder is None:
             return None
-        ones = torch.ones(b, count, h, w, device=self.device, dtype=self.dtype)
-        levels = range(len(self.config.block_out_channels))
-        masks = [ones[..., :: 2**level, :: 2**level] for level in levels]
-        return Regions(masks, ones.new_ones(b, len(masks), count))
+        tokens = self.speed_encoder(self._value(conditions, "head_speed", shape))
+        for name, encoder in self.control_encoders.items():
+            tokens = tokens + encoder(self._value(conditions, name, shape), shape[1])
+        return tokens
 
-    def forward(self, sample: Tensor, timestep: Tensor, conditions: Conditions, seen: Seen | None = None) -> Tensor:
-        """Noisy latents (B F C H W) as of `to_diffused`, timestep () or (B,) -> prediction (B F C H W).
+    def _encode_motion_maps(self, conditions: Conditions, shape: torch.Size) -> list[Tensor | None] | None:
+        if not self.config.temporal:
+            return None
+        if self.config.get("reference_channels") is not None:
+            reference, motion = (self._value(conditions, name, shape) for name in ("reference", "motion"))
+            return self.encode_motion(self._join_reference(motion, reference))
+        if conditions.motion is None:  # the maps of missing frames are zeros
+            zeros = self._value(conditions, "reference", shape).new_zeros(
+                shape[0], self.config.num_motion_frames, 1, 1, 1
+            )
+            return [zeros for _ in self.reference_net.levels]
+        return self.encode_motion(conditions.motion)
 
-        seen: what `look` made of the conditions; None: look now, as in training.
+    def forward(
+        self, sample: Tensor, timestep: Tensor, conditions: Conditions, encoded: EncodedConditions | None = None
+    ) -> Tensor:
+        """Predict what the scheduler's `prediction_type` says: the noise, the clean latents or the velocity.
+
+        Args:
+            sample: Noisy latents (B F C H W), as of `to_diffused`.
+            timestep: () or (B,).
+            conditions: Conditions of the window.
+            encoded: From `encode_conditions`; None: they are encoded here, as in training.
+
+        Returns:
+            (B F C H W).
         """
-        seen = self.look(conditions, sample.shape) if seen is None else seen
-        if self.config.residual_scale is not None:
-            sample = torch.cat([sample, seen.latents[:, None].expand_as(sample)], dim=2)
-        whose = None if seen.identity is None else seen.identity[:, None].expand(-1, sample.shape[1], -1, -1)
-        where = seen.motion, seen.speed, seen.located, whose, seen.regions
-        return self.unet(sample, timestep, seen.audio, seen.reference, *where)[0]
-
-
-def laid(tokens: Tensor, map: Tensor) -> Tensor:
-    """tokens (N S C) as a map (N C H W) of another's size."""
-    return tokens.transpose(1, 2).unflatten(2, map.shape[-2:])
+        encoded = self.encode_conditions(conditions, sample.shape) if encoded is None else encoded
+        if self.reads_reference:
+            reference = encoded.reference_latents[:, None].expand(-1, sample.shape[1], -1, -1, -1)
+            sample = torch.cat([sample, reference], dim=2)
+        identity = encoded.identity_tokens
+        identity = None if identity is None else identity[:, None].expand(-1, sample.shape[1], -1, -1)
+        return self.unet(
+            sample,
+            timestep,
+            encoded.audio_tokens,
+            encoded.reference_tokens,
+            encoded.motion_maps,
+            encoded.frame_tokens,
+            encoded.face_region_features,
+            identity,
+            encoded.audio_regions,
+        )[0]

@@ -1,19 +1,14 @@
-"""Layers of the UNet. Parameter names follow diffusers, so SD 1.5 and AnimateDiff weights load by name.
+"""Attention layers of the UNet: spatial, temporal, and audio attention by region.
 
-Layers of the UNet. Parameter names follow diffusers, so that SD 1.5 and AnimateDiff weights load by name.
+Parameter names follow diffusers, so weights of Stable Diffusion 1.5 and AnimateDiff load by name.
 
-Shapes: B clips, F frames, N = B*F, M motion frames, T = M + F, H x W latent pixels, L = H*W tokens,
-C channels, A audio tokens of width D, S reference tokens, R references taken in turn, E width of a speed token.
-
-Audio attention region by region, as in Hallo (arXiv 2406.08801, section 3.2): the whole picture, the face and the
-lips each attend to the sound with weights of their own.
-
-Shapes: B clips, F frames, N = B*F, H x W latent pixels, L = H*W tokens of a layer, C channels of the layer, I channels
-inside, A audio tokens of width D, K regions, P resolutions of the UNet.
+Shapes: B clips, F frames, N = B*F, M motion frames, T = M + F, H x W latent pixels, L = H*W tokens of a layer, C
+channels of the layer, I channels inside, A audio tokens of width D, S reference tokens, R sets of them (frame f uses
+set f % R), E width of a frame token, K regions, P resolutions of the UNet.
 """
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from diffusers.models.attention import FeedForward
@@ -22,17 +17,23 @@ from einops import rearrange
 from torch import Tensor, nn
 
 
-def zeroed(layer: nn.Module) -> nn.Module:
-    """The layer with zero weights: a branch that ends in it changes nothing until it has learnt something."""
+def zero_module(layer: nn.Module) -> nn.Module:
+    """Set the weights of a layer to zero: a branch that ends in it changes nothing at first (2105.05233)."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer
 
 
 class Attention(nn.Module):
-    """Multi-head attention of x (N L C) over a context (N S D)."""
+    """Multi-head attention."""
 
     def __init__(self, dim: int, heads: int, context_dim: int | None = None):
+        """
+        Args:
+            dim: Channels of the queries and of the output.
+            heads: Number of heads.
+            context_dim: Channels of the context; None: dim.
+        """
         super().__init__()
         self.heads = heads
         self.to_q = nn.Linear(dim, dim, bias=False)
@@ -41,17 +42,34 @@ class Attention(nn.Module):
         self.to_out = nn.ModuleList([nn.Linear(dim, dim)])
 
     def forward(self, x: Tensor, context: Tensor, shared: Tensor | None = None) -> Tensor:
-        """shared (B S C): more context, the same for the N / B frames of a clip; projected once per clip. Or (B R S C):
-        R of them, which the frames take in turn."""
+        """Attends.
+
+        Args:
+            x: Queries (N L C).
+            context: (N S D).
+            shared: More context for all frames of a clip, projected once per clip: (B S C), or (B R S C), R sets of
+                which frame f uses set f % R.
+
+        Returns:
+            (N L C).
+        """
         q, k, v = self.to_q(x), self.to_k(context), self.to_v(context)
         if shared is not None:
-            k, v = join(k, self.to_k(shared)), join(v, self.to_v(shared))
+            k, v = concat_shared(k, self.to_k(shared)), concat_shared(v, self.to_v(shared))
         q, k, v = (t.unflatten(-1, (self.heads, -1)) for t in (q, k, v))
         return self.to_out[0](dispatch_attention_fn(q, k, v).flatten(-2))
 
 
-def join(own: Tensor, shared: Tensor) -> Tensor:
-    """own (N L C) and shared (B S C) or (B R S C) -> (N L+S C): a clip's shared tokens behind each frame's own."""
+def concat_shared(own: Tensor, shared: Tensor) -> Tensor:
+    """Append a clip's shared tokens to those of each of its frames.
+
+    Args:
+        own: (N L C).
+        shared: (B S C), or (B R S C), R sets of which frame f uses set f % R.
+
+    Returns:
+        (N L+S C).
+    """
     own = own.unflatten(0, (len(shared), -1))
     if shared.ndim == 3:
         shared = shared[:, None].expand(-1, own.shape[1], -1, -1)
@@ -61,9 +79,9 @@ def join(own: Tensor, shared: Tensor) -> Tensor:
 
 
 class SpatialBlock(nn.Module):
-    """The tokens of a frame attend to the frame and the reference, then to a context: the frame's audio, or a face.
+    """The tokens of a frame attend to the frame and the reference, then to a context: audio tokens or identity tokens.
 
-    Fresh attention to the context changes nothing: a model which comes to hear starts as the one of stills.
+    A new attention to the context changes nothing: a model that gains audio starts as the one for stills.
     """
 
     def __init__(self, dim: int, heads: int, context_dim: int | None, tokens_only: bool):
@@ -74,11 +92,21 @@ class SpatialBlock(nn.Module):
         self.attn1 = Attention(dim, heads)
         if context_dim is not None:
             self.norm2, self.attn2 = nn.LayerNorm(dim), Attention(dim, heads, context_dim)
-            zeroed(self.attn2.to_out)
+            zero_module(self.attn2.to_out)
         self.norm3, self.ff = nn.LayerNorm(dim), FeedForward(dim)
 
     def forward(self, x: Tensor, tokens: Tensor, context: Tensor | None, reference: Tensor | None) -> Tensor:
-        """x (N L C), its normed tokens (N L C), context (N A D), reference (B S C), (B R S C) -> (N L C)."""
+        """Attends and transforms.
+
+        Args:
+            x: (N L C).
+            tokens: Normalized x (N L C).
+            context: (N A D); None: none.
+            reference: (B S C) or (B R S C); None: none.
+
+        Returns:
+            (N L C).
+        """
         x = x + self.attn1(tokens, tokens, reference)
         if context is not None:
             x = x + self.attn2(self.norm2(x), context)
@@ -86,20 +114,30 @@ class SpatialBlock(nn.Module):
 
 
 class SpatialTransformer(nn.Module):
-    """SpatialBlock on the feature maps of frames. With `tokens_only` it ends at its tokens: a ReferenceNet's
-    last, behind which nothing is used. A fresh one changes nothing (2105.05233's `zero_module`)."""
+    """A SpatialBlock on feature maps of frames; a new one changes nothing.
+
+    With `tokens_only` it ends at its tokens, as the last one of a ReferenceNet, behind which nothing is used.
+    """
 
     def __init__(self, dim: int, heads: int, groups: int, context_dim: int | None, tokens_only: bool = False):
         super().__init__()
         self.norm = nn.GroupNorm(groups, dim, eps=1e-6)
         self.proj_in = nn.Conv2d(dim, dim, 1)
         self.transformer_blocks = nn.ModuleList([SpatialBlock(dim, heads, context_dim, tokens_only)])
-        self.proj_out = None if tokens_only else zeroed(nn.Conv2d(dim, dim, 1))
+        self.proj_out = None if tokens_only else zero_module(nn.Conv2d(dim, dim, 1))
 
     def forward(self, x: Tensor, context: Tensor | None, reference: Tensor | None) -> tuple[Tensor, Tensor]:
-        """x (N C H W), context (N A D), reference (B S C), (B R S C) -> (N C H W), and the tokens (N L C) that a
-        reference is made of."""
-        block, size = self.transformer_blocks[0], x.shape[-2:]
+        """Attends and transforms.
+
+        Args:
+            x: (N C H W).
+            context: (N A D); None: none.
+            reference: (B S C) or (B R S C); None: none.
+
+        Returns:
+            The features (N C H W), and the tokens (N L C) that a ReferenceNet gives to the backbone.
+        """
+        block, size = cast(SpatialBlock, self.transformer_blocks[0]), x.shape[-2:]
         y = rearrange(self.proj_in(self.norm(x)), "n c h w -> n (h w) c")
         tokens = block.norm1(y)
         if self.proj_out is None:
@@ -108,8 +146,10 @@ class SpatialTransformer(nn.Module):
         return x + self.proj_out(rearrange(y, "n (h w) c -> n c h w", h=size[0])), tokens
 
 
-class FrameEncoding(nn.Module):
-    """Adds a sinusoidal encoding of the frame's index to (N T C)."""
+class FramePositionEncoding(nn.Module):
+    """Adds a sinusoidal encoding of each frame's index."""
+
+    pe: Tensor
 
     def __init__(self, dim: int, max_frames: int, persistent: bool = True):
         super().__init__()
@@ -119,44 +159,56 @@ class FrameEncoding(nn.Module):
         self.register_buffer("pe", table, persistent=persistent)
 
     def forward(self, x: Tensor, first: int = 0) -> Tensor:
-        """x (N T C), whose frames are number `first` and on."""
+        """Add the encodings of frames first, first + 1, ... to x (N T C).
+
+        Returns:
+            (N T C) x with the encodings added.
+        """
         return x + self.pe[:, first : first + x.shape[1]]
 
 
 class TemporalBlock(nn.Module):
-    """A pixel attends over its frames, twice, as in AnimateDiff, then to the speed of the head in each frame.
+    """A pixel attends over its frames, twice, as in AnimateDiff, then to the frame tokens of head speed and controls.
 
-    A fresh speed layer changes nothing.
+    A new attention to frame tokens changes nothing.
     """
 
     def __init__(self, dim: int, heads: int, max_frames: int, speed_dim: int | None):
         super().__init__()
-        self.pos_embed = FrameEncoding(dim, max_frames)
+        self.pos_embed = FramePositionEncoding(dim, max_frames)
         self.norm1, self.attn1 = nn.LayerNorm(dim), Attention(dim, heads)
         self.norm2, self.attn2 = nn.LayerNorm(dim), Attention(dim, heads)
         self.norm3, self.ff = nn.LayerNorm(dim), FeedForward(dim)
         if speed_dim is not None:
             self.norm_speed, self.attn_speed = nn.LayerNorm(dim), Attention(dim, heads, speed_dim)
-            zeroed(self.attn_speed.to_out)
+            zero_module(self.attn_speed.to_out)
 
     def forward(self, x: Tensor, speed: Tensor | None) -> Tensor:
-        """x (BL T C), speed (B F E) -> (BL T C)."""
+        """Attends and transforms.
+
+        Args:
+            x: (BL T C).
+            speed: Frame tokens (B F E); None: none.
+
+        Returns:
+            (BL T C).
+        """
         frames = self.pos_embed(self.norm1(x))
         x = x + self.attn1(frames, frames)
         frames = self.pos_embed(self.norm2(x))
         x = x + self.attn2(frames, frames)
         if speed is not None:
             frames = self.pos_embed(self.norm_speed(x))
-            queries = frames.reshape(len(speed), -1, x.shape[-1])  # all pixels of a clip ask the same tokens
+            queries = frames.reshape(len(speed), -1, x.shape[-1])  # all pixels of a clip attend to the same tokens
             x = x + self.attn_speed(queries, speed).view_as(x)
         return x + self.ff(self.norm3(x))
 
 
 class TemporalTransformer(nn.Module):
-    """TemporalBlock over the motion frames and then the frames of the clip; only the latter return.
+    """A TemporalBlock over the motion frames and the frames of the clip, of which only the latter are returned.
 
-    The group norm spans all T frames: motion frames enter its statistics; with `frame_norm` it is each frame's own. A
-    fresh one changes nothing, so that a video model starts as the image model it grows from (AnimateDiff, arXiv
+    The GroupNorm spans all T frames, so motion frames enter its statistics; with `frame_norm` it normalizes each frame
+    by itself. A new one changes nothing: a video model starts as the image model that it grows from (AnimateDiff,
     2307.04725, section 4.2).
     """
 
@@ -166,10 +218,20 @@ class TemporalTransformer(nn.Module):
         self.norm = nn.GroupNorm(groups, dim, eps=1e-6)
         self.proj_in = nn.Linear(dim, dim)
         self.transformer_blocks = nn.ModuleList([TemporalBlock(dim, heads, max_frames, speed_dim)])
-        self.proj_out = zeroed(nn.Linear(dim, dim))
+        self.proj_out = zero_module(nn.Linear(dim, dim))
 
     def forward(self, x: Tensor, motion: Tensor | None, speed: Tensor | None, num_frames: int) -> Tensor:
-        """x (BF C H W), motion (B M C H W), or anything that expands to it, speed (B F E) -> (BF C H W)."""
+        """Attend over time.
+
+        Args:
+            x: (BF C H W).
+            motion: (B M C H W), or what expands to it; None: no motion frames.
+            speed: Frame tokens (B F E); None: none.
+            num_frames: F.
+
+        Returns:
+            (BF C H W).
+        """
         size = x.shape[-2:]
         y = rearrange(x, "(b f) c h w -> b f c h w", f=num_frames)
         y = y if motion is None else torch.cat([motion.expand(-1, -1, *y.shape[2:]), y], dim=1)
@@ -182,26 +244,44 @@ class TemporalTransformer(nn.Module):
         return x + rearrange(y, "(b h w) f c -> (b f) c h w", h=size[0], w=size[1])
 
 
-class Regions(NamedTuple):
-    """Where each region lies, and how strongly it follows the sound."""
+class AudioRegions(NamedTuple):
+    """Where each region of a frame is, and how strongly it follows the audio.
 
-    masks: list[Tensor]  # for each resolution of the UNet, fine to coarse: (B K H W) in 0..1
-    scales: Tensor  # (B P K) at each of the P resolutions
+    Attributes:
+        masks: For each resolution of the UNet, finest first: (B K H W) in [0, 1].
+        scales: (B P K), a factor for each resolution and region.
+    """
+
+    masks: list[Tensor]
+    scales: Tensor
 
 
 class RegionalBlock(nn.Module):
-    """The tokens of a frame attend to the frame, then in every region to its audio. Fresh regions change nothing."""
+    """The tokens of a frame attend to the frame, then region by region to its audio (Hallo, 2406.08801, section 3.2).
+
+    New regions change nothing.
+    """
 
     def __init__(self, dim: int, heads: int, audio_dim: int, regions: int):
         super().__init__()
         self.norm1, self.attn1 = nn.LayerNorm(dim), Attention(dim, heads)
         self.norm2 = nn.LayerNorm(dim)
         self.attn2 = nn.ModuleList(Attention(dim, heads, audio_dim) for _ in range(regions))
-        self.mix = nn.ModuleList(zeroed(nn.Linear(dim, dim)) for _ in range(regions))
+        self.mix = nn.ModuleList(zero_module(nn.Linear(dim, dim)) for _ in range(regions))
         self.norm3, self.ff = nn.LayerNorm(dim), FeedForward(dim)
 
     def forward(self, x: Tensor, audio: Tensor, masks: Tensor, scales: Tensor) -> Tensor:
-        """x (N L I), audio (N A D), masks (N K L), scales (N K) -> (N L I)."""
+        """Attends and transforms.
+
+        Args:
+            x: (N L I).
+            audio: Audio tokens (N A D).
+            masks: (N K L) in [0, 1].
+            scales: (N K).
+
+        Returns:
+            (N L I).
+        """
         tokens = self.norm1(x)
         x = x + self.attn1(tokens, tokens)
         tokens = self.norm2(x)
@@ -211,17 +291,27 @@ class RegionalBlock(nn.Module):
 
 
 class RegionalTransformer(nn.Module):
-    """RegionalBlock on the feature maps of frames, I channels wide inside. A fresh one changes nothing."""
+    """A RegionalBlock on feature maps of frames, with I channels inside; a new one changes nothing."""
 
     def __init__(self, dim: int, inner_dim: int, heads: int, groups: int, audio_dim: int, regions: int):
         super().__init__()
         self.norm = nn.GroupNorm(groups, dim, eps=1e-6)
         self.proj_in = nn.Conv2d(dim, inner_dim, 1)
         self.transformer_blocks = nn.ModuleList([RegionalBlock(inner_dim, heads, audio_dim, regions)])
-        self.proj_out = zeroed(nn.Conv2d(inner_dim, dim, 1))
+        self.proj_out = zero_module(nn.Conv2d(inner_dim, dim, 1))
 
     def forward(self, x: Tensor, audio: Tensor, masks: Tensor, scales: Tensor) -> Tensor:
-        """x (N C H W), audio (N A D), masks (B K H W), scales (B K) -> (N C H W)."""
+        """Attends to the audio.
+
+        Args:
+            x: (N C H W).
+            audio: Audio tokens (N A D).
+            masks: (B K H W) in [0, 1].
+            scales: (B K).
+
+        Returns:
+            (N C H W).
+        """
         frames, height = len(x) // len(masks), x.shape[-2]
         masks, scales = (t.repeat_interleave(frames, dim=0) for t in (masks.flatten(2), scales))
         y = rearrange(self.proj_in(self.norm(x)), "n c h w -> n (h w) c")

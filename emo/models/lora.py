@@ -1,95 +1,171 @@
-"""LoRA (arXiv 2106.09685) by peft: low-rank adapters beside the UNet's attention, to fine-tune to one person.
+"""Low-rank adapters (LoRA, arXiv 2106.09685) beside the UNet's attention layers, by peft.
 
-W x becomes W x + alpha / rank B A x, and B = 0 at first. On disk adapters are in peft's layout: adapter_config.json and
-adapter_model.safetensors.
+A layer W x becomes W x + alpha / rank B A x, with B = 0 at first. On disk adapters have peft's layout:
+adapter_config.json and adapter_model.safetensors. Several adapters may be loaded under names of their own.
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 from safetensors.torch import load_file, save_file
 from torch import Size, Tensor, nn
 
 from emo.core.errors import InputError
 
-LORA_NAMES = "*.lora_*"  # pattern of the adapters' parameters
-PREFIX = "base_model.model."  # of names in peft's files
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+LORA_PATTERN = "*.lora_*"  # of the adapters' parameter names
+PREFIX = "base_model.model."  # of parameter names in peft's files
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+DEFAULT_NAME = "default"
 
 
 def add_lora(model: nn.Module, rank: int, alpha: float, targets: list[str]) -> None:
-    """Puts fresh adapters, which change nothing, beside the layers of `model.unet` whose names end in a target.
+    """Add new adapters, which change nothing yet, to layers of `model.unet`.
 
-    Raises InputError for a target that is the end of no layer's name.
+    Args:
+        model: An EMOModel; it is changed.
+        rank: Rank of the adapters' matrices.
+        alpha: An adapter's output is scaled by alpha / rank.
+        targets: Ends of the names of the layers, such as to_q.
+
+    Raises:
+        InputError: For a target that is the end of no layer's name.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
     for target in targets:
         if not any(f".{name}".endswith(f".{target}") for name, _ in model.unet.named_modules()):
-            raise InputError(f"lora.targets: {target!r} ends no layer's name; give to_q, to_k, to_v, to_out.0, ...")
+            raise InputError(
+                f"lora.target_modules: no layer's name ends with {target!r}; give to_q, to_k, to_v, to_out.0, ..."
+            )
     layers = rf"unet\..*\.({'|'.join(map(re.escape, targets))})"
-    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, target_modules=layers), model)
+    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, target_modules=layers), model, DEFAULT_NAME)
 
 
 def save_lora(model: nn.Module, folder: Path, base: str | None = None) -> None:
-    """Writes the adapters as they are; base: what they were trained beside, for people."""
-    config = model.peft_config["default"]
+    """Save the adapter named `default` in peft's layout.
+
+    Args:
+        model: A model with adapters.
+        folder: Where the two files are written.
+        base: Name of the model that the adapters belong to, for readers.
+    """
+    config = cast(dict[str, Any], model.peft_config)[DEFAULT_NAME]
     config.base_model_name_or_path, config.inference_mode = base, True
     config.save_pretrained(folder)
-    weights = {f"{PREFIX}{name}": weight.contiguous() for name, weight in adapters(model).items()}
-    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    weights = {f"{PREFIX}{name}": weight.contiguous() for name, weight in adapter_weights(model).items()}
+    save_file(weights, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
 
 
-def adapters(model: nn.Module) -> dict[str, Tensor]:
-    """Name, as peft saves it, -> weight."""
+def adapter_weights(model: nn.Module, name: str = DEFAULT_NAME) -> dict[str, Tensor]:
+    """Return the weights of one adapter, by the names that peft saves them under.
+
+    Args:
+        model: A model with adapters.
+        name: Name of the adapter.
+
+    Returns:
+        Weights by name.
+    """
     from peft import get_peft_model_state_dict
 
-    return get_peft_model_state_dict(model, save_embedding_layers=False)
+    return get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
 
 
-def load_lora(model: nn.Module, folder: Path) -> None:
-    """Puts saved adapters beside the model's layers, strictly.
+def load_lora(model: nn.Module, folder: Path, name: str = DEFAULT_NAME) -> None:
+    """Add saved adapters to a model, strictly; they alone are active then.
 
-    Raises InputError when the files are none, or were trained beside a model of other layers or sizes.
+    Args:
+        model: An EMOModel; it is changed.
+        folder: Folder with adapter_config.json and adapter_model.safetensors.
+        name: Name of the adapter.
+
+    Raises:
+        InputError: When the files are not adapters, belong to a model of other layers or sizes, or the name is taken.
     """
     from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
 
+    if name in list_adapters(model):
+        raise InputError(f"adapter_name={name!r} is loaded already: give another, or unload it first")
     try:
         config = LoraConfig.from_pretrained(str(folder))
-        weights = {name.removeprefix(PREFIX): weight for name, weight in load_file(folder / WEIGHTS).items()}
-    except Exception as error:  # peft and safetensors raise what they like on a broken file
-        raise InputError(f"{folder} holds no LoRA ({str(error).splitlines()[0]}): get it again") from error
-    wrong = f"{folder} was trained beside another model ({config.base_model_name_or_path}): give that one as --model"
+        weights = {key.removeprefix(PREFIX): weight for key, weight in load_file(folder / ADAPTER_WEIGHTS).items()}
+    except Exception as error:  # peft and safetensors raise many kinds on a broken file
+        raise InputError(
+            f"{folder} is not a LoRA ({str(error).splitlines()[0]}): give a folder that emo-train or peft has saved"
+        ) from error
+    wrong = f"{folder} was trained for another model ({config.base_model_name_or_path}): load that model"
     try:
-        inject_adapter_in_model(config, model)
+        inject_adapter_in_model(config, model, name)
     except ValueError as error:
         raise InputError(wrong) from error
-    if shapes(adapters(model)) != shapes(weights):
+    if _shapes(adapter_weights(model, name)) != _shapes(weights):
         raise InputError(wrong)
-    set_peft_model_state_dict(model, weights)
+    set_peft_model_state_dict(model, weights, adapter_name=name)
+    set_adapters(model, [name])
+
+
+def list_adapters(model: nn.Module) -> list[str]:
+    """Names of the loaded adapters."""
+    return list(getattr(model, "peft_config", {}))
+
+
+def set_adapters(model: nn.Module, names: Sequence[str], weights: Sequence[float] | None = None) -> None:
+    """Choose the adapters that are active.
+
+    Args:
+        model: A model with adapters.
+        names: Names of loaded adapters; the others are inactive.
+        weights: Factor of each; None: 1.
+
+    Raises:
+        InputError: For a name that is not loaded, or as many weights as there are names are not given.
+    """
+    loaded, weights = list_adapters(model), [1.0] * len(names) if weights is None else list(weights)
+    if unknown := [name for name in names if name not in loaded]:
+        raise InputError(f"adapter_names: {unknown[0]!r} is not loaded, there are {', '.join(loaded) or 'none'}")
+    if len(weights) != len(names):
+        raise InputError(f"adapter_weights: {len(weights)} for {len(names)} adapters, give one for each")
+    for layer in adapted_layers(model).values():
+        layer.set_adapter(list(names))
+        for name, weight in zip(names, weights, strict=True):
+            layer.set_scale(name, weight)
     model.requires_grad_(False)
 
 
-def shapes(weights: dict[str, Tensor]) -> dict[str, Size]:
-    return {name: weight.shape for name, weight in weights.items()}
-
-
-def merge_lora(model: nn.Module) -> None:
-    """Adds the adapters to the weights beside them and takes them out: as fast as without, equal but for rounding."""
-    for layer in adapted(model).values():
+def fuse_lora(model: nn.Module) -> None:
+    """Add the active adapters to the weights of their layers: as fast as without, equal up to rounding."""
+    for layer in adapted_layers(model).values():
         layer.merge()
-    remove_lora(model)
+
+
+def unfuse_lora(model: nn.Module) -> None:
+    """Take fused adapters off the weights again, up to rounding."""
+    for layer in adapted_layers(model).values():
+        layer.unmerge()
 
 
 def remove_lora(model: nn.Module) -> None:
-    """Leaves the layers that the adapters were beside, under their own names."""
-    for name, layer in adapted(model).items():
+    """Remove all adapters; weights that they are fused into stay fused."""
+    for name, layer in adapted_layers(model).items():
         model.set_submodule(name, layer.get_base_layer())
-    del model.peft_config
+    if hasattr(model, "peft_config"):
+        del model.peft_config
 
 
-def adapted(model: nn.Module) -> dict[str, nn.Module]:
-    """Name -> layer with adapters."""
+def merge_lora(model: nn.Module) -> None:
+    """Fuse the active adapters and remove all of them."""
+    fuse_lora(model)
+    remove_lora(model)
+
+
+def adapted_layers(model: nn.Module) -> dict[str, Any]:
+    """Name -> layer with adapters, a BaseTunerLayer of peft."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     return {name: layer for name, layer in model.named_modules() if isinstance(layer, BaseTunerLayer)}
+
+
+def _shapes(weights: dict[str, Tensor]) -> dict[str, Size]:
+    return {name: weight.shape for name, weight in weights.items()}

@@ -1,11 +1,15 @@
-"""EMO's UNet: SD 1.5's, whose layers also attend to a reference, to the audio and to the frames before.
+"""The UNet of Stable Diffusion 1.5, whose layers also attend to a reference, to audio, over time and to frame tokens.
 
-Shapes: B clips, F frames, M motion frames, H x W latent pixels, C channels, L = H*W tokens of a layer,
-A audio tokens of width D, I identity tokens, S reference tokens, E width of a speed token.
+The same class is EMO's backbone and, without audio, time and output layer, its ReferenceNet (EMO, 2402.17485, section
+3.2).
+
+Shapes: B clips, F frames, M motion frames, H x W latent pixels, C channels, L = H*W tokens of a layer, A audio tokens
+of width D, I identity tokens, S reference tokens, E width of a frame token.
 """
 
+from collections.abc import Iterable
 from itertools import repeat
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -18,24 +22,29 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from emo.models.layers import (
-    FrameEncoding,
+    AudioRegions,
+    FramePositionEncoding,
     RegionalTransformer,
-    Regions,
     SpatialTransformer,
     TemporalTransformer,
-    zeroed,
+    zero_module,
 )
 
 
-class Feature(NamedTuple):
-    """What one layer saw."""
+class LayerFeatures(NamedTuple):
+    """Features of one layer of a ReferenceNet.
 
-    tokens: Tensor | None  # (BF L C) before spatial attention; None where the layer has none
-    map: Tensor  # (BF C H W) before temporal attention
+    Attributes:
+        tokens: (BF L C) before spatial attention; None where the layer has none.
+        map: (BF C H W) before temporal attention.
+    """
+
+    tokens: Tensor | None
+    map: Tensor
 
 
-class Widths(NamedTuple):
-    """What all layers of a UNet share."""
+class LayerSizes(NamedTuple):
+    """Sizes that all layers of a UNet share; None: no such attention."""
 
     emb_dim: int
     heads: int
@@ -49,21 +58,37 @@ class Widths(NamedTuple):
     temporal_groups: int
 
 
-class Stage(nn.Module):
-    """The layers of one resolution, each a ResNet block, spatial and temporal attention, then a resize."""
+class UNetBlock(nn.Module):
+    """The layers of one resolution, each a ResNet block, spatial, regional and temporal attention, then a change of
+    resolution."""
+
+    downsamplers: nn.ModuleList
+    upsamplers: nn.ModuleList
 
     def __init__(
         self,
-        pairs: list[tuple[int, int]],  # channels into and out of each layer
-        attends: int,  # that many layers, the first ones, have spatial attention
-        moves: int,  # and that many temporal attention
-        widths: Widths,
+        pairs: list[tuple[int, int]],
+        num_attention: int,
+        num_temporal: int,
+        sizes: LayerSizes,
         resize: str | None = None,
-        tokens_only: bool = False,  # the last spatial attention ends at its tokens
-        inner: list[int] | None = None,  # channels inside each regional audio attention; None: those of the layer
+        tokens_only: bool = False,
+        inner: list[int] | None = None,
     ):
+        """
+        Args:
+            pairs: Channels into and out of each layer.
+            num_attention: How many layers, from the first, have spatial attention.
+            num_temporal: How many layers, from the first, have temporal attention.
+            sizes: Sizes of all layers.
+            resize: "down" or "up" after the layers; None: none.
+            tokens_only: Whether the last spatial attention ends at its tokens.
+            inner: Channels inside each regional audio attention; None: those of the layer.
+        """
         super().__init__()
-        emb_dim, heads, groups, audio_dim, max_frames, speed_dim, identity_dim, regions, frame_norm, parts = widths
+        emb_dim, heads, groups, audio_dim, max_frames, speed_dim, identity_dim, regions, frame_norm, temporal_groups = (
+            sizes
+        )
         dims = [out_dim for _, out_dim in pairs]
         context_dim = audio_dim if identity_dim is None and not regions else identity_dim
         self.resnets = nn.ModuleList(
@@ -71,18 +96,18 @@ class Stage(nn.Module):
             for i, o in pairs
         )
         for resnet in self.resnets:
-            zeroed(resnet.conv2)  # as in 2105.05233: a network from scratch learns several times faster
+            zero_module(resnet.conv2)  # as in 2105.05233: a new network trains several times faster
         self.attentions = nn.ModuleList(
-            SpatialTransformer(dim, heads, groups, context_dim, tokens_only and i == attends - 1)
-            for i, dim in enumerate(dims[:attends])
+            SpatialTransformer(dim, heads, groups, context_dim, tokens_only and i == num_attention - 1)
+            for i, dim in enumerate(dims[:num_attention])
         )
         self.audio_modules = nn.ModuleList(
             RegionalTransformer(dim, inside, heads, groups, audio_dim, regions)
-            for dim, inside in zip(dims[: attends if regions else 0], inner or dims, strict=False)
+            for dim, inside in zip(dims[: num_attention if regions else 0], inner or dims, strict=False)
         )
         self.motion_modules = nn.ModuleList(
-            TemporalTransformer(dim, heads, parts, max_frames, speed_dim, frame_norm)
-            for dim in dims[: 0 if max_frames is None else moves]
+            TemporalTransformer(dim, heads, temporal_groups, max_frames, speed_dim, frame_norm)
+            for dim in dims[: 0 if max_frames is None else num_temporal]
         )
         if resize == "down":
             self.downsamplers = nn.ModuleList([Downsample2D(dims[-1], use_conv=True, name="op")])
@@ -102,85 +127,125 @@ class Stage(nn.Module):
         identity: Tensor | None = None,
         masks: Tensor | None = None,
         scales: Tensor | None = None,
-    ) -> tuple[Tensor, Feature]:
-        """Layer i: x (BF C H W), emb (BF emb_dim), audio (BF A D), identity (BF I D), masks (B K H W), scales (B K),
-        the rest as in UNet.forward, for this layer."""
+    ) -> tuple[Tensor, LayerFeatures]:
+        """Runs one layer.
+
+        Args:
+            i: Number of the layer.
+            x: (BF C H W).
+            emb: Time embedding (BF emb_dim).
+            audio: Audio tokens (BF A D).
+            reference, motion, speed: See UNet.forward, of this layer.
+            num_frames: F.
+            identity: Identity tokens (BF I D).
+            masks: Masks of the regions (B K H W).
+            scales: Scales of the regions (B K).
+
+        Returns:
+            (BF C H W), and the layer's features.
+        """
         x, tokens = self.resnets[i](x, emb), None
         if i < len(self.attentions):
-            heard = audio if identity is None and not len(self.audio_modules) else identity
-            x, tokens = self.attentions[i](x, heard, reference)
+            context = audio if identity is None and not len(self.audio_modules) else identity
+            x, tokens = self.attentions[i](x, context, reference)
         if i < len(self.audio_modules):
             x = self.audio_modules[i](x, audio, masks, scales)
-        feature = Feature(tokens, x)
+        features = LayerFeatures(tokens, x)
         if i < len(self.motion_modules):
             x = self.motion_modules[i](x, motion, speed, num_frames)
-        return x, feature
+        return x, features
 
 
 class UNet(ModelMixin, ConfigMixin):
-    """Predicts the noise in a clip. Without audio, time and head it is the ReferenceNet: what its layers see
-    counts, and it ends at the tokens of the last one, so that every parameter has a use.
+    """Predicts what the scheduler needs, for a clip; without an output layer it is a ReferenceNet.
+
+    A ReferenceNet's result are the features of its layers. It ends at the tokens of the last one, so every parameter is
+    used.
     """
 
+    config: Any
+    _gradient_checkpointing_func: Any
     _supports_gradient_checkpointing = True
 
     @register_to_config
     def __init__(
         self,
         in_channels: int = 4,
-        out_channels: int | None = 4,  # None: no head, for a ReferenceNet
+        out_channels: int | None = 4,
         block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280),
         layers_per_block: int = 2,
         num_attention_heads: int = 8,
         norm_num_groups: int = 32,
-        audio_dim: int | None = 768,  # width of an audio token; None: no audio attention
-        max_frames: int | None = 32,  # motion frames and frames of a clip together; None: no temporal attention
-        speed_dim: int | None = None,  # width of a speed token; None: no speed layers
-        embedded_tokens: int | None = None,  # audio tokens that also shift every ResNet block; None: none do
-        identity_dim: int | None = None,  # width of an identity token, which spatial attention then attends to
-        audio_regions: int = 0,  # in which the sound is attended to by layers of their own; 0: in spatial attention
-        frame_norm: bool = False,  # temporal layers norm each frame by itself
-        temporal_norm_groups: int | None = None,  # of temporal layers; None: norm_num_groups
-        sparse_time: bool = False,  # temporal layers only beside spatial attention
+        audio_dim: int | None = 768,
+        max_frames: int | None = 32,
+        speed_dim: int | None = None,
+        embedded_tokens: int | None = None,
+        identity_dim: int | None = None,
+        audio_regions: int = 0,
+        frame_norm: bool = False,
+        temporal_norm_groups: int | None = None,
+        sparse_temporal: bool = False,
     ):
-        """Raises ValueError where sound and identity would share a layer."""
+        """
+        Args:
+            in_channels: Number of channels of the latents.
+            out_channels: Number of channels of the prediction; None: a ReferenceNet.
+            block_out_channels: Channels of each resolution, finest first.
+            layers_per_block: Layers of a resolution in the down path; one more in the up path.
+            num_attention_heads: Heads of every attention layer.
+            norm_num_groups: Groups of every GroupNorm.
+            audio_dim: Width of an audio token; None: no audio attention.
+            max_frames: Motion frames and frames of a clip together; None: no temporal attention.
+            speed_dim: Width of a frame token; None: no attention to frame tokens.
+            embedded_tokens: Audio tokens of a frame that are also added to the time embedding; None: none.
+            identity_dim: Width of an identity token, to which spatial attention attends; None: none.
+            audio_regions: Regions with audio attention of their own; 0: spatial attention attends to the audio.
+            frame_norm: Whether temporal layers normalize each frame by itself.
+            temporal_norm_groups: Groups of the temporal layers' GroupNorm; None: norm_num_groups.
+            sparse_temporal: Whether only layers with spatial attention have temporal layers.
+
+        Raises:
+            ValueError: When audio and identity would share a layer.
+        """
         super().__init__()
         if identity_dim is not None and audio_dim is not None and not audio_regions:
-            raise ValueError(f"identity_dim={identity_dim}: where there is sound it needs audio_regions")
+            raise ValueError(f"identity_dim={identity_dim}: with audio it needs audio_regions")
         dims, depth, last = block_out_channels, layers_per_block, len(block_out_channels) - 1
         emb_dim = 4 * dims[0]
         context = audio_dim, max_frames, speed_dim, identity_dim, audio_regions, frame_norm
         temporal_groups = temporal_norm_groups or norm_num_groups
-        widths = Widths(emb_dim, num_attention_heads, norm_num_groups, *context, temporal_groups)
+        sizes = LayerSizes(emb_dim, num_attention_heads, norm_num_groups, *context, temporal_groups)
         self.time_proj = Timesteps(dims[0], flip_sin_to_cos=True, downscale_freq_shift=0)
         self.time_embedding = TimestepEmbedding(dims[0], emb_dim)
-        if embedded_tokens is not None:  # a fresh one changes nothing
-            self.audio_embedding = zeroed(nn.Linear(embedded_tokens * audio_dim, emb_dim))
+        if embedded_tokens is not None:  # a new one changes nothing
+            assert audio_dim is not None  # the tokens are audio
+            self.audio_embedding = zero_module(nn.Linear(embedded_tokens * audio_dim, emb_dim))
         self.conv_in = nn.Conv2d(in_channels, dims[0], 3, padding=1)
 
         width, skips, down, up = dims[0], [dims[0]], [], []
         for i, dim in enumerate(dims):  # the coarsest resolution has no spatial attention
             pairs = [(width if j == 0 else dim, dim) for j in range(depth)]
-            attends, inner = depth * (i < last), [in_dim for in_dim, _ in pairs]  # as wide inside as Hallo's
-            moves, resize = attends if sparse_time else depth, "down" if i < last else None
-            down.append(Stage(pairs, attends, moves, widths, resize, inner=inner))
+            num_attention, inner = depth * (i < last), [in_dim for in_dim, _ in pairs]  # as wide inside as Hallo's
+            num_temporal, resize = num_attention if sparse_temporal else depth, "down" if i < last else None
+            down.append(UNetBlock(pairs, num_attention, num_temporal, sizes, resize, inner=inner))
             skips += [dim] * (depth + (i < last))
             width = dim
         self.down_blocks = nn.ModuleList(down)
-        self.mid_block = Stage([(width, width)] * 2, 1, 1, widths)
+        self.mid_block = UNetBlock([(width, width)] * 2, 1, 1, sizes)
         for i, dim in reversed(list(enumerate(dims))):
             pairs = [((width if j == 0 else dim) + skips.pop(), dim) for j in range(depth + 1)]
-            attends, resize = (depth + 1) * (i < last), "up" if i > 0 else None
-            moves, inner = attends if sparse_time else depth + 1, [dims[max(i - 1, 0)]] * (depth + 1)
-            up.append(Stage(pairs, attends, moves, widths, resize, out_channels is None and i == 0, inner))
+            num_attention, resize = (depth + 1) * (i < last), "up" if i > 0 else None
+            num_temporal = num_attention if sparse_temporal else depth + 1
+            tokens_only, inner = out_channels is None and i == 0, [dims[max(i - 1, 0)]] * (depth + 1)
+            up.append(UNetBlock(pairs, num_attention, num_temporal, sizes, resize, tokens_only, inner))
             width = dim
         self.up_blocks = nn.ModuleList(up)
 
         if out_channels is not None:
             self.conv_norm_out = nn.GroupNorm(norm_num_groups, dims[0], eps=1e-5)
-            self.conv_out = zeroed(nn.Conv2d(dims[0], out_channels, 3, padding=1))
+            self.conv_out = zero_module(nn.Conv2d(dims[0], out_channels, 3, padding=1))
         if max_frames is not None and speed_dim is not None:
-            self.speed_pos = FrameEncoding(speed_dim, max_frames, persistent=False)
+            self.speed_pos = FramePositionEncoding(speed_dim, max_frames, persistent=False)
         self.gradient_checkpointing = False
 
     @property
@@ -198,13 +263,26 @@ class UNet(ModelMixin, ConfigMixin):
         reference: list[Tensor | None] | None = None,
         motion: list[Tensor | None] | None = None,
         speed: Tensor | None = None,
-        located: Tensor | None = None,
+        face_features: Tensor | None = None,
         identity: Tensor | None = None,
-        regions: Regions | None = None,
-    ) -> tuple[Tensor | None, list[Feature]]:
-        """sample (B F C H W), timestep () or (B,), audio (B F A D), speed (B F E), located (B C H W) to be
-        added after the first convolution, identity (B F I D), and for each layer reference (B S C) and motion
-        (B M C H W) -> the prediction (B F C H W) and no features; without a head None and what each layer saw."""
+        regions: AudioRegions | None = None,
+    ) -> tuple[Tensor | None, list[LayerFeatures]]:
+        """Run the network.
+
+        Args:
+            sample: Noisy latents (B F C H W).
+            timestep: () or (B,).
+            audio: Audio tokens (B F A D).
+            reference: For each layer the reference tokens (B S C) or (B R S C).
+            motion: For each layer the maps of the motion frames (B M C H W).
+            speed: Frame tokens (B F E).
+            face_features: Added after the first convolution (B C H W).
+            identity: Identity tokens (B F I D).
+            regions: Regions of the audio attention.
+
+        Returns:
+            The prediction (B F C H W) and no features; without an output layer None and the features of each layer.
+        """
         num_frames, features = sample.shape[1], []
         references = repeat(None) if reference is None else iter(reference)
         motions = repeat(None) if motion is None else iter(motion)
@@ -212,12 +290,15 @@ class UNet(ModelMixin, ConfigMixin):
         emb = emb.repeat_interleave(num_frames, dim=0)
         audio = None if audio is None else audio.flatten(0, 1)
         if self.config.embedded_tokens is not None:
+            assert audio is not None
             emb = emb + self.audio_embedding(audio.flatten(1))
-        speed = None if speed is None else self.speed_pos(speed, first=motion[0].shape[1] if motion else 0)
+        if speed is not None:
+            first = cast(Tensor, motion[0]).shape[1] if motion else 0  # with frame tokens each layer has a map
+            speed = self.speed_pos(speed, first=first)
         identity = None if identity is None else identity.flatten(0, 1)
         last = len(self.down_blocks) - 1
 
-        def run(stage: Stage, i: int, x: Tensor, level: int) -> Tensor:
+        def run(stage: UNetBlock, i: int, x: Tensor, level: int) -> Tensor:
             region = (None, None) if regions is None else (regions.masks[level], regions.scales[:, level])
             args = (i, x, emb, audio, next(references), next(motions), speed, num_frames, identity, *region)
             if self.gradient_checkpointing and torch.is_grad_enabled():
@@ -229,17 +310,17 @@ class UNet(ModelMixin, ConfigMixin):
             return x
 
         x = self.conv_in(sample.flatten(0, 1))
-        if located is not None:
-            x = (x.unflatten(0, (-1, num_frames)) + located[:, None]).flatten(0, 1)
+        if face_features is not None:
+            x = (x.unflatten(0, (-1, num_frames)) + face_features[:, None]).flatten(0, 1)
         skips = [x]
-        for level, stage in enumerate(self.down_blocks):
+        for level, stage in enumerate(cast(Iterable[UNetBlock], self.down_blocks)):
             for i in range(len(stage.resnets)):
                 skips.append(x := run(stage, i, x, level))
             if hasattr(stage, "downsamplers"):
                 skips.append(x := stage.downsamplers[0](x))
         for i in range(len(self.mid_block.resnets)):
             x = run(self.mid_block, i, x, last)
-        for level, stage in enumerate(self.up_blocks):
+        for level, stage in enumerate(cast(Iterable[UNetBlock], self.up_blocks)):
             for i in range(len(stage.resnets)):
                 x = run(stage, i, torch.cat([x, skips.pop()], dim=1), last - level)
             if hasattr(stage, "upsamplers"):

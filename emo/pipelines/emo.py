@@ -1,102 +1,117 @@
-"""EMOPipeline: a portrait and a wave -> frames, window by window.
+"""EMOPipeline: a portrait and audio in, video frames out, window by window.
 
-A window is F frames denoised together, behind the M motion frames that come before it. Where windows overlap, one
-fades into the next. The wave may come in chunks and its length need not be known.
-Shapes: H W the portrait's pixels, s those of the animated square, C h w latents, S samples.
+A window is F frames that are denoised together, after the M motion frames before it. Where windows overlap, one fades
+into the next. The audio may come in chunks and its length need not be known.
+
+Shapes: H W pixels of the picture, s pixels along a side of the animated square, C h w latents, S samples, T frames of
+the video.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from importlib import import_module
+from inspect import signature
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline
-from diffusers.utils import BaseOutput
+from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
+from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
+from diffusers.utils import BaseOutput, logging
 from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 from torch import Tensor
 
-from emo.core.download import snapshot
 from emo.core.errors import InputError
-from emo.face.crop import crop, locator_mask
-from emo.face.masks import regional_masks
-from emo.face.paste import Palette, Paster
-from emo.face.selection import Located, locate
-from emo.media.audio import Sound
+from emo.core.timing import count_frames
+from emo.face.crop import crop_region, locator_mask
+from emo.face.paste import ColorLimiter, Paster
+from emo.face.selection import SelectedFace, select_face
+from emo.media.audio import AudioBuffer
+from emo.media.image import images_to_tensor, tensor_to_images
 from emo.models.audio import AudioEncoder
-from emo.models.autoencoder import Autoencoder, decode_latents, encode_images, through_pixels, to_images, to_model
-from emo.models.emo import Conditions, EMOModel
-from emo.models.layers import Regions
-from emo.models.lora import load_lora, merge_lora
-from emo.pipelines.guidance import Guidance
+from emo.models.autoencoder import as_video_autoencoder, get_paste_edge
+from emo.models.conditions import Conditions, Value, pixels_per_latent
+from emo.models.emo import EMOModel
+from emo.models.loading import find_pipeline, load_components, read_model_index
+from emo.pipelines.guidance import Guidance, SamplingOptions, StepCallback, crossfade
+from emo.pipelines.inputs import (
+    AudioInput,
+    ImageInput,
+    OutputType,
+    check_options,
+    collate_frames,
+    convert_frame,
+    count_output_frames,
+    open_audio,
+    parse_curves,
+    read_pixels,
+    slice_curves,
+)
+from emo.pipelines.lora import LoraPipelineMixin
 
-DECODED_AT_ONCE = 4  # frames
+DECODE_BATCH_FRAMES = 4
+Face = SelectedFace | tuple[float, float, float, float] | str
+logger = logging.get_logger(__name__)
 
 
 @dataclass
 class EMOPipelineOutput(BaseOutput):
-    """frames: (T H W 3) uint8, or (T s s 3) of the square alone."""
+    """Output of EMOPipeline.
 
-    frames: np.ndarray
-
-
-def count_frames(seconds: float, fps: float) -> int:
-    """Frames of a video as long as the sound."""
-    return round(seconds * fps)
-
-
-def fade(held: Tensor, window: Tensor) -> Tensor:
-    """The first N frames of a window (1 F C h w) come evenly out of those held of the window before, (1 N C h w)."""
-    count = held.shape[1]
-    share = ((torch.arange(count, device=window.device) + 0.5) / max(1, count)).to(window).view(1, -1, 1, 1, 1)
-    faded = torch.lerp(held, window[:, :count], share)
-    return torch.cat([faded, window[:, count:]], dim=1)
-
-
-class EMOPipeline(DiffusionPipeline):
-    """EMO (arXiv 2402.17485) from a trained EMOModel, an autoencoder, an audio encoder and a scheduler.
-
-    size, num_inference_steps and guidance_scale are what the model was made for; a call may ask otherwise. What
-    guidance adds to a frame grows with what the sound changes in it up to `guidance_threshold` (RMS; 0: without end),
-    so that small movements are helped and large ones not overdone (the rescaling of APG, arXiv 2410.02416). A window
-    begins `overlap_frames` before the end of the one before: frames that both have fade from one to the other. Colours
-    are those that lie within `palette_reach` sides of the square in the portrait (0: any), see `Palette`.
-    For models that know them: guides_identity is `Guidance.identity`; motion frames pass through the autoencoder where
-    `motion_through_pixels`; the three scales say how strongly surroundings, face and lips follow the sound; the square
-    is `crop_scale` times as wide as that of EMO's own models.
+    Attributes:
+        frames: By output_type: np (T H W 3) uint8; pil a list of PIL images; pt (T 3 H W) float32 in [0, 1]; latent (T
+            C h w).
     """
 
+    frames: np.ndarray | Tensor | list[Image.Image]
+
+
+class EMOPipeline(LoraPipelineMixin, DiffusionPipeline):
+    """Animates a portrait by audio (EMO, arXiv 2402.17485)."""
+
+    config: Any
+    audio_encoder: AudioEncoder
+    progress_bar: Any  # torch.compiler.disable hides its type
     model_cpu_offload_seq = "audio_encoder->model->vae"
+    _callback_tensor_inputs = ["latents"]
 
     def __init__(
         self,
         model: EMOModel,
-        vae: Autoencoder | AutoencoderKL,
+        vae: ModelMixin,
         audio_encoder: AudioEncoder,
-        scheduler: DDIMScheduler,
+        scheduler: SchedulerMixin,
         size: int = 512,
         num_inference_steps: int = 40,
         guidance_scale: float = 3.5,
         guidance_threshold: float = 0.0,
         overlap_frames: int = 0,
-        palette_reach: float = 0.0,
-        guides_identity: bool = False,
-        motion_through_pixels: bool = False,
-        surroundings_scale: float = 1.0,
-        face_scale: float = 1.0,
-        lips_scale: float = 1.0,
-        crop_scale: float = 1.0,
+        color_limit_radius: float = 0.0,
     ):
-        """Raises ValueError when windows overlap by more than half, colours come from outside the square, or faces
-        shall guide a model that knows none."""
+        """
+        Args:
+            model: A trained EMOModel.
+            vae: An Autoencoder, diffusers' AutoencoderKL, or a module that fulfils the contract VideoAutoencoder.
+            audio_encoder: Turns samples into features by frame.
+            scheduler: Scheduler of diffusers, with the prediction_type that the model was trained with.
+            size: Pixels along a side of the animated square, unless a call gives another.
+            num_inference_steps: Denoising steps of a window, unless a call gives another number.
+            guidance_scale: Classifier-free guidance by the audio, unless a call gives another.
+            guidance_threshold: Limit of a guidance update's RMS in a frame (APG, arXiv 2410.02416); 0: no limit.
+            overlap_frames: Frames that a window shares with the one before; they fade from one to the other.
+            color_limit_radius: A pixel has only colors of the portrait within this radius, in sides of the square; 0:
+                no limit.
+
+        Raises:
+            ValueError: When windows would overlap by more than half, or the radius is out of range.
+        """
         super().__init__()
         if not 0 <= 2 * overlap_frames <= model.config.num_frames:
             raise ValueError(f"overlap_frames={overlap_frames}: give 0 to {model.config.num_frames // 2}")
-        if not 0 <= palette_reach <= 0.5:
-            raise ValueError(f"palette_reach={palette_reach}: give 0 to 0.5")
-        if guides_identity and model.config.identity_dim is None:
-            raise ValueError("guides_identity=true: needs a model with an identity_dim")
+        if not 0 <= color_limit_radius <= 0.5:
+            raise ValueError(f"color_limit_radius={color_limit_radius}: give 0 to 0.5")
         self.register_modules(model=model, vae=vae, audio_encoder=audio_encoder, scheduler=scheduler)
         self.register_to_config(
             size=size,
@@ -104,187 +119,366 @@ class EMOPipeline(DiffusionPipeline):
             guidance_scale=guidance_scale,
             guidance_threshold=guidance_threshold,
             overlap_frames=overlap_frames,
-            palette_reach=palette_reach,
-            guides_identity=guides_identity,
-            motion_through_pixels=motion_through_pixels,
-            surroundings_scale=surroundings_scale,
-            face_scale=face_scale,
-            lips_scale=lips_scale,
-            crop_scale=crop_scale,
+            color_limit_radius=color_limit_radius,
         )
+        self._interrupt = False
+        self._num_timesteps = 0
 
     @classmethod
-    def download(cls, pretrained_model_name: str, **options) -> Path:
-        """What `from_pretrained` does for a Hub id: the whole model as a folder, each file held against its hash.
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        torch_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
+        revision: str | None = None,
+        cache_dir: str | None = None,
+        token: str | None = None,
+        local_files_only: bool = False,
+        variant: str | None = None,
+        force_download: bool = False,
+        **components: Any,
+    ) -> Self:
+        """Load a pipeline; every weight must be there, and none may be left over.
 
-        Raises InputError when it can't be had.
+        Args:
+            pretrained_model_name_or_path: "mini", which is built in, a folder, or a Hub id (OWNER/NAME).
+            torch_dtype: Data type of the weights, or one for each component by name; float32 by default.
+            revision: Branch, tag or commit of a Hub id.
+            cache_dir: Where downloads are stored; None: where huggingface_hub stores them.
+            token: For private models of the Hub.
+            local_files_only: Whether only downloads of before are used.
+            variant: Variant of the weight files' names, such as "fp16".
+            force_download: Whether files are downloaded again.
+            components: Model, vae, audio_encoder or scheduler to use in place of the folder's, and settings of the
+                pipeline.
+
+        Returns:
+            The pipeline, of the class that its model_index.json names.
+
+        Raises:
+            InputError: When there is no such model, it can't be downloaded, or weights are missing or left over.
         """
-        known = {name: options.get(name) for name in ("revision", "cache_dir", "token")}
-        return snapshot(f"{pretrained_model_name}: no such folder", pretrained_model_name, **known)
+        hub = {"cache_dir": cache_dir, "token": token, "local_files_only": local_files_only}
+        folder = find_pipeline(pretrained_model_name_or_path, revision, force_download=force_download, **hub)
+        named = getattr(import_module("emo"), read_model_index(folder)["_class_name"])
+        loaded = load_components(folder, torch_dtype, variant, components)
+        try:
+            kind = named if issubclass(named, cls) else cls
+            return super(EMOPipeline, kind).from_pretrained(folder, **loaded, **components)
+        except (TypeError, ValueError, OSError) as error:
+            raise InputError(f"{folder} is not an {cls.__name__}: {str(error).splitlines()[0]}") from error
 
-    def load_lora_weights(self, folder: str | Path) -> None:
-        """Adapters that emo-train has left. Raises InputError when they are none, or of another model."""
-        load_lora(self.model, Path(folder))
+    @classmethod
+    def download(cls, pretrained_model_name: str, **options: Any) -> Path:
+        """Download a pipeline and verify its files.
 
-    def fuse_lora(self) -> None:
-        """Merges the adapters into the weights, so that they cost no time."""
-        merge_lora(self.model)
+        Args:
+            pretrained_model_name: Hub id (OWNER/NAME).
+            options: Revision, cache_dir, token, local_files_only, force_download.
 
-    def __call__(self, portrait: Image.Image | np.ndarray, wave: np.ndarray, **options) -> EMOPipelineOutput:
-        """portrait and wave (S,) at 16 kHz -> all frames, round(seconds * fps). Options and errors: see `stream`."""
-        wave = np.asarray(wave, np.float32)
-        total = count_frames(len(wave) / self.audio_encoder.sample_rate, options.get("fps", 25.0))
-        frames = []
-        with self.progress_bar(total=total) as bar:
-            for frame in self.stream(portrait, wave, **options):
-                frames.append(frame)
-                bar.update()
-        return EMOPipelineOutput(frames=np.stack(frames))
+        Returns:
+            Its folder in the cache.
 
-    @torch.no_grad()
-    def stream(
+        Raises:
+            InputError: When it can't be downloaded.
+        """
+        names = "revision", "cache_dir", "token", "local_files_only", "force_download"
+        return find_pipeline(pretrained_model_name, **{name: options[name] for name in names if options.get(name)})
+
+    @property
+    def interrupt(self) -> bool:
+        """Whether sampling ends: set `pipe._interrupt = True` in a callback. The window is decoded as it is, and is the
+        last."""
+        return self._interrupt
+
+    @property
+    def num_timesteps(self) -> int:
+        """Denoising steps of the current window."""
+        return self._num_timesteps
+
+    def __call__(
         self,
-        portrait: Image.Image | np.ndarray,
-        wave: np.ndarray | Iterable[np.ndarray],
+        image: ImageInput,
+        audio: AudioInput,
         *,
         fps: float = 25.0,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
-        head_speed: float | None = None,
-        face: Located | tuple[float, float, float, float] | str | None = None,
+        condition_scales: Mapping[str, float] | None = None,
+        generator: torch.Generator | None = None,
+        latents: Tensor | None = None,
+        eta: float = 0.0,
+        output_type: OutputType = "np",
+        return_dict: bool = True,
+        callback_on_step_end: StepCallback | None = None,
+        callback_on_step_end_tensor_inputs: list[str] | None = None,
+        head_speed: Value | None = None,
+        controls: Mapping[str, Value] | None = None,
+        face: Face | None = None,
         crop_only: bool = False,
         size: int | None = None,
         identity: np.ndarray | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Iterator[np.ndarray]:
-        """Yields frames (H W 3) uint8 as their windows are done.
+    ) -> EMOPipelineOutput | tuple:
+        """Generate all frames of a video that is as long as the audio.
 
-        portrait: a PIL image or (H W 3) uint8. wave: (S,) float32 mono at `audio_encoder.sample_rate`, or chunks
-        of it. head_speed: rad/s, None: the model's choice. face: what `locate` found, a box (x0, y0, x1, y1) in pixels
-        from forehead to chin, "full" for a portrait that is a face crop, or None: find it. crop_only: frames of
-        the animated square alone (s s 3). size: pixels of that square inside the model. guidance_scale: how much
-        further to go with the sound than without it (classifier-free guidance, 2207.12598); 1 is off. identity: the
-        face's embedding (G,), for a model that knows faces; None: nobody's.
-        Raises InputError for no face, a wave of no frame, or a setting that can't be.
+        Args:
+            image: A picture with a face: a PIL image, (H W 3) uint8, or the path of a file.
+            audio: (S,) float mono samples in [-1, 1] at `audio_encoder.sample_rate`, chunks of such samples, or the
+                path of a file.
+            fps: Frames per second.
+            num_inference_steps: Denoising steps of a window; None: the pipeline's.
+            guidance_scale: Classifier-free guidance by the audio (arXiv 2207.12598); 1: off; None: the pipeline's.
+            condition_scales: The same by other conditions, by name; each that is not 1 costs a forward pass more in
+                every step.
+            generator: Random generator of the noise.
+            latents: (N F C h w), standard normal noise of the first N windows of F = model.config.num_frames frames;
+                further windows draw theirs from `generator`. None: all of them do.
+            eta: Parameter eta of DDIM (arXiv 2010.02502, equation 16); other schedulers ignore it.
+            output_type: np: (T H W 3) uint8; pil: PIL images; pt: (T 3 H W) float32 in [0, 1]; latent: (T C h w), not
+                decoded.
+            return_dict: Whether an EMOPipelineOutput is returned, else a tuple.
+            callback_on_step_end: Called as (pipeline, step, timestep, tensors) after each step of each window; returns
+                a dict of tensors to go on with. `pipeline._interrupt = True` ends the video with this window, as it is.
+            callback_on_step_end_tensor_inputs: Names of these tensors; only "latents" is known: what is diffused (1 F C
+                h w).
+            head_speed: rad/s, constant or one per frame; None: the model's choice.
+            controls: Name of another condition that the model has -> value, constant or one row per frame; see
+                emo.models.conditions. Beyond its end a curve keeps its last value.
+            face: A SelectedFace, a box (x0, y0, x1, y1) in pixels from forehead to chin, "full" for a picture that is a
+                face crop, or None: the largest face is found.
+            crop_only: Whether frames are the animated square alone (s s), not pasted into the picture.
+            size: Pixels along a side of the animated square, a multiple of 64; None: the pipeline's.
+            identity: (G,) embedding of the face, for models with this condition; None: null.
+
+        Returns:
+            The frames.
+
+        Raises:
+            InputError: When no face is found, the audio is shorter than half a frame, or an argument is out of range.
+        """
+        stream = self.stream(
+            image,
+            audio,
+            fps=fps,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            condition_scales=condition_scales,
+            generator=generator,
+            latents=latents,
+            eta=eta,
+            output_type=output_type,
+            callback_on_step_end=callback_on_step_end,
+            callback_on_step_end_tensor_inputs=callback_on_step_end_tensor_inputs,
+            head_speed=head_speed,
+            controls=controls,
+            face=face,
+            crop_only=crop_only,
+            size=size,
+            identity=identity,
+        )
+        total = count_output_frames(audio, self.audio_encoder.sample_rate, fps) if fps > 0 else None
+        bar, frames = self.progress_bar(total=total) if total else self.progress_bar(iter(())), []
+        with bar:
+            for frame in stream:
+                frames.append(frame)
+                bar.update()
+        video = collate_frames(frames, output_type)
+        return EMOPipelineOutput(frames=video) if return_dict else (video,)
+
+    @torch.no_grad()
+    def stream(
+        self,
+        image: ImageInput,
+        audio: AudioInput,
+        *,
+        fps: float = 25.0,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        condition_scales: Mapping[str, float] | None = None,
+        generator: torch.Generator | None = None,
+        latents: Tensor | None = None,
+        eta: float = 0.0,
+        output_type: OutputType = "np",
+        callback_on_step_end: StepCallback | None = None,
+        callback_on_step_end_tensor_inputs: list[str] | None = None,
+        head_speed: Value | None = None,
+        controls: Mapping[str, Value] | None = None,
+        face: Face | None = None,
+        crop_only: bool = False,
+        size: int | None = None,
+        identity: np.ndarray | None = None,
+    ) -> Iterator[np.ndarray | Image.Image | Tensor]:
+        """Yield the frames as soon as their windows are done; the audio is read no further than they need.
+
+        Arguments and errors are those of `__call__`.
+
+        Yields:
+            Frames by output_type: (H W 3) uint8, PIL images, tensors (3 H W) or latents (C h w).
         """
         size = size or self.config.size
-        if fps <= 0 or size < 64 or size % 64:
-            raise InputError(f"fps={fps} size={size}: fps must be above 0, size a multiple of 64 from 64 on")
-        image = np.asarray(portrait.convert("RGB") if isinstance(portrait, Image.Image) else portrait)
-        found = face if isinstance(face, Located) else locate(image, face)
-        found = replace(found, region=replace(found.region, side=found.region.side * self.config.crop_scale))
-        square = crop(image, found.region, size)
-        latents = encode_images(self.vae, to_model(square[None], self.device, self.vae.dtype))
-        again = to_images(decode_latents(self.vae, latents))[0]
-        paster = None if crop_only else Paster(image, found.region, again)
-        palette = Palette(again, self.config.palette_reach) if self.config.palette_reach else None
-        sound = self._sound(wave)
-        windows = self._windows(
-            sound,
-            self._still(latents, found, identity),
-            fps,
-            num_inference_steps or self.config.num_inference_steps,
-            self.config.guidance_scale if guidance_scale is None else guidance_scale,
-            head_speed,
-            generator,
+        tensor_inputs = (
+            ["latents"] if callback_on_step_end_tensor_inputs is None else callback_on_step_end_tensor_inputs
         )
-        count = 0
-        for window in windows:
-            for part in window.split(DECODED_AT_ONCE):
-                for frame in to_images(decode_latents(self.vae, part)):
-                    count += 1
-                    frame = frame if palette is None else palette.bound(frame)
-                    yield frame if paster is None else paster.paste(frame)
+        if isinstance(callback_on_step_end, PipelineCallback | MultiPipelineCallbacks):
+            tensor_inputs = callback_on_step_end.tensor_inputs
+        check_options(fps, size, output_type, tensor_inputs, self._callback_tensor_inputs)
+        if head_speed is not None and "head_speed" not in {spec.name for spec in self.model.conditions}:
+            logger.warning(f"head_speed={head_speed} is ignored: the model has no such condition")
+            head_speed = None
+        curves = parse_curves(self.model.conditions, {"head_speed": head_speed, **(controls or {})})
+        scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
+        steps = num_inference_steps or self.config.num_inference_steps
+        guidance = self._make_guidance(scale, condition_scales or {})
+        sampling = SamplingOptions(steps, guidance, generator, eta, callback_on_step_end, tuple(tensor_inputs))
+
+        pixels, device, codec = read_pixels(image), self._execution_device, as_video_autoencoder(self.vae)
+        selected = self._select_face(pixels, face)
+        square = images_to_tensor(crop_region(pixels, selected.region, size)[None], device, self.vae.dtype)
+        reference = codec.encode_reference(square)
+        still = codec.encode(square, square)
+        decoded = tensor_to_images(codec.decode(still, square))[0]
+        paster = None if crop_only else Paster(pixels, selected.region, decoded, get_paste_edge(codec))
+        radius = self.config.color_limit_radius
+        limiter = ColorLimiter(decoded, radius) if radius else None
+        buffer = open_audio(audio, self.audio_encoder.sample_rate)
+        portrait = self._encode_portrait(reference.to(self.model.dtype), selected, identity)
+
+        count, self._interrupt = 0, False
+        try:
+            for window in self._windows(buffer, portrait, curves, fps, sampling, square, still.shape[1:], latents):
+                for part in window.split(DECODE_BATCH_FRAMES):
+                    if output_type == "latent":
+                        yield from part
+                        count += len(part)
+                        continue
+                    for frame in tensor_to_images(codec.decode(part.to(self.vae.dtype), square)):
+                        count += 1
+                        frame = frame if limiter is None else limiter.limit(frame)
+                        frame = frame if paster is None else paster.paste(frame)
+                        yield convert_frame(frame, output_type)
+        finally:
+            self.maybe_free_model_hooks()
         if count == 0:
-            raise InputError(f"the sound is shorter than half a frame ({sound.seconds:.3f} s at {fps:g} fps)")
+            raise InputError(f"the audio is shorter than half a frame ({buffer.seconds:.3f} s at {fps:g} fps)")
 
-    def _still(self, latents: Tensor, found: Located, identity: np.ndarray | None) -> Conditions:
-        """What all windows share: the portrait's latents (1 C h w), where face and lips are, whose face it is."""
-        if identity is not None and len(identity) != self.model.config.identity_dim:
-            knows = self.model.config.identity_dim or "no"
-            raise InputError(f"an identity of {len(identity)} numbers: the model takes {knows}, leave --arcface out")
-        config, sides = self.model.config, [latents.shape[-1]]
-        pixels = sides[0] if config.locator_widths is None else sides[0] * 2 ** (len(config.locator_widths) - 1)
-        mask = torch.from_numpy(locator_mask(found.box, found.region, pixels)).to(latents)
-        still = Conditions(latents, face_region=mask[None, None])
-        if config.identity_dim is not None:
-            whose = np.zeros(config.identity_dim) if identity is None else identity
-            still.identity = torch.from_numpy(whose)[None].to(latents)
-        if config.audio_regions:
-            sides += [-(-sides[0] // 2**level) for level in range(1, len(config.block_out_channels))]
-            scales = latents.new_ones(1, len(sides), config.audio_regions)
-            strengths = self.config.surroundings_scale, self.config.face_scale, self.config.lips_scale
-            scales[:, self.model.motion_levels] = latents.new_tensor(strengths)
-            masks = regional_masks(found, sides)
-            still.regions = Regions([torch.from_numpy(mask).to(latents)[None] for mask in masks], scales)
-        return still
+    def _make_guidance(self, scale: float, condition_scales: Mapping[str, float]) -> Guidance:
+        known = {spec.name: spec.guidance_scale for spec in self.model.conditions if spec.name != "audio"}
+        if unknown := [name for name in condition_scales if name not in known]:
+            raise InputError(
+                f"condition_scales: {unknown[0]!r} is not a condition of this model: it has {', '.join(known)}"
+            )
+        return Guidance(scale, self.config.guidance_threshold, known | dict(condition_scales))
 
-    def _sound(self, wave: np.ndarray | Iterable[np.ndarray]) -> Sound:
-        chunks = iter([wave]) if isinstance(wave, np.ndarray) else iter(wave)
-        return Sound(chunks, self.audio_encoder.sample_rate, np.zeros(0, np.float32))
+    def _select_face(self, pixels: np.ndarray, face: Face | None) -> SelectedFace:
+        """Return the face to animate in (H W 3) uint8."""
+        return face if isinstance(face, SelectedFace) else select_face(pixels, face)
+
+    def _encode_portrait(self, reference: Tensor, face: SelectedFace, identity: np.ndarray | None) -> Conditions:
+        """Return the conditions that all windows share; reference: latents (1 C h w) of the portrait."""
+        if identity is not None and "identity" not in {spec.name for spec in self.model.conditions}:
+            raise InputError("identity: the model has no such condition; leave it out")
+        side = reference.shape[-1] * pixels_per_latent(self.model.config)
+        mask = torch.from_numpy(locator_mask(face.box, face.region, side)).to(reference)
+        return Conditions(reference, face_region=mask[None, None])
 
     def _windows(
         self,
-        sound: Sound,
-        still: Conditions,
+        buffer: AudioBuffer,
+        portrait: Conditions,
+        curves: Mapping[str, np.ndarray],
         fps: float,
-        steps: int,
-        guidance_scale: float,
-        head_speed: float | None,
-        generator: torch.Generator | None,
+        sampling: SamplingOptions,
+        square: Tensor,
+        frame_shape: torch.Size,
+        noise: Tensor | None = None,
     ) -> Iterator[Tensor]:
-        """Yields the latents (N C h w) of frame after frame, N at once; the last window is as long as the sound."""
-        config, encoder, latents = self.model.config, self.audio_encoder, still.reference
-        margin, first, motion, held = config.audio_margin, 0, None, latents[None, :0]
-        portrait = self._guidance(guidance_scale).look_at_portrait(self.model, still)
+        """Yield latents (N C h w) of frame after frame, of shape frame_shape, N at once; the last window ends with the
+        audio.
+        """
+        config, encoder, latents = self.model.config, self.audio_encoder, portrait.reference
+        assert latents is not None
+        margin, first, index = config.audio_margin, 0, 0
+        motion, previous = None, latents.new_zeros(1, 0, *frame_shape)
+        reference_tokens = sampling.guidance.encode_reference(self.model, portrait)
         while True:
             end = first + config.num_frames
-            sound.hear((end + margin) / fps + encoder.future_seconds)
-            count = min(end, count_frames(sound.seconds, fps)) - first if sound.ended else config.num_frames
+            buffer.read_until((end + margin) / fps + encoder.future_seconds)
+            count = min(end, count_frames(buffer.seconds, fps)) - first if buffer.ended else config.num_frames
             if count <= 0:
                 return
-            wave = torch.from_numpy(sound.wave)[None].to(latents.device)
-            start_seconds = sound.first_sample / sound.sample_rate
+            wave = torch.from_numpy(buffer.wave)[None].to(latents.device)
+            start_seconds = buffer.first_sample / buffer.sample_rate
             audio = encoder(wave, first - margin, count + 2 * margin, fps, start_seconds).to(latents)
-            known_speed = torch.nan if head_speed is None else head_speed
-            speed = torch.full((1, count + 2 * config.speed_margin), known_speed).to(latents)
-            conditions = replace(still, audio=audio, motion=motion, head_speed=speed)
-            shape = torch.Size((1, count, *latents.shape[1:]))
-            window = fade(held, self._denoise(conditions, shape, portrait, steps, guidance_scale, generator))
-            at_end = sound.ended and first + count == count_frames(sound.seconds, fps)
+            values = slice_curves(curves, first, count, config, latents)
+            conditions = replace(portrait, audio=audio, motion=motion, **values)
+            shape = torch.Size((1, count, *frame_shape))
+            start = None if noise is None or index >= len(noise) else noise[index : index + 1, :count]
+            window = self.denoise_window(conditions, shape, reference_tokens, sampling, start)
+            window = crossfade(previous, window)
+            at_end = self.interrupt or buffer.ended and first + count == count_frames(buffer.seconds, fps)
             done = count - (0 if at_end else self.config.overlap_frames)
             yield window[0, :done]
-            motion, held = self._last(latents, motion, window[:, :done]), window[:, done:]
-            first += done
-            sound.forget((first - margin) / fps - encoder.past_seconds - 1)
+            if self.interrupt:
+                return
+            motion = self._next_motion(latents, motion, window[:, :done], square)
+            previous, first, index = window[:, done:], first + done, index + 1
+            buffer.trim((first - margin) / fps - encoder.past_seconds - 1)
 
-    def _last(self, latents: Tensor, motion: Tensor | None, window: Tensor) -> Tensor:
-        """The motion frames (1 M C h w) for the next window."""
+    def _next_motion(self, reference: Tensor, motion: Tensor | None, window: Tensor, square: Tensor) -> Tensor:
+        """Return the motion frames (1 M C h w) of the next window: the last frames of the video so far."""
         count = self.model.config.num_motion_frames
-        before, window = self.model.motion_before(latents) if motion is None else motion, window[:, -count:]
-        window = through_pixels(self.vae, window) if self.config.motion_through_pixels else window
-        return torch.cat([before, window], dim=1)[:, -count:]
+        before = self.model.initial_motion(reference) if motion is None else motion
+        return torch.cat([before, window[:, -count:]], dim=1)[:, -count:]
 
-    def _guidance(self, scale: float) -> Guidance:
-        return Guidance(scale, self.config.guidance_threshold, self.config.guides_identity)
+    def prepare_extra_step_kwargs(self, generator: torch.Generator | None, eta: float) -> dict[str, Any]:
+        """Return the arguments `generator` and `eta` for the `step` of schedulers that take them."""
+        taken = signature(self.scheduler.step).parameters
+        given = {"generator": generator, "eta": eta}
+        return {name: value for name, value in given.items() if name in taken}
 
-    def _denoise(
+    @torch.no_grad()
+    def denoise_window(
         self,
         conditions: Conditions,
         shape: torch.Size,
-        portrait: list[Tensor | None],
-        steps: int,
-        guidance_scale: float,
-        generator: torch.Generator | None,
+        reference_tokens: list[Tensor | None] | None,
+        sampling: SamplingOptions,
+        noise: Tensor | None = None,
     ) -> Tensor:
-        """Noise -> latents (1 F C h w) of one window."""
-        reference, guidance = conditions.reference, self._guidance(guidance_scale)
-        seen = guidance.look(self.model, conditions, shape, portrait)
-        self.scheduler.set_timesteps(steps, device=reference.device)
-        sample = randn_tensor(shape, generator=generator, device=reference.device, dtype=reference.dtype)
-        sample = sample * self.scheduler.init_noise_sigma
-        for timestep in self.scheduler.timesteps:
+        """Denoises one window.
+
+        Args:
+            conditions: Conditions of the window, with the portrait's latents.
+            shape: (B F C h w) of the window's latents.
+            reference_tokens: From `Guidance.encode_reference`; None: they are computed.
+            sampling: Steps, guidance and generator.
+            noise: (B F C h w) standard normal; None: it is drawn.
+
+        Returns:
+            Latents (B F C h w).
+
+        Raises:
+            InputError: For noise of another shape.
+        """
+        reference, guidance = conditions.reference, sampling.guidance
+        assert reference is not None
+        encoded = guidance.encode_conditions(self.model, conditions, shape, reference_tokens)
+        self.scheduler.set_timesteps(sampling.num_inference_steps, device=reference.device)
+        timesteps, extra = self.scheduler.timesteps, self.prepare_extra_step_kwargs(sampling.generator, sampling.eta)
+        if noise is None:
+            noise = randn_tensor(shape, generator=sampling.generator, device=reference.device, dtype=reference.dtype)
+        if noise.shape != shape:
+            raise InputError(f"latents have shape {tuple(noise.shape)} for a window, give {tuple(shape)}")
+        sample = noise.to(reference) * self.scheduler.init_noise_sigma
+        self._num_timesteps = len(timesteps)
+        for step, timestep in enumerate(timesteps):
+            if self.interrupt:
+                break
             scaled = self.scheduler.scale_model_input(sample, timestep)
-            prediction = guidance.predict(self.model, scaled, timestep, conditions, seen)
-            sample = self.scheduler.step(prediction, timestep, sample, generator=generator).prev_sample
+            prediction = guidance.predict(self.model, scaled, timestep, conditions, encoded)
+            sample = self.scheduler.step(prediction, timestep, sample, **extra).prev_sample.to(reference.dtype)
+            if sampling.callback is not None:
+                tensors = {"latents": sample} if "latents" in sampling.callback_tensor_inputs else {}
+                changed = sampling.callback(self, step, timestep, tensors) or {}
+                sample = changed.get("latents", sample)
         return self.model.from_diffused(sample, reference)

@@ -1,74 +1,149 @@
-"""Classifier-free guidance (arXiv 2207.12598): beyond what is heard, away from what is said in silence, or of nobody.
+"""How windows are denoised and joined: classifier-free guidance (arXiv 2207.12598), sampling options, and the fade.
 
-Shapes: B clips, F frames, M motion frames, C H W latents.
+The guided prediction is p + sum over guided conditions c of (scale_c - 1) * (p - p_without_c), where p is the
+prediction with all conditions (the sum is that of VASA-1, arXiv 2404.10667, section 3.2). Each guided condition costs
+one more forward pass.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
+from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from torch import Tensor
 
-from emo.models.emo import Conditions, EMOModel, Seen
+from emo.models.conditions import Conditions, EncodedConditions
+from emo.models.emo import EMOModel
+
+StepCallback = Callable[..., dict] | PipelineCallback | MultiPipelineCallbacks
 
 
 @dataclass(frozen=True)
 class Guidance:
-    """How a model's prediction is guided; without guidance it is the prediction itself and costs half."""
+    """How a model's prediction is guided; without guidance it is the prediction itself.
 
-    scale: float = 1.0  # how much further to go with the sound than without it; 1: no guidance
-    threshold: float = 0.0  # of what the sound changes in a frame (RMS), as in APG (2410.02416); 0: without end
-    identity: bool = False  # away from nobody's silence, as Hallo does: without portrait, face, region and sound
+    Attributes:
+        scale: Guidance scale of the audio; 1: no guidance.
+        threshold: Limit of an update's RMS in each frame, as in APG (arXiv 2410.02416); 0: no limit.
+        condition_scales: Name -> scale of other conditions; 1: no guidance.
+    """
 
-    def look(
-        self, model: EMOModel, conditions: Conditions, shape: torch.Size, portrait: list[Tensor | None] | None = None
-    ) -> list[Seen]:
-        """All that does not depend on the noise, for latents of `shape` (B F C H W), with what guides and without it.
+    scale: float = 1.0
+    threshold: float = 0.0
+    condition_scales: Mapping[str, float] = field(default_factory=dict)
 
-        portrait: what `look_at_portrait` gave, where it is known already.
+    @property
+    def scales(self) -> dict[str, float]:
+        """Name -> scale of the conditions that guide."""
+        return {name: scale for name, scale in {"audio": self.scale, **self.condition_scales}.items() if scale != 1}
+
+    def encode_reference(self, model: EMOModel, conditions: Conditions) -> list[Tensor | None]:
+        """Run the ReferenceNet on the portrait, once for all windows.
+
+        Args:
+            model: The model whose prediction is guided.
+            conditions: Conditions with the portrait's latents.
+
+        Returns:
+            The reference tokens of each layer.
         """
-        if self.scale != 1 and self.identity:
-            portrait = self.look_at_portrait(model, conditions) if portrait is None else portrait
-            return look_past_identity(model, conditions, shape, portrait)
-        seen = model.look(conditions, shape, portrait)
-        if self.scale == 1:
-            return [seen]
-        return [seen, replace(seen, audio=model.audio_projection(torch.zeros_like(conditions.audio)))]
+        return model.encode_reference(conditions.reference)
 
-    def look_at_portrait(self, model: EMOModel, conditions: Conditions) -> list[Tensor | None]:
-        """For each layer of the UNet the portrait's tokens, which all windows of a video share (see `Seen`)."""
-        reference, own = conditions.reference, conditions.identity
-        if self.scale == 1 or not self.identity:
-            return model.look_at_portrait(reference, own)
-        nobodys, owns = (model.look_at_portrait(reference, whose) for whose in (None, own))
-        return [None if a is None else torch.stack([a, b], dim=1) for a, b in zip(nobodys, owns, strict=True)]
+    def encode_conditions(
+        self,
+        model: EMOModel,
+        conditions: Conditions,
+        shape: torch.Size,
+        reference_tokens: list[Tensor | None] | None = None,
+    ) -> list[EncodedConditions]:
+        """Encode all that does not depend on the noise, for every forward pass of a step.
+
+        Args:
+            model: The model whose prediction is guided.
+            conditions: Conditions of the window.
+            shape: (B F C H W) of the window's latents.
+            reference_tokens: From `encode_reference`; None: they are computed.
+
+        Returns:
+            The encoded conditions: all of them, then for each guided condition all but that one.
+        """
+        encoded = model.encode_conditions(conditions, shape, reference_tokens)
+        return [encoded, *(model.encode_without(encoded, conditions, shape, [name]) for name in self.scales)]
 
     def predict(
-        self, model: EMOModel, sample: Tensor, timestep: Tensor, conditions: Conditions, seen: list[Seen]
+        self,
+        model: EMOModel,
+        sample: Tensor,
+        timestep: Tensor,
+        conditions: Conditions,
+        encoded: list[EncodedConditions],
     ) -> Tensor:
-        """Noisy latents (B F C H W), timestep () or (B,), what `look` gave -> the guided prediction (B F C H W)."""
-        heard, *silent = [model(sample, timestep, conditions, one) for one in seen]
-        return heard + (self.scale - 1) * limited(heard - silent[0], self.threshold) if silent else heard
+        """Make the forward passes of a step and combine them.
+
+        Args:
+            model: The model whose prediction is guided.
+            sample: Noisy latents (B F C H W).
+            timestep: () or (B,).
+            conditions: Conditions of the window.
+            encoded: From `encode_conditions`.
+
+        Returns:
+            The guided prediction (B F C H W).
+        """
+        full, *without = [model(sample, timestep, conditions, one) for one in encoded]
+        guided = full
+        for scale, other in zip(self.scales.values(), without, strict=True):
+            guided = guided + (scale - 1) * limit_rms(full - other, self.threshold)
+        return guided
 
 
-def look_past_identity(
-    model: EMOModel, conditions: Conditions, shape: torch.Size, portrait: list[Tensor | None]
-) -> list[Seen]:
-    """With everything, and with the motion frames alone: no portrait, audio tokens of zeros, nobody's face, no region.
+def limit_rms(update: Tensor, threshold: float) -> Tensor:
+    """Scale each frame's update down to an RMS of at most a threshold.
 
-    Hallo's ReferenceNet is told, in turn, of nobody and of the portrait's face: of frame after frame the portrait's own
-    tokens, and of one motion frame after the other; without guidance's half the other way round. So its authors run it.
+    Args:
+        update: (B F C H W).
+        threshold: Largest RMS; 0: no limit.
+
+    Returns:
+        (B F C H W).
     """
-    own = conditions.identity
-    turns = torch.arange(model.config.num_motion_frames, device=own.device) % 2  # (M,)
-    told, other = (turn[None, :, None] * own[:, None] for turn in (turns, 1 - turns))  # (B M G)
-    seen = model.look(replace(conditions, motion_identity=told), shape, portrait)
-    motion = model.look_before(replace(conditions, motion_identity=other), seen.latents, len(portrait))
-    silence, nowhere = torch.zeros_like(seen.audio), torch.zeros_like(seen.located)
-    nobody = model.identify(None, len(own))
-    return [seen, replace(seen, reference=None, audio=silence, located=nowhere, identity=nobody, motion=motion)]
-
-
-def limited(update: Tensor, threshold: float) -> Tensor:
-    """update (B F C H W), each frame scaled down to an RMS of at most `threshold`; 0 is no limit."""
     size = update.square().mean((2, 3, 4), keepdim=True).sqrt()
     return update * (threshold / size).clamp(max=1) if threshold else update
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How windows are denoised.
+
+    Attributes:
+        num_inference_steps: Denoising steps of a window.
+        guidance: Classifier-free guidance of the predictions.
+        generator: Random generator of the noise.
+        eta: Parameter eta of DDIM (arXiv 2010.02502, equation 16).
+        callback: Called as (pipeline, step, timestep, tensors) after each step; returns a dict of tensors to go on
+            with.
+        callback_tensor_inputs: Names of the tensors that the callback gets.
+    """
+
+    num_inference_steps: int
+    guidance: "Guidance"
+    generator: torch.Generator | None = None
+    eta: float = 0.0
+    callback: StepCallback | None = None
+    callback_tensor_inputs: tuple[str, ...] = ("latents",)
+
+
+def crossfade(previous: Tensor, window: Tensor) -> Tensor:
+    """Fades from the end of one window to the beginning of the next, linearly.
+
+    Args:
+        previous: (1 N C h w), the last frames of the window before.
+        window: (1 F C h w), whose first N frames are of the same times.
+
+    Returns:
+        (1 F C h w).
+    """
+    count = previous.shape[1]
+    share = ((torch.arange(count, device=window.device) + 0.5) / max(1, count)).to(window).view(1, -1, 1, 1, 1)
+    faded = torch.lerp(previous, window[:, :count], share)
+    return torch.cat([faded, window[:, count:]], dim=1)

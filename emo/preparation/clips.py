@@ -1,16 +1,11 @@
-"""SyncNet before the faces of one video.
+"""Turn a tracked face into a prepared clip: the head is stabilized, only the face moves.
 
-SyncNet before the faces of one video.
-
-A face through a shot of a video -> a prepared clip: the head is held still, only the face moves.
-
-Every frame is brought to the square of its own face by a similarity over rigid points, smoothed in time, so that a
-small network need not spend itself on head motion. All frames are those of `read_video(video, FPS)`.
+Each frame is brought to the square of its own face by a similarity fitted to rigid points and smoothed over time, so
+that a small network need not spend its capacity on head motion. All frames are those of the video at FPS.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from math import ceil
 from pathlib import Path
 
@@ -19,141 +14,220 @@ from safetensors.numpy import load_file
 
 from emo.core.errors import InputError
 from emo.core.timing import FPS
-from emo.data.clip import LIPS, Clip, ClipInfo
-from emo.face.crop import crop, held_still, steady_regions, sync_crop, sync_squares
-from emo.face.landmarks import IBUG, eye_opening
+from emo.data.clip import Clip, ClipInfo
+from emo.face.crop import (
+    SYNCNET_CROP_SCALE,
+    Region,
+    crop_for_syncnet,
+    crop_region,
+    normalize_landmarks,
+    smooth_regions,
+    syncnet_squares,
+)
+from emo.face.landmarks import LIP_POINTS, MEDIAPIPE_TO_IBUG, eye_opening
 from emo.face.pose import head_angles, head_rotations, head_speed
 from emo.face.tracking import Track
-from emo.media.video import read_video
-from emo.preparation.filters import Limits, check_picture, check_sound, check_sync, covered_share, turned_degrees
-from emo.preparation.quality import Sight
-from emo.preparation.sound import Listener
-from emo.speech.lip_sync import lip_sync, packaged_ear
-from emo.speech.separation import Separate
-from emo.speech.syncnet import LipSync, SyncNet, syncnet_sync
+from emo.preparation.face_patches import MARGIN_PIXELS, FacePatches
+from emo.preparation.filters import (
+    ClipLimits,
+    check_picture,
+    check_sound,
+    check_sync,
+    head_rotation_degrees,
+    occluded_ratio,
+)
+from emo.preparation.quality import measure_quality
+from emo.preparation.sound import VideoAudio
+from emo.speech.lip_sync import load_lip_sync_scorer, score_lip_sync
+from emo.speech.separation import SeparateVocals
+from emo.speech.syncnet import load_syncnet, score_syncnet
 
-
-class Watch:
-    """Reads the video forwards, in step with the faces it is asked for; for one that has passed it starts anew."""
-
-    def __init__(self, net: SyncNet, video: Path):
-        self.net, self.video = net, video
-        self.frames, self.passed = read_video(video, FPS), 0
-
-    def sync(self, first: int, landmarks: np.ndarray, wave: np.ndarray) -> LipSync:
-        """landmarks (T 68 2) pixels of the frames `first` and after, and the wave (S,) at 16 kHz of the same time."""
-        if first < self.passed:
-            self.frames, self.passed = read_video(self.video, FPS), 0
-        frames = islice(self.frames, first - self.passed, first - self.passed + len(landmarks))
-        self.passed = first + len(landmarks)
-        squares = sync_squares(landmarks)
-        return syncnet_sync(self.net, (sync_crop(f, s) for f, s in zip(frames, squares, strict=True)), wave)
-
-
-LONGEST_GAP = 5  # frames without the face that are filled
+MAX_GAP_FRAMES = 5  # a face that is not detected for so long is interpolated
 
 
 @dataclass
-class Job:
-    """How all videos of a folder are prepared."""
+class PreparationJob:
+    """How all videos of a folder are prepared.
 
-    out: Path  # the clips' folder
-    labels: Path | None  # of emo.preparation.labels; None: the packaged detector follows the faces
-    size: int  # pixels of the square crop
-    limits: Limits
-    separate: Separate | None = None  # voices from music; None: sounds stay as they are
-    syncnet: Path | None = None  # weights; None: the small ear
+    Attributes:
+        out: Folder of the clips.
+        labels: Folder of landmarks from `emo.preparation.labels`; None: the packaged detector tracks the faces.
+        size: Side of the square crop in pixels.
+        limits: Which clips pass.
+        separate: Separates voices from music; None: sounds stay as they are.
+        syncnet: Weights of SyncNet; None: the packaged lip-sync scorer measures the offset of the sound.
+    """
+
+    out: Path
+    labels: Path | None
+    size: int
+    limits: ClipLimits
+    separate: SeparateVocals | None = None
+    syncnet: Path | None = None
 
 
 def read_mesh(path: Path) -> np.ndarray:
-    """(T 468 3) landmarks in pixels, NaN where no face was seen. Raises InputError for a missing file."""
+    """Read the landmarks of a video or picture as `emo.preparation.labels` wrote them.
+
+    Returns:
+        (T 468 3) pixels, NaN where no face was found.
+
+    Raises:
+        InputError: The file is missing.
+    """
     if not path.exists():
         raise InputError(f"{path} is missing: make it with python -m emo.preparation.labels")
     return load_file(path)["landmarks"]
 
 
-def without_gaps(points: np.ndarray, name: str) -> np.ndarray:
-    """points (T N D), NaN where unseen, with gaps of up to LONGEST_GAP frames filled. Raises InputError on others."""
+def fill_gaps(points: np.ndarray, name: str) -> np.ndarray:
+    """Interpolate points linearly over gaps of up to MAX_GAP_FRAMES frames.
+
+    Args:
+        points: (T N D), NaN where the face was not found.
+        name: Name of the clip, for the message.
+
+    Returns:
+        (T N D) float32 without NaN.
+
+    Raises:
+        InputError: A gap is longer.
+    """
     seen = np.flatnonzero(np.isfinite(points[:, 0, 0]))
-    if len(seen) == 0 or np.diff(seen, prepend=-1, append=len(points)).max() > LONGEST_GAP + 1:
-        raise InputError(f"{name}: the face is out of sight; cut the video where it is seen")
+    if len(seen) == 0 or np.diff(seen, prepend=-1, append=len(points)).max() > MAX_GAP_FRAMES + 1:
+        raise InputError(
+            f"{name}: no face for more than {MAX_GAP_FRAMES} frames: trim the video to where it is visible"
+        )
     flat, rows = points.reshape(len(points), -1), np.arange(len(points))
     filled = np.stack([np.interp(rows, seen, column[seen]) for column in flat.T], axis=-1)
     return filled.reshape(points.shape).astype(np.float32)
 
 
 def load_mesh(path: Path) -> np.ndarray:
-    """(T 468 3) landmarks in pixels without gaps. Raises InputError for a missing file or a face out of sight."""
-    return without_gaps(read_mesh(path), path.stem)
+    """Read landmarks as `read_mesh` does, with gaps filled.
+
+    Raises:
+        InputError: The file is missing, or the face is missing for more than MAX_GAP_FRAMES.
+    """
+    return fill_gaps(read_mesh(path), path.stem)
 
 
-def at_clip_rate(mesh: np.ndarray, rate: float) -> np.ndarray:
-    """mesh (T ...) of a video of `rate` frames per second -> of its frames at FPS."""
-    index = (np.arange(round(len(mesh) / rate * FPS)) / FPS * rate + 1e-6).astype(int)
+def resample_mesh(mesh: np.ndarray, fps: float) -> np.ndarray:
+    """Select the frames of a mesh that are shown at FPS.
+
+    Args:
+        mesh: (T ...) mesh of a video.
+        fps: Frames per second of that video.
+
+    Returns:
+        (T' ...) mesh at FPS.
+    """
+    index = (np.arange(round(len(mesh) / fps * FPS)) / FPS * fps + 1e-6).astype(int)
     return mesh[index.clip(max=len(mesh) - 1)]
 
 
-def pieces(track: Track, longest_seconds: float) -> list[Track]:
-    """The track cut into as few pieces of about one length as stay within `longest_seconds`."""
-    count = max(1, ceil(len(track.landmarks) / (longest_seconds * FPS)))
+def split_track(track: Track, max_seconds: float) -> list[Track]:
+    """Split a track into as few parts of about equal length as stay within `max_seconds`.
+
+    Args:
+        track: The track of a face.
+        max_seconds: Largest length of a part.
+
+    Returns:
+        The parts in order.
+    """
+    count = max(1, ceil(len(track.landmarks) / (max_seconds * FPS)))
     edges = np.linspace(0, len(track.landmarks), count + 1).round().astype(int)
-    return [track.part(int(a), int(b)) for a, b in zip(edges, edges[1:], strict=False) if b > a]
+    return [track.slice_frames(int(a), int(b)) for a, b in zip(edges, edges[1:], strict=False) if b > a]
 
 
 def prepare_track(
-    track: Track,
-    sight: Sight,
-    mesh: np.ndarray | None,
-    numbered: Iterator[tuple[int, np.ndarray]],
-    listener: Listener,
-    info: ClipInfo,
-    job: Job,
-    watch: Watch | None = None,
+    track: Track, mesh: np.ndarray | None, patches: FacePatches, audio: VideoAudio, info: ClipInfo, job: PreparationJob
 ) -> tuple[Clip, Iterator[np.ndarray]]:
-    """A face of a video -> a clip and its frames (job.size job.size 3).
+    """Check a track and make its clip.
 
-    sight: what `look` saw of the track; mesh: of the whole video, (T 468 3) pixels, where there is one; numbered: the
-    video's frames, enumerated, from the track's first or before; listener: of the video; watch: SyncNet before it, or
-    None for the small ear. What is measured stands in `info`. Raises InputError, with the reason, for what must
-    not be learnt from.
+    Args:
+        track: A face of one shot.
+        mesh: (T 468 3) pixels, of the whole video; None without labels.
+        patches: The pixels around the faces of that shot.
+        audio: The sound of the video.
+        info: Where the clip comes from; what is measured is written into it.
+        job: Settings.
+
+    Returns:
+        The clip and its frames (job.size job.size 3) uint8, which are cut as they are asked for.
+
+    Raises:
+        InputError: The clip is outside of a limit; the message names the reason.
     """
     info.num_frames = len(track.landmarks)
-    landmarks = without_gaps(track.landmarks, info.name)
-    regions = steady_regions(landmarks)
-    points = landmarks if mesh is None else without_gaps(mesh[track.first : track.end, :, :2], info.name)
-    square = held_still(points, regions).astype(np.float32)
-    marks, square = (square, square[:, :0]) if mesh is None else (square[:, IBUG], square)
+    landmarks = fill_gaps(track.landmarks, info.name)
+    regions = smooth_regions(landmarks)
+    points = landmarks if mesh is None else fill_gaps(mesh[track.first_frame : track.end, :, :2], info.name)
+    square = normalize_landmarks(points, regions).astype(np.float32)
+    marks, square = (square, square[:, :0]) if mesh is None else (square[:, MEDIAPIPE_TO_IBUG], square)
     info.face_pixels = min(region.side for region in regions)
-    info.turned_degrees = float(np.quantile(turned_degrees(landmarks), 0.9))
-    for name, value in vars(sight).items():
+    info.turned_degrees = float(np.quantile(head_rotation_degrees(landmarks), 0.9))
+    for name, value in vars(measure_quality(track, patches)).items():
         setattr(info, name, value)
-    info.covered = covered_share(track.covered)
+    info.covered = occluded_ratio(track.mouth_occlusion)
     check_picture(info, job.limits)
-    heard = listener.hear(track.first, info.num_frames)
-    info.voice_share, info.music_share = heard.voice_share, heard.music_share
-    check_sound(info, heard.voice, job.limits)
-    if watch is None:
-        info.sync_by, sync = "ear", lip_sync(marks[:, LIPS], heard.voice, packaged_ear(), FPS)
+    sound = audio.read(track.first_frame, info.num_frames)
+    info.voice_share, info.music_share = sound.voice_share, sound.music_share
+    check_sound(info, sound.voice, job.limits)
+    if job.syncnet is None:
+        info.sync_by, sync = "ear", score_lip_sync(marks[:, LIP_POINTS], sound.voice, load_lip_sync_scorer(), FPS)
     else:
-        info.sync_by, sync = "syncnet", watch.sync(track.first, landmarks, heard.voice)
+        faces = cut_for_syncnet(track.first_frame, landmarks, patches)
+        info.sync_by, sync = "syncnet", score_syncnet(load_syncnet(job.syncnet), faces, sound.voice)
         if sync.offset_frames:
-            heard = listener.hear(track.first + sync.offset_frames, info.num_frames)
+            sound = audio.read(track.first_frame + sync.offset_frames, info.num_frames)
     info.sync_offset_frames, info.sync_confidence = sync.offset_frames, sync.confidence
     check_sync(info, job.limits)
-    squares = np.array([(*region.center, region.side, region.angle_radians) for region in regions])
-    angles = head_angles(head_rotations(landmarks))
-    gaze = without_gaps(track.gaze[:, None], info.name)[:, 0] if len(track.gaze) else track.gaze
-    speed, eyes = head_speed(landmarks, FPS), eye_opening(landmarks)
-    clip = Clip(info, heard.wave, marks, speed, square, squares, angles, eyes, gaze, heard.vocals)
-    return clip, (
-        crop(f, r, job.size) for f, r in zip(pick(numbered, range(track.first, track.end)), regions, strict=True)
+    clip = Clip(
+        info,
+        wave=sound.wave,
+        landmarks=marks,
+        head_speed=head_speed(landmarks, FPS),
+        mesh=square,
+        squares=np.array([(*region.center, region.side, region.angle_radians) for region in regions]),
+        head_angles=head_angles(head_rotations(landmarks)),
+        eye_opening=eye_opening(landmarks),
+        gaze=fill_gaps(track.gaze[:, None], info.name)[:, 0] if len(track.gaze) else track.gaze,
+        vocals=sound.vocals,
     )
+    return clip, cut_regions(track.first_frame, regions, patches, job.size)
 
 
-def pick(numbered: Iterator[tuple[int, np.ndarray]], wanted: range) -> Iterator[np.ndarray]:
-    """The frames with these numbers; takes none beyond the last."""
-    for want in wanted:
-        number, frame = next(numbered)
-        while number < want:
-            number, frame = next(numbered)
-        yield frame
+def cut_regions(first: int, regions: list[Region], patches: FacePatches, size: int) -> Iterator[np.ndarray]:
+    """Yield the regions of consecutive frames.
+
+    Args:
+        first: Number of the first frame in the video.
+        regions: Region of each frame, pixels.
+        patches: The pixels around the faces.
+        size: Side of the crops, pixels.
+
+    Yields:
+        (size size 3) uint8 crops.
+    """
+    for number, region in enumerate(regions, first):
+        yield crop_region(patches.get_square(number, region.matrix(1)), region, size)
+
+
+def cut_for_syncnet(first: int, landmarks: np.ndarray, patches: FacePatches) -> Iterator[np.ndarray]:
+    """Yield the crops that SyncNet expects, of consecutive frames.
+
+    Args:
+        first: Number of the first frame in the video.
+        landmarks: (T 68 2) pixels.
+        patches: The pixels around the faces.
+
+    Yields:
+        (224 224 3) uint8 crops.
+    """
+    for number, square in enumerate(syncnet_squares(landmarks), first):
+        x, y, half = square
+        side, below = half * (1 + SYNCNET_CROP_SCALE) + MARGIN_PIXELS, half * (1 + 2 * SYNCNET_CROP_SCALE)
+        box = patches.clamp(x - side, y - half - MARGIN_PIXELS, x + side, y + below + MARGIN_PIXELS)
+        yield crop_for_syncnet(patches.get_frame(number, box), square)

@@ -1,7 +1,7 @@
-"""What became of each source of a prepared set: nothing is done twice, and every loss has its reason.
+"""Log the results of each source of a prepared set: no source is processed twice, each rejection has its reason.
 
-`ledger.jsonl` lies beside the clips, with a line for each source that is done. What was left out has a picture
-`dropped/NAME.jpg`, where there is a face to show.
+`processing_log.jsonl` lies beside the clips, with a line for each source that is done. A face that was dropped has a
+picture `dropped/NAME.jpg`.
 """
 
 import json
@@ -9,48 +9,77 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from emo.core.errors import OutputError
+from emo.core.errors import InputError, OutputError
+
+FILE_NAME, OLD_FILE_NAME = "processing_log.jsonl", "ledger.jsonl"
 
 
 @dataclass
-class Piece:
-    """A face through a shot, or a still that talks."""
+class LogItem:
+    """A tracked face of a video, or a talking still.
+
+    Attributes:
+        name: Name of the clip.
+        seconds: Its length.
+        reason: Why it was dropped; empty: it is the clip of that name.
+    """
 
     name: str
     seconds: float
-    reason: str = ""  # why it was left out; empty: it is the clip of that name
+    reason: str = ""
 
 
-def read_ledger(folder: Path) -> dict[str, list[Piece]]:
-    """Source -> its pieces; empty without a ledger. A line that was not finished is passed over."""
-    path = folder / "ledger.jsonl"
+def read_processing_log(folder: Path) -> dict[str, list[LogItem]]:
+    """Read the results of the sources of a folder of clips; an unfinished last line is skipped.
+
+    Returns:
+        The items of each source; empty without a log.
+
+    Raises:
+        InputError: The folder has a log under its old name.
+    """
+    path = folder / FILE_NAME
+    if not path.exists() and (folder / OLD_FILE_NAME).exists():
+        raise InputError(f"{folder / OLD_FILE_NAME}: rename it to {FILE_NAME}")
     lines = path.read_text().split("\n")[:-1] if path.exists() else []
     rows = [json.loads(line) for line in lines]
-    return {row["source"]: [Piece(**piece) for piece in row["pieces"]] for row in rows}
+    return {row["source"]: [LogItem(**piece) for piece in row["pieces"]] for row in rows}
 
 
-class Ledger:
-    """Goes on where it stopped."""
+class ProcessingLog:
+    """The log of a folder, to continue where it stopped.
+
+    Attributes:
+        done: The sources that are logged.
+    """
 
     def __init__(self, folder: Path):
-        self.path = folder / "ledger.jsonl"
-        self.done = set(read_ledger(folder))
+        """Open the log of a folder and cut off an unfinished last line."""
+        self.path = folder / FILE_NAME
+        self.done = set(read_processing_log(folder))
         if self.path.exists():
-            whole = self.path.read_bytes()
-            os.truncate(self.path, whole.rfind(b"\n") + 1)
+            os.truncate(self.path, self.path.read_bytes().rfind(b"\n") + 1)
 
-    def add(self, source: str, pieces: list[Piece]) -> None:
-        """Says what was left out, and writes the line. Raises OutputError."""
-        for piece in pieces:
-            if piece.reason:
-                print(f"left out: {piece.name}: {piece.reason}", flush=True)
-        row = {"source": source, "pieces": [asdict(piece) for piece in pieces]}
+    def add(self, source: str, items: list[LogItem]) -> None:
+        """Write the line of a source and print its rejected items.
+
+        Args:
+            source: Key of the source.
+            items: Results of the source.
+
+        Raises:
+            OutputError: The log can't be written.
+        """
+        for item in items:
+            if item.reason:
+                print(f"left out: {item.name}: {item.reason}", flush=True)
+        row = {"source": source, "pieces": [asdict(item) for item in items]}
         try:
             with self.path.open("a") as file:
                 file.write(json.dumps(row) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            mend = "free some space or choose another folder"
-            raise OutputError(f"{self.path} can't be written ({error.strerror}); {mend}") from error
+            fix = "free some space or choose another folder"
+            raise OutputError(f"{self.path} can't be written ({error.strerror}); {fix}") from error
         self.done.add(source)

@@ -1,4 +1,4 @@
-"""One self-contained page of a prepared set: what was kept, what was dropped and why, and what the clips are like."""
+"""Write a self-contained page about a prepared set: accepted clips, rejected ones with their reasons, measurements."""
 
 import html
 from collections import Counter
@@ -6,48 +6,75 @@ from pathlib import Path
 
 import numpy as np
 
-from emo.core.files import write_whole
+from emo.core.files import write_text_atomic
 from emo.core.timing import FPS
 from emo.data.clip import ClipInfo, list_clips, load_clip, read_clip_frames
-from emo.face.landmarks import opening
-from emo.media.html import histogram, image, page, table, thumb
-from emo.preparation.duplicates import near_duplicates, picture_hash, sound_hash
-from emo.preparation.processing_log import Piece, read_ledger
+from emo.face.landmarks import mouth_opening
+from emo.media.html import embed_jpeg, embed_thumbnail, histogram_chart, render_page, render_table
+from emo.preparation.duplicates import find_duplicates, hash_picture, hash_sound
+from emo.preparation.processing_log import LogItem, read_processing_log
 
-SHOWN = 60
+MAX_SHOWN = 60  # rows of a table, pictures of a sheet
 
 
 def hours_by(what: str, infos: list[ClipInfo]) -> str:
-    """Clips and hours for each value of a field of ClipInfo, the most hours first."""
+    """Return a table of clips and hours for each value of a field, the most hours first.
+
+    Args:
+        what: Field of ClipInfo.
+        infos: The clips.
+
+    Returns:
+        HTML text.
+    """
     frames, count = Counter(), Counter()
     for info in infos:
         frames[getattr(info, what)] += info.num_frames
         count[getattr(info, what)] += 1
-    rows = [(name or "not named", str(count[name]), f"{n / FPS / 3600:.3f}") for name, n in frames.most_common(SHOWN)]
-    return table(f"By {what} ({len(count)})", rows, (what, "clips", "hours"))
+    rows = [
+        (name or "not named", str(count[name]), f"{n / FPS / 3600:.3f}") for name, n in frames.most_common(MAX_SHOWN)
+    ]
+    return render_table(f"By {what} ({len(count)})", rows, (what, "clips", "hours"))
 
 
-def measured(what: str, infos: list[ClipInfo]) -> list[float]:
-    """A field of ClipInfo that is a number, NaN where it was not measured."""
+def list_measurements(what: str, infos: list[ClipInfo]) -> list[float]:
+    """List the values of a field of ClipInfo.
+
+    Args:
+        what: Field of ClipInfo.
+        infos: The clips.
+
+    Returns:
+        The values, NaN where the field was not measured.
+    """
     values = [getattr(info, what) for info in infos]
     return [np.nan if value is None else value for value in values]
 
 
 def first_frame(path: Path) -> str:
-    return thumb(next(read_clip_frames(path)), path.stem)
+    """Return the first frame of a clip as HTML."""
+    return embed_thumbnail(next(read_clip_frames(path)), path.stem)
 
 
-def spread(items: list, groups: list[str]) -> list:
-    """Up to SHOWN of the items: the first of each group, then the second of each, ..."""
+def interleave_groups(items: list, groups: list[str]) -> list:
+    """Choose up to MAX_SHOWN items: the first of each group, then the second of each, and so on.
+
+    Args:
+        items: N items.
+        groups: Group of each item.
+
+    Returns:
+        The chosen items.
+    """
     seen, order = Counter(), []
     for item, group in zip(items, groups, strict=True):
         order.append((seen[group], len(order), item))
         seen[group] += 1
-    return [item for _, _, item in sorted(order, key=lambda row: row[:2])[:SHOWN]]
+    return [item for _, _, item in sorted(order, key=lambda row: row[:2])[:MAX_SHOWN]]
 
 
-def waterfall(pieces: list[Piece]) -> str:
-    """From all hours that were found down to those kept, a bar for each reason."""
+def waterfall(pieces: list[LogItem]) -> str:
+    """Return a waterfall chart of hours, from all that were found to those of the clips, with a bar for each reason."""
     hours, count = Counter(), Counter()
     for piece in pieces:
         hours[piece.reason] += piece.seconds / 3600
@@ -69,24 +96,49 @@ def waterfall(pieces: list[Piece]) -> str:
     )
 
 
-def dropped_sheet(folders: list[Path], pieces: list[Piece]) -> str:
-    """Faces that were left out, from each reason some; the reason is the title."""
+def dropped_sheet(folders: list[Path], pieces: list[LogItem]) -> str:
+    """Return pictures of rejected faces, some for each reason; the reason is the tooltip.
+
+    Args:
+        folders: Folders of clips.
+        pieces: Items of their processing logs.
+
+    Returns:
+        HTML text.
+    """
     pictures = {path.stem: path for folder in folders for path in sorted((folder / "dropped").glob("*.jpg"))}
     shown = [piece for piece in pieces if piece.reason and piece.name in pictures]
-    shown = sorted(spread(shown, [piece.reason for piece in shown]), key=lambda piece: piece.reason)
-    images = [image(pictures[piece.name].read_bytes(), f"{piece.name}: {piece.reason}") for piece in shown]
+    shown = sorted(interleave_groups(shown, [piece.reason for piece in shown]), key=lambda piece: piece.reason)
+    images = [embed_jpeg(pictures[piece.name].read_bytes(), f"{piece.name}: {piece.reason}") for piece in shown]
     return f'<h2>Left out</h2><div class="sheet">{"".join(images)}</div>'
 
 
 def same_moments(paths: list[Path], hashes: list[tuple[int, int]]) -> str:
-    """Clips that show the same, by their hashes of picture and sound."""
-    groups = near_duplicates(hashes)
-    rows = [(", ".join(paths[place].stem for place in group),) for group in groups[:SHOWN]]
-    return table(f"Duplicates and near-duplicates ({len(groups)} groups)", rows, ("show the same",))
+    """Return a table of clips that show the same.
+
+    Args:
+        paths: JSON files of the clips.
+        hashes: Hashes of picture and sound of each clip.
+
+    Returns:
+        HTML text.
+    """
+    groups = find_duplicates(hashes)
+    rows = [(", ".join(paths[place].stem for place in group),) for group in groups[:MAX_SHOWN]]
+    return render_table(f"Duplicates and near-duplicates ({len(groups)} groups)", rows, ("show the same",))
 
 
 def write_report(folders: list[Path], out: Path) -> None:
-    """Folders of prepared clips -> an HTML file. Raises InputError for a folder without clips, or a broken one."""
+    """Write the report of folders of prepared clips.
+
+    Args:
+        folders: Folders of clips.
+        out: The HTML file.
+
+    Raises:
+        InputError: A folder has no clips, or a broken one.
+        OutputError: The file can't be written.
+    """
     paths = list_clips([str(folder) for folder in folders])
     infos, seconds, speeds, openings, hashes, separated = [], [], [], [], [], 0
     for path in paths:
@@ -95,25 +147,28 @@ def write_report(folders: list[Path], out: Path) -> None:
         separated += len(clip.vocals) > 0
         seconds.append(clip.info.num_frames / FPS)
         speeds.append(float(np.nanmean(clip.head_speed)) if np.isfinite(clip.head_speed).any() else np.nan)
-        openings.append(float(np.ptp(opening(clip.landmarks))))
-        hashes.append((picture_hash(next(read_clip_frames(path))), sound_hash(clip.wave)))
-    pieces = [piece for folder in folders for found in read_ledger(folder).values() for piece in found]
+        openings.append(float(np.ptp(mouth_opening(clip.landmarks))))
+        hashes.append((hash_picture(next(read_clip_frames(path))), hash_sound(clip.wave)))
+    pieces = [piece for folder in folders for found in read_processing_log(folder).values() for piece in found]
+    shown = interleave_groups(paths, [info.person for info in infos])
     parts = [
         f"<h1>{len(paths)} clips, {sum(seconds) / 3600:.3f} hours, {len({i.person for i in infos})} people</h1>",
         waterfall(pieces),
-        histogram("length", seconds, "s"),
-        histogram("mean head speed", speeds, "rad/s"),
-        histogram("how far the mouth opens", openings, "of the face's height"),
-        histogram("offset of the sound", measured("sync_offset_frames", infos), "frames"),
-        histogram("size of the face", measured("face_pixels", infos), "pixels"),
-        histogram("how far the head is turned", measured("turned_degrees", infos), "degrees"),
-        histogram("sharpness", measured("sharpness", infos), "1/pixel²"),
-        histogram(f"music ({separated} clips with vocals apart)", measured("music_share", infos), "of the energy"),
-        histogram("time with something over the mouth", measured("covered", infos), "of all"),
+        histogram_chart("length", seconds, "s"),
+        histogram_chart("mean head speed", speeds, "rad/s"),
+        histogram_chart("how far the mouth opens", openings, "of the face's height"),
+        histogram_chart("offset of the sound", list_measurements("sync_offset_frames", infos), "frames"),
+        histogram_chart("size of the face", list_measurements("face_pixels", infos), "pixels"),
+        histogram_chart("how far the head is turned", list_measurements("turned_degrees", infos), "degrees"),
+        histogram_chart("sharpness", list_measurements("sharpness", infos), "1/pixel²"),
+        histogram_chart(
+            f"music ({separated} clips with vocals apart)", list_measurements("music_share", infos), "of the energy"
+        ),
+        histogram_chart("time with something over the mouth", list_measurements("covered", infos), "of all"),
         hours_by("licence", infos),
         hours_by("person", infos),
         same_moments(paths, hashes),
-        f'<h2>Kept</h2><div class="sheet">{"".join(map(first_frame, spread(paths, [i.person for i in infos])))}</div>',
+        f'<h2>Kept</h2><div class="sheet">{"".join(map(first_frame, shown))}</div>',
         dropped_sheet(folders, pieces),
     ]
-    write_whole(out, page("Prepared clips", parts))
+    write_text_atomic(out, render_page("Prepared clips", parts))

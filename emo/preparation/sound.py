@@ -1,7 +1,4 @@
-"""What is heard while a face is seen: the sound of a video, part by part, its voice apart from its music.
-
-S samples.
-"""
+"""Read the sound of a video part by part, with voices separated from music. S samples."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,73 +8,117 @@ import soxr
 
 from emo.core.timing import FPS, SAMPLE_RATE
 from emo.media.audio import stream_audio
-from emo.speech.separation import Separate, fitted, sung_share
-from emo.speech.voice_activity import voice_share
+from emo.speech.separation import SeparateVocals, fit_length, singing_ratio
+from emo.speech.voice_activity import speech_ratio
 
-SOUND_RATE = 44100  # Hz, that of the songs separators learnt from
-KEPT_SECONDS = 1.0  # before the part that was heard last: it may be asked for again a little earlier
+MUSIC_SAMPLE_RATE = 44100  # Hz, of the songs that separators were trained on
+REWIND_SECONDS = 1.0  # before the part that was read last: a next part may begin a little earlier
 
 
 @dataclass
-class Heard:
-    """The sound of a clip; music_share None: it was not separated."""
+class ClipAudio:
+    """The sound of a clip.
 
-    wave: np.ndarray  # (S,) at SAMPLE_RATE
-    vocals: np.ndarray  # (S,); (0,) where there is no music
-    voice_share: float  # of the time
-    music_share: float | None = None  # of the energy
+    Attributes:
+        wave: (S,) float32 at SAMPLE_RATE.
+        vocals: (S,) without music; (0,) where there is no music.
+        voice_share: Share of the time with a voice.
+        music_share: Share of the energy; None: the sound was not separated.
+    """
+
+    wave: np.ndarray
+    vocals: np.ndarray
+    voice_share: float
+    music_share: float | None = None
 
     @property
     def voice(self) -> np.ndarray:
+        """(S,) the vocals where there is music, else the wave."""
         return self.vocals if len(self.vocals) else self.wave
 
 
-class Forward:
-    """The wave of a file, read forwards; for what has passed it starts anew. It holds no more than is asked for."""
+class ForwardAudioReader:
+    """The wave of a file, read forwards with little memory; reading an earlier part starts again from the beginning."""
 
     def __init__(self, path: Path, sample_rate: int):
+        """Open a sound or video file; sample_rate in Hz."""
         self.path, self.sample_rate = path, sample_rate
         self.pieces, self.held, self.first = stream_audio(path, sample_rate), [], 0
 
     def read(self, start: int, end: int) -> np.ndarray:
-        """Its samples start .. end - 1, as far as there are any. Raises InputError for a file without sound."""
+        """Read a range of samples, as far as there are any.
+
+        Args:
+            start: Number of the first sample.
+            end: Number after the last sample.
+
+        Returns:
+            (S,) samples.
+
+        Raises:
+            InputError: The file has no sound.
+        """
         if start < self.first:
             self.__init__(self.path, self.sample_rate)
-        position, kept = self.first + sum(map(len, self.held)), start - round(KEPT_SECONDS * self.sample_rate)
+        position, needed = self.first + sum(map(len, self.held)), start - round(REWIND_SECONDS * self.sample_rate)
         while position < end and (piece := next(self.pieces, None)) is not None:
             self.held.append(piece)
             position += len(piece)
-            while self.held and self.first + len(self.held[0]) <= kept:
+            while self.held and self.first + len(self.held[0]) <= needed:
                 self.first += len(self.held.pop(0))
         return np.concatenate([np.zeros(0, np.float32), *self.held])[start - self.first : end - self.first]
 
 
-class Listener:
-    """The sound of one video; parts of it are best asked for in their order."""
+class VideoAudio:
+    """The sound of one video, whose parts are best read in order."""
 
-    def __init__(self, video: Path, separate: Separate | None = None, least_music: float = 0.0):
-        """separate: takes voices from music, where that has `least_music` of the energy; None: sounds stay as they
-        are."""
-        self.separate, self.least_music = separate, least_music
-        self.waves = {rate: Forward(video, rate) for rate in (SAMPLE_RATE, SOUND_RATE)}
+    def __init__(self, video: Path, separate: SeparateVocals | None = None, min_music_ratio: float = 0.0):
+        """Open the sound of a video.
 
-    def sound(self, first: int, count: int, sample_rate: int) -> np.ndarray:
-        """The wave (S,) of `count` frames from the frame `first` on; before the file's start and behind its end is
-        silence."""
+        Args:
+            video: The file.
+            separate: Separates voices from music; None: sounds stay as they are.
+            min_music_ratio: Share of the energy from which on music is removed.
+        """
+        self.separate, self.min_music_ratio = separate, min_music_ratio
+        self.readers = {rate: ForwardAudioReader(video, rate) for rate in (SAMPLE_RATE, MUSIC_SAMPLE_RATE)}
+
+    def read_wave(self, first: int, count: int, sample_rate: int) -> np.ndarray:
+        """Read the sound of consecutive frames; beyond the ends of the file it is silent.
+
+        Args:
+            first: Number of the first frame.
+            count: Number of frames.
+            sample_rate: Sample rate of the wave, Hz.
+
+        Returns:
+            (S,) samples.
+        """
         start, size = round(first / FPS * sample_rate), round(count / FPS * sample_rate)
-        wave = self.waves[sample_rate].read(max(0, start), start + size)
-        return fitted(np.pad(wave, (max(0, -start), 0)), size)
+        wave = self.readers[sample_rate].read(max(0, start), start + size)
+        return fit_length(np.pad(wave, (max(0, -start), 0)), size)
 
-    def hear(self, first: int, count: int) -> Heard:
-        """What is heard in `count` frames from the frame `first` on."""
-        wave = self.sound(first, count, SAMPLE_RATE)
+    def read(self, first: int, count: int) -> ClipAudio:
+        """Read the sound of consecutive frames and separate the voice where that is asked for.
+
+        Args:
+            first: Number of the first frame.
+            count: Number of frames.
+
+        Returns:
+            Wave, vocals and the shares of speech and music.
+
+        Raises:
+            InputError: The file has no sound.
+        """
+        wave = self.read_wave(first, count, SAMPLE_RATE)
         if self.separate is None:
-            return Heard(wave, wave[:0], voice_share(wave))
-        fine = self.sound(first, count, SOUND_RATE)
-        vocals = self.separate(fine, SOUND_RATE)
-        sung, rest = float(np.square(vocals).sum()), float(np.square(fine - vocals).sum())
+            return ClipAudio(wave, wave[:0], speech_ratio(wave))
+        mix = self.read_wave(first, count, MUSIC_SAMPLE_RATE)
+        vocals = self.separate(mix, MUSIC_SAMPLE_RATE)
+        sung, rest = float(np.square(vocals).sum()), float(np.square(mix - vocals).sum())
         music_share = rest / max(sung + rest, 1e-9)
-        if music_share < self.least_music:
-            return Heard(wave, wave[:0], voice_share(wave), music_share)
-        vocals = fitted(soxr.resample(vocals, SOUND_RATE, SAMPLE_RATE), len(wave))
-        return Heard(wave, vocals, max(voice_share(vocals), sung_share(vocals, wave)), music_share)
+        if music_share < self.min_music_ratio:
+            return ClipAudio(wave, wave[:0], speech_ratio(wave), music_share)
+        vocals = fit_length(soxr.resample(vocals, MUSIC_SAMPLE_RATE, SAMPLE_RATE), len(wave))
+        return ClipAudio(wave, vocals, max(speech_ratio(vocals), singing_ratio(vocals, wave)), music_share)

@@ -1,4 +1,4 @@
-"""A folder of faces -> a folder of clips in which they talk like prepared clips."""
+"""Make still pictures of faces talk as prepared clips do, as clips of their own."""
 
 import itertools
 from pathlib import Path
@@ -8,34 +8,46 @@ import numpy as np
 from emo.core.errors import InputError, OutputError
 from emo.core.storage import read_manifest
 from emo.core.timing import FPS, SAMPLE_RATE
-from emo.data.clip import Clip, ClipInfo, list_clips, load_clip, load_info, read_clip_frames, save_clip
+from emo.data.clip import Clip, ClipInfo, list_clips, load_clip, load_clip_info, read_clip_frames
+from emo.data.clip_writer import save_clip
+from emo.data.image_augmentation import degrade, stylize
 from emo.data.sampling import list_pictures
-from emo.data.styles import paint, wear
-from emo.face.crop import crop, into_square, region_of_landmarks
-from emo.face.landmarks import IBUG
+from emo.face.crop import crop_region, normalize_points, region_of_landmarks
+from emo.face.landmarks import MEDIAPIPE_TO_IBUG
 from emo.media.image import read_image
 from emo.preparation.clips import load_mesh
-from emo.preparation.filters import MOST_UNSTEADY, turned_degrees, unsteadiness
-from emo.preparation.processing_log import Ledger, Piece
-from emo.synthetic.warped_photos import animate, make_driver, make_up
+from emo.preparation.filters import MAX_UNSTEADINESS, head_rotation_degrees, measure_unsteadiness
+from emo.preparation.processing_log import LogItem, ProcessingLog
+from emo.synthetic.warped_photos import animate_photo, make_driving_clip, recolor_lips
 
-SMALLEST_STILL_PIXELS = 140  # side of a still's square
-MOST_TURNED_DEGREES = 35.0  # a flat warp cannot move a profile's mouth
+MIN_STILL_PIXELS = 140  # side of a still's square
+MAX_STILL_ROTATION_DEGREES = 35.0  # a warp in the plane can't move the mouth of a profile
 
 
 def load_still(picture: Path, mesh_path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The square (size size 3) of a still's face and its mesh (468 2) in it. Raises InputError for a face that is
-    small, turned away or cut off."""
+    """Load a still picture.
+
+    Args:
+        picture: The file.
+        mesh_path: Its labels, see `emo.preparation.labels`.
+        size: Side of the square in pixels.
+
+    Returns:
+        The square (size size 3) of the face, and its mesh (468 2) in the unit square.
+
+    Raises:
+        InputError: The face is small, turned away or cut off.
+    """
     mesh, image = load_mesh(mesh_path)[0][:, :2], read_image(picture)
-    points = mesh[IBUG]
+    points = mesh[MEDIAPIPE_TO_IBUG]
     region = region_of_landmarks(points)
-    if region.side < SMALLEST_STILL_PIXELS:
-        raise InputError(f"the face is smaller than {SMALLEST_STILL_PIXELS} pixels")
-    if turned_degrees(points[None])[0] > MOST_TURNED_DEGREES:
-        raise InputError(f"the head is turned by more than {MOST_TURNED_DEGREES:g} degrees")
+    if region.side < MIN_STILL_PIXELS:
+        raise InputError(f"the face is smaller than {MIN_STILL_PIXELS} pixels")
+    if head_rotation_degrees(points[None])[0] > MAX_STILL_ROTATION_DEGREES:
+        raise InputError(f"the head is turned by more than {MAX_STILL_ROTATION_DEGREES:g} degrees")
     if (points < 0).any() or (points > image.shape[1::-1]).any():
-        raise InputError("the picture's edge cuts the face off")
-    return crop(image, region, size), into_square(mesh, region)
+        raise InputError("the face is cut off by the edge of the picture")
+    return crop_region(image, region, size), normalize_points(mesh, region)
 
 
 def save_talking_still(
@@ -46,28 +58,39 @@ def save_talking_still(
     driving: Path,
     num_frames: int,
     first: int,
-    worn: int | None,
+    degrade_seed: int | None,
 ) -> None:
-    """The clip of a still (its square and mesh) that talks like `num_frames` frames of a clip from `first` on.
+    """Save the clip of a still picture that talks like a part of another clip.
 
-    worn: what seeds the wear of its frames, the same for all, so that the inside of the mouth has the picture's
-    colours too; None for none.
-    Raises InputError where the motion does not fit the face.
+    Args:
+        out: Folder of the clip.
+        info: Where it comes from.
+        square: (size size 3) uint8, the still.
+        mesh: (468 2) of it.
+        driving: JSON of the clip that drives it.
+        num_frames: How many of its frames.
+        first: The first of them.
+        degrade_seed: Seed of the degradation, the same for all frames, so that the inside of the mouth gets the colors
+            of the picture too; None: none.
+
+    Raises:
+        InputError: The motion does not fit the face.
+        OutputError: The clip can't be written.
     """
     driver, rows = load_clip(driving), slice(first, first + num_frames)
     if driver.mesh.size == 0:
         raise InputError(f"{driving} has no face mesh to drive with: prepare it with --labels")
-    motion = make_driver(driver.mesh[rows], list(read_clip_frames(driving))[rows])
-    pictures, meshes = zip(*animate(square, mesh, motion), strict=True)
-    if unsteadiness(pictures) > MOST_UNSTEADY:
-        raise InputError(f"{info.name}: the motion of {driving.stem} tears the picture")
-    if worn is not None:
-        pictures = [wear(picture, np.random.default_rng(worn)) for picture in pictures]
+    motion = make_driving_clip(driver.mesh[rows], list(read_clip_frames(driving))[rows])
+    pictures, meshes = zip(*animate_photo(square, mesh, motion), strict=True)
+    if measure_unsteadiness(pictures) > MAX_UNSTEADINESS:
+        raise InputError(f"{info.name}: the motion of {driving.stem} distorts the picture")
+    if degrade_seed is not None:
+        pictures = [degrade(picture, np.random.default_rng(degrade_seed)) for picture in pictures]
     info.num_frames, rate = len(pictures), SAMPLE_RATE / FPS
-    heard = slice(round(first * rate), round((first + len(pictures)) * rate))
-    info.music_share, wave, vocals = driver.info.music_share, driver.wave[heard], driver.vocals[heard]
+    samples = slice(round(first * rate), round((first + len(pictures)) * rate))
+    info.music_share, wave, vocals = driver.info.music_share, driver.wave[samples], driver.vocals[samples]
     still, moved = np.zeros(len(pictures), np.float32), np.stack(meshes).astype(np.float32)
-    save_clip(out, Clip(info, wave, moved[:, IBUG], still, moved, vocals=vocals), iter(pictures))
+    save_clip(out, Clip(info, wave, moved[:, MEDIAPIPE_TO_IBUG], still, moved, vocals=vocals), iter(pictures))
 
 
 def prepare_stills(
@@ -79,36 +102,56 @@ def prepare_stills(
     drivers: list[Path],
     num_frames: int,
     takes: int,
-    styled: float,
-    made_up: float,
+    styled_ratio: float,
+    recolored_lips_ratio: float,
 ) -> int:
-    """Returns how many clips `out` holds. Each still talks in `takes` clips, clip k of all like clip k * 7 of the
-    drivers, counted round. A share `styled` of the clips show it painted or drawn, recoloured and worn, a share
-    `made_up` with lips of another red."""
+    """Make clips of a folder of still pictures; what is done already is skipped.
+
+    Driving clips are taken from each folder in a fixed order with stride 7.
+
+    Args:
+        folder: Folder of pictures; a manifest.csv may name their licenses.
+        labels: Folder of their landmarks.
+        out: Folder of the clips.
+        size: Side of the clips in pixels.
+        hold_out: File of names of pictures and people that are left out.
+        drivers: Folders of clips with a mesh, used in turn.
+        num_frames: Length of a clip.
+        takes: Clips of one picture.
+        styled_ratio: Share of the clips that show it stylized, recolored and degraded.
+        recolored_lips_ratio: Share of the clips with lips of another red.
+
+    Returns:
+        How many clips `out` holds.
+
+    Raises:
+        InputError: A folder has no pictures or clips.
+        OutputError: A clip can't be written.
+    """
     out.mkdir(parents=True, exist_ok=True)
     manifest = read_manifest(folder)
-    drivers = [list_clips([str(d)], hold_out) for d in drivers]
+    groups = [list_clips([str(driver)], hold_out) for driver in drivers]
     pictures = list_pictures([str(folder)], hold_out)
-    ledger = Ledger(out)
+    log = ProcessingLog(out)
     for k, (take, picture) in enumerate(itertools.product(range(takes), pictures)):
         name, rng = f"{picture.stem}_{take}", np.random.default_rng(k)
-        if name in ledger.done:
+        if name in log.done:
             continue
-        group = drivers[k % len(drivers)]
-        driving = group[7 * (k // len(drivers)) % len(group)]
-        first = int(rng.integers(max(1, load_info(driving).num_frames - num_frames + 1)))
+        group = groups[k % len(groups)]
+        driving = group[7 * (k // len(groups)) % len(group)]
+        first = int(rng.integers(max(1, load_clip_info(driving).num_frames - num_frames + 1)))
         licence = manifest.get(picture.name, [{}])[0].get("licence", "")
         info = ClipInfo(name, picture.stem, f"{picture.name} driven by {driving.stem}", licence, 0)
-        piece = Piece(name, num_frames / FPS)
+        item = LogItem(name, num_frames / FPS)
         try:
             square, mesh = load_still(picture, labels / f"{picture.stem}.safetensors", size)
-            square = make_up(square, mesh, rng) if rng.random() < made_up else square
-            worn = int(rng.integers(2**32)) if rng.random() < styled else None
-            square = square if worn is None else paint(square, rng)
-            save_talking_still(out, info, square, mesh, driving, num_frames, first, worn)
+            square = recolor_lips(square, mesh, rng) if rng.random() < recolored_lips_ratio else square
+            degrade_seed = int(rng.integers(2**32)) if rng.random() < styled_ratio else None
+            square = square if degrade_seed is None else stylize(square, rng)
+            save_talking_still(out, info, square, mesh, driving, num_frames, first, degrade_seed)
         except OutputError:
             raise
         except InputError as error:
-            piece.reason = str(error).removeprefix(f"{name}: ")
-        ledger.add(name, [piece])
+            item.reason = str(error).removeprefix(f"{name}: ")
+        log.add(name, [item])
     return len(list(out.glob("*.json")))

@@ -1,7 +1,7 @@
-"""The voice of a sound apart from its music, by Demucs (Rouard, Massa and Défossez, "Hybrid Transformers for Music
-Source Separation", arXiv 2211.08553).
+"""Separate the vocals from music with Demucs (Rouard, Massa and Défossez, "Hybrid Transformers for Music Source
+Separation", arXiv 2211.08553).
 
-S samples. A mono sound is separated as a stereo one whose sides are the same.
+S samples. A mono sound is separated as a stereo sound of two equal channels.
 """
 
 from collections.abc import Callable
@@ -16,18 +16,23 @@ from torch import nn
 from emo.core.errors import InputError
 from emo.core.timing import FPS, SAMPLE_RATE
 
-Separate = Callable[[np.ndarray, int], np.ndarray]  # wave (S,) float32 and its rate in Hz -> its vocals (S,)
+SeparateVocals = Callable[[np.ndarray, int], np.ndarray]  # wave (S,) float32, its rate in Hz -> its vocals (S,)
 WEIGHTS = "955717e8.safetensors from https://huggingface.co/adefossez/HTDemucs"  # 84 MB
-FRAME = round(SAMPLE_RATE / FPS)
-SUNG, AUDIBLE = 0.1, 1e-5  # of the power of a frame's sound, and power, that vocals have at least where somebody sings
+FRAME_SAMPLES = round(SAMPLE_RATE / FPS)
+# Least power of the vocals in a frame in which somebody sings: of the power of the whole sound, and absolute
+MIN_VOCAL_RATIO, MIN_VOCAL_POWER = 0.1, 1e-5
 
 
 @cache
 def load_separator(model: str) -> nn.Module:
-    """A Demucs, loaded once a process, on the accelerator this process sees if there is one.
+    """Load a Demucs, once a process, onto the accelerator if there is one.
 
-    model: a .safetensors file, or a name on the Hub ("htdemucs", "OWNER/htdemucs"), then kept in the Hub's cache.
-    Raises InputError for weights that can't be had or separate no vocals, ModuleNotFoundError without demucs.
+    Args:
+        model: A .safetensors file, or a name on the Hub ("htdemucs", "OWNER/htdemucs"), which is cached.
+
+    Raises:
+        InputError: The weights can't be loaded, or the model does not separate vocals.
+        ModuleNotFoundError: Demucs is not installed.
     """
     from demucs.hf import get_hf_model, load_safetensors_model
 
@@ -42,8 +47,17 @@ def load_separator(model: str) -> nn.Module:
     return net.eval().to(device or "cpu")
 
 
-def separate(wave: np.ndarray, sample_rate: int, model: str) -> np.ndarray:
-    """wave (S,) float32 -> its vocals (S,), the same at every call. model, errors: as of `load_separator`."""
+def separate_vocals(wave: np.ndarray, sample_rate: int, model: str) -> np.ndarray:
+    """Separate the vocals of a wave.
+
+    Args:
+        wave: (S,) float32 mono.
+        sample_rate: Hz.
+        model: As of `load_separator`, whose errors are raised too.
+
+    Returns:
+        (S,) float32, the same at every call.
+    """
     net = load_separator(model)
     from demucs.apply import apply_model
 
@@ -51,24 +65,41 @@ def separate(wave: np.ndarray, sample_rate: int, model: str) -> np.ndarray:
     middle, spread = sound.mean(), sound.std() + 1e-8  # as Demucs' own Separator
     mix = ((sound - middle) / spread).expand(1, net.audio_channels, -1)
     stems = apply_model(net, mix, shifts=0, device=next(net.parameters()).device)
-    vocals = stems[0, net.sources.index("vocals")].mean(0) * spread + middle
-    return fitted(soxr.resample(vocals.numpy(), net.samplerate, sample_rate), len(wave))
+    vocals = stems[0, list(net.sources).index("vocals")].mean(0) * spread + middle
+    return fit_length(soxr.resample(vocals.numpy(), net.samplerate, sample_rate), len(wave))
 
 
-def separator(model: str) -> Separate:
-    """What separates by `model`, once that is known to load. Errors: as of `load_separator`."""
+def load_vocal_separator(model: str) -> SeparateVocals:
+    """Return a function that separates with this model, which is loaded now. Errors: those of `load_separator`."""
     load_separator(model)
-    return partial(separate, model=model)
+    return partial(separate_vocals, model=model)
 
 
-def fitted(wave: np.ndarray, count: int) -> np.ndarray:
-    """The wave cut, or followed by silence, to (count,)."""
+def fit_length(wave: np.ndarray, count: int) -> np.ndarray:
+    """Cut a wave, or append silence.
+
+    Args:
+        wave: (S,) samples.
+        count: Number of samples of the result.
+
+    Returns:
+        (count,) samples.
+    """
     return np.pad(wave[:count], (0, max(0, count - len(wave))))
 
 
-def sung_share(vocals: np.ndarray, wave: np.ndarray) -> float:
-    """vocals and wave (S,), both at SAMPLE_RATE -> the share of the frames in which the vocals hold a tenth of the
-    power. Silero takes many a singer for an instrument even without one; the separator has told them apart."""
-    count = len(wave) // FRAME
-    sung, sound = (np.square(x[: count * FRAME]).reshape(count, FRAME).mean(1) for x in (vocals, wave))
-    return float((sung > np.maximum(SUNG * sound, AUDIBLE)).mean()) if count else 0.0
+def singing_ratio(vocals: np.ndarray, wave: np.ndarray) -> float:
+    """Return the part of the frames in which somebody sings, by the power of the separated vocals.
+
+    Silero VAD takes many singers for instruments even when they sing alone; the separator does not.
+
+    Args:
+        vocals: (S,) at SAMPLE_RATE.
+        wave: (S,) the sound they were separated from.
+
+    Returns:
+        0 to 1.
+    """
+    count = len(wave) // FRAME_SAMPLES
+    sung, sound = (np.square(x[: count * FRAME_SAMPLES]).reshape(count, FRAME_SAMPLES).mean(1) for x in (vocals, wave))
+    return float((sung > np.maximum(MIN_VOCAL_RATIO * sound, MIN_VOCAL_POWER)).mean()) if count else 0.0

@@ -1,7 +1,7 @@
-"""Whether somebody is heard in a wave: the network of Silero VAD (MIT), from the weights in its wheel.
+"""Voice activity detection: the network of Silero VAD (MIT license), with the weights in its wheel.
 
-The wheel's own module is not imported: that would set the threads of the whole process, and its reader of the
-safetensors wants tinygrad. S samples at 16 kHz, W windows of 32 ms.
+The wheel's own module is not imported: it sets the number of threads of the whole process, and its reader of
+safetensors needs tinygrad. S samples at 16 kHz, W windows of 32 ms.
 """
 
 from functools import cache
@@ -16,12 +16,12 @@ from torch.nn.functional import pad
 
 from emo.core.errors import InputError
 
-WINDOW, BEFORE, AFTER = 512, 64, 64  # samples of a window, and what it sees around it (after it: itself, mirrored)
-LEAST_CHANCE = 0.5  # Silero's own threshold
+WINDOW, BEFORE, AFTER = 512, 64, 64  # samples: of a window, and around it (after it: its own end, mirrored)
+MIN_PROBABILITY = 0.5  # of a window with speech; Silero's own threshold
 
 
-class VoiceNet(nn.Module):
-    """The layers have the names of silero_vad_16k.safetensors."""
+class SileroVAD(nn.Module):
+    """Silero's network for 16 kHz; its layers have the names of silero_vad_16k.safetensors."""
 
     def __init__(self):
         super().__init__()
@@ -35,38 +35,48 @@ class VoiceNet(nn.Module):
 
     @torch.no_grad()
     def forward(self, wave: Tensor) -> Tensor:
-        """wave (S,) -> (W,) the chance that each window holds a voice."""
+        """Predict the probability that each window contains a voice: wave (S,) float32 -> (W,)."""
         windows = pad(wave, (BEFORE, -len(wave) % WINDOW)).unfold(0, BEFORE + WINDOW, WINDOW)
         waves = self.stft_conv(pad(windows[:, None], (0, AFTER), mode="reflect"))
-        seen = torch.hypot(waves[:, :129], waves[:, 129:])  # (W 129 4)
+        features = torch.hypot(waves[:, :129], waves[:, 129:])  # (W 129 4)
         for layer in (self.conv1, self.conv2, self.conv3, self.conv4):
-            seen = layer(seen).relu()
-        state, heard = None, []
-        for row in seen.squeeze(-1):
+            features = layer(features).relu()
+        state, states = None, []
+        for row in features.squeeze(-1):
             state = self.lstm_cell(row[None], state)
-            heard.append(state[0])
-        return self.final_conv(torch.cat(heard).relu()[..., None]).sigmoid().flatten()
+            states.append(state[0])
+        return self.final_conv(torch.cat(states).relu()[..., None]).sigmoid().flatten()
 
 
 def silero_folder() -> Path:
-    """Where the wheel keeps its weights. Raises InputError when it is not installed."""
+    """Return the folder of the weights in the wheel. Raises InputError if it is not installed."""
     found = find_spec("silero_vad")
-    if found is None:
+    if found is None or not found.submodule_search_locations:
         raise InputError("silero-vad is missing: pip install 'emo-portrait[prepare]'")
     return Path(found.submodule_search_locations[0]) / "data"
 
 
 @cache
-def packaged_voice() -> VoiceNet:
-    net = VoiceNet()
+def load_voice_detector() -> SileroVAD:
+    """Return the network with its weights, loaded once a process. Raises InputError without silero-vad."""
+    net = SileroVAD()
     net.load_state_dict(load_file(silero_folder() / "silero_vad_16k.safetensors"))
     return net.eval()
 
 
-def voice_share(wave: np.ndarray) -> float:
-    """wave (S,) float32 at 16 kHz -> the share of its time in which somebody speaks or sings, 0 to 1; 0 of nothing.
-    Raises InputError without silero-vad."""
+def speech_ratio(wave: np.ndarray) -> float:
+    """Return the part of a sound in which somebody speaks or sings.
+
+    Args:
+        wave: (S,) float32 at 16 kHz.
+
+    Returns:
+        0 to 1; 0 for an empty wave.
+
+    Raises:
+        InputError: Silero-vad is not installed.
+    """
     if len(wave) == 0:
         return 0.0
-    chances = packaged_voice()(torch.from_numpy(np.ascontiguousarray(wave, np.float32)))
-    return float((chances >= LEAST_CHANCE).float().mean())
+    probabilities = load_voice_detector()(torch.from_numpy(np.ascontiguousarray(wave, np.float32)))
+    return float((probabilities >= MIN_PROBABILITY).float().mean())

@@ -1,7 +1,7 @@
-"""Text spoken by eSpeak NG, with the time of every phoneme.
+"""Speech by eSpeak NG, with the time of every phoneme.
 
-The program is the PyPI wheel `espeakng-loader` (GPL), called through its C interface (speak_lib.h): a tool that makes
-data, never a part of the package.
+The program comes from the PyPI wheel `espeakng-loader` (GPL) and is called through its C interface (speak_lib.h). It is
+a tool that makes data; it is not part of this package.
 """
 
 import ctypes
@@ -15,13 +15,14 @@ from emo.core.errors import InputError
 VOICES = ["f1", "f2", "f3", "f4", "m1", "m2", "m3", "m4", "m5", "m6", "m7"]
 SYNCHRONOUS, PHONEME_EVENTS_IN_IPA, UTF8, AT_CHARACTER = 2, 3, 1, 1
 RATE, PITCH, RANGE = 1, 3, 4  # espeak_PARAMETER: words per minute, 0..100, 0..100
+PARAMETER_RANGES = [(RATE, 130, 185), (PITCH, 35, 65), (RANGE, 35, 65)]
 END, PHONEME = 0, 7  # espeak_EVENT_TYPE
-QUIET_SECONDS = 0.24  # before and after what is said
+SILENCE_SECONDS = 0.24  # before and after the speech
 
 
 @dataclass(frozen=True)
-class Phone:
-    """A phoneme as it is spoken; an empty one is a pause."""
+class Phoneme:
+    """A spoken phoneme; an empty one is a pause."""
 
     ipa: str
     start_seconds: float
@@ -30,16 +31,66 @@ class Phone:
 
 @dataclass(frozen=True)
 class Speech:
+    """Synthesized speech."""
+
     wave: np.ndarray  # (S,) int16
     sample_rate: int  # Hz
-    phones: list[Phone]
+    phonemes: list[Phoneme]
 
     @property
     def seconds(self) -> float:
+        """Its length."""
         return len(self.wave) / self.sample_rate
 
 
-class Name(ctypes.Union):
+def synthesize_speech(text: str, random: np.random.Generator, language: str = "en-us") -> Speech:
+    """Speak a text in a random voice.
+
+    Args:
+        text: What is said.
+        random: Chooses voice, rate and pitch.
+        language: A voice name of eSpeak NG.
+
+    Returns:
+        The waveform and its phonemes.
+
+    Raises:
+        InputError: eSpeak NG is not installed, does not know the language, or finds nothing to say.
+    """
+    espeak, rate = load_espeak()
+    pieces, events_seen = [], []
+
+    def collect(samples, count: int, events) -> int:
+        if count:
+            pieces.append(np.ctypeslib.as_array(samples, (count,)).copy())
+        index = 0
+        while events[index].type != END:
+            if events[index].type == PHONEME:
+                ipa = events[index].id.string.decode("utf-8", "ignore")
+                events_seen.append((ipa, events[index].sample / rate))
+            index += 1
+        return 0
+
+    callback, encoded = CALLBACK(collect), text.encode()
+    espeak.espeak_SetSynthCallback(callback)
+    if espeak.espeak_SetVoiceByName(f"{language}+{random.choice(VOICES)}".encode()):
+        raise InputError(f"{language}: eSpeak NG does not support this language; give a voice name such as en-us")
+    for parameter, low, high in PARAMETER_RANGES:
+        espeak.espeak_SetParameter(parameter, int(random.integers(low, high)), 0)
+    espeak.espeak_Synth(encoded, len(encoded) + 1, 0, AT_CHARACTER, 0, UTF8, None, None)
+    if not any(ipa for ipa, _ in events_seen):
+        raise InputError(f"{text!r} can't be spoken: give a sentence a line")
+    wave, silence = np.concatenate(pieces), round(SILENCE_SECONDS * rate)
+    starts = [(silence / rate) + start for _, start in events_seen]
+    ends = [*starts[1:], (silence + len(wave)) / rate]
+    timed = zip(events_seen, starts, ends, strict=True)
+    phonemes = [Phoneme(ipa, start, end) for (ipa, _), start, end in timed if end > start]
+    return Speech(np.pad(wave, silence), rate, phonemes)
+
+
+class EventId(ctypes.Union):
+    """The field `id` of espeak_EVENT."""
+
     _fields_ = [("number", ctypes.c_int), ("string", ctypes.c_char * 8)]
 
 
@@ -54,7 +105,7 @@ class Event(ctypes.Structure):
         ("audio_position", ctypes.c_int),  # milliseconds
         ("sample", ctypes.c_int),
         ("user_data", ctypes.c_void_p),
-        ("id", Name),
+        ("id", EventId),
     ]
 
 
@@ -62,50 +113,23 @@ CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes
 
 
 @cache
-def library() -> tuple[ctypes.CDLL, int]:
-    """The program, ready to speak, and its sample rate. Raises InputError where it is not installed or won't start."""
-    mend = "eSpeak NG speaks the text: pip install espeakng-loader"
+def load_espeak() -> tuple[ctypes.CDLL, int]:
+    """Load and start eSpeak NG; return it and its sample rate.
+
+    Raises:
+        InputError: It is missing or does not start.
+    """
+    fix = "eSpeak NG speaks the text: pip install espeakng-loader"
     try:
         import espeakng_loader
 
         espeak = ctypes.CDLL(espeakng_loader.get_library_path())
         folder = espeakng_loader.get_data_path()
     except (ImportError, OSError) as error:
-        raise InputError(f"{mend} ({error})") from error
+        raise InputError(f"{fix} ({error})") from error
     espeak.espeak_Synth.argtypes = [ctypes.c_char_p, ctypes.c_size_t, *[ctypes.c_uint] * 2, ctypes.c_int]
     espeak.espeak_Synth.argtypes += [ctypes.c_uint, ctypes.c_void_p, ctypes.c_void_p]
     rate = espeak.espeak_Initialize(SYNCHRONOUS, 0, str(folder).encode(), PHONEME_EVENTS_IN_IPA)
     if rate <= 0:
-        raise InputError(f"{mend} --force-reinstall (it finds no voices in {folder})")
+        raise InputError(f"{fix} --force-reinstall (no voices in {folder})")
     return espeak, rate
-
-
-def speak(text: str, random: np.random.Generator, language: str = "en-us") -> Speech:
-    """The text in a voice drawn by `random`. Raises InputError: no eSpeak NG, no such language, nothing to say."""
-    espeak, rate = library()
-    pieces, marks = [], []
-
-    def hear(samples, count: int, events) -> int:
-        if count:
-            pieces.append(np.ctypeslib.as_array(samples, (count,)).copy())
-        at = 0
-        while events[at].type != END:
-            if events[at].type == PHONEME:
-                marks.append((events[at].id.string.decode("utf-8", "ignore"), events[at].sample / rate))
-            at += 1
-        return 0
-
-    callback, words = CALLBACK(hear), text.encode()
-    espeak.espeak_SetSynthCallback(callback)
-    if espeak.espeak_SetVoiceByName(f"{language}+{random.choice(VOICES)}".encode()):
-        raise InputError(f"{language}: eSpeak NG knows no such language; en-us is one it knows")
-    for parameter, low, high in [(RATE, 130, 185), (PITCH, 35, 65), (RANGE, 35, 65)]:
-        espeak.espeak_SetParameter(parameter, int(random.integers(low, high)), 0)
-    espeak.espeak_Synth(words, len(words) + 1, 0, AT_CHARACTER, 0, UTF8, None, None)
-    if not any(name for name, _ in marks):
-        raise InputError(f"{text!r} can't be spoken: give a sentence a line")
-    wave, quiet = np.concatenate(pieces), round(QUIET_SECONDS * rate)
-    starts = [(quiet / rate) + start for _, start in marks]
-    ends = [*starts[1:], (quiet + len(wave)) / rate]
-    phones = [Phone(name, s, e) for (name, _), s, e in zip(marks, starts, ends, strict=True) if e > s]
-    return Speech(np.pad(wave, quiet), rate, phones)

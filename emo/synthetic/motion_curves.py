@@ -1,6 +1,6 @@
-"""What a drawn head does while it speaks: it turns, looks about, blinks, feels, and its mouth follows the sound.
+"""Random head rotation, gaze, blinks and emotions for a drawn head that speaks.
 
-Every number is known, so every measure of a video can be held against it. Frame k is the middle of its time.
+Every value is known, so measures of a video can be compared with it. Frame k is at the center of its time.
 """
 
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from emo.synthetic.drawn_head import Pose
-from emo.synthetic.visemes import Mouth
+from emo.synthetic.visemes import MouthMotion
 
-# expression (of EXPRESSIONS in synth_face) and lids of each emotion at its full strength
+# name -> expression (weights of drawn_head.EXPRESSIONS) and eye closure at full strength
 EMOTIONS = {
     "neutral": ((0.0, 0.0, 0.0), 0.0),
     "happy": ((1.0, 0.15, 0.0), 0.10),
@@ -18,8 +18,9 @@ EMOTIONS = {
     "angry": ((-0.5, -0.5, -1.0), 0.08),
     "surprised": ((-0.1, 1.1, 0.2), -0.22),
 }
-BLINK = (0.35, 0.9, 1.0, 0.75, 0.4, 0.15)  # of the lids, frame by frame at 25 frames per second
-WIDEST = np.array([0.30, 0.14, 0.10])  # radians: swing of yaw, pitch and roll
+BLINK = (0.35, 0.9, 1.0, 0.75, 0.4, 0.15)  # eye closure, frame by frame at 25 frames per second
+MAX_SWING_RADIANS = np.array([0.30, 0.14, 0.10])  # of yaw, pitch and roll
+EMOTION_RAMP_FRAMES = 10  # in which an emotion rises and falls
 
 
 @dataclass(frozen=True)
@@ -27,70 +28,124 @@ class Motion:
     """What the head does in each of T frames."""
 
     head_rotation: np.ndarray  # (T 3) radians, yaw, pitch, roll: to the picture's right, down, clockwise
-    gaze: np.ndarray  # (T 2) radians, of the eyes in the head: to the picture's right, down
-    blink: np.ndarray  # (T,) 0 .. 1
-    emotion: np.ndarray  # (T,) which of EMOTIONS
-    strength: np.ndarray  # (T,) of that emotion, 0 .. 1
-    mouth: Mouth
+    gaze: np.ndarray  # (T 2) radians, of the eyes relative to the head: to the picture's right, down
+    blink: np.ndarray  # (T,) eye closure by blinks, 0 .. 1
+    emotion: np.ndarray  # (T,) index in EMOTIONS
+    emotion_strength: np.ndarray  # (T,) 0 .. 1
+    mouth: MouthMotion
 
     def __len__(self) -> int:
         return len(self.blink)
 
-    def pose(self, frame: int) -> Pose:
-        expression, lids = list(EMOTIONS.values())[self.emotion[frame]]
-        strength, blink = float(self.strength[frame]), float(self.blink[frame])
+    def get_pose(self, frame: int) -> Pose:
+        """Return the pose of a frame."""
+        expression, eye_closure = list(EMOTIONS.values())[self.emotion[frame]]
+        strength, blink = float(self.emotion_strength[frame]), float(self.blink[frame])
         return Pose(
             rotation=tuple(self.head_rotation[frame].tolist()),
             gaze=tuple(self.gaze[frame].tolist()),
-            closed=blink + strength * lids * (1 - blink),
-            opening=float(self.mouth.opening[frame]),
-            width=float(self.mouth.width[frame]),
+            eye_closure=blink + strength * eye_closure * (1 - blink),
+            mouth_opening=float(self.mouth.opening[frame]),
+            mouth_width=float(self.mouth.width[frame]),
             expression=tuple(strength * weight for weight in expression),
         )
 
 
-def move(mouth: Mouth, fps: float, random: np.random.Generator) -> Motion:
-    """A lively head for this mouth."""
+def generate_motion(mouth: MouthMotion, fps: float, random: np.random.Generator) -> Motion:
+    """Generate head, eyes and emotions for the frames of a mouth motion.
+
+    Args:
+        mouth: Motion of the mouth.
+        fps: Frames per second.
+        random: Draws the motion.
+
+    Returns:
+        The motion.
+    """
     seconds = (np.arange(len(mouth.opening)) + 0.5) / fps
-    emotion, strength = feel(seconds, random)
-    return Motion(turn(seconds, random), look(seconds, random), blinks(seconds, fps, random), emotion, strength, mouth)
+    emotion, strength = generate_emotions(seconds, random)
+    rotation, gaze = generate_head_rotation(seconds, random), generate_gaze(seconds, random)
+    return Motion(rotation, gaze, generate_blinks(seconds, random), emotion, strength, mouth)
 
 
-def turn(seconds: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """(T 3) radians: slow swings, and faster ones on them."""
+def generate_head_rotation(seconds: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Generate head rotation: sums of slow and fast sines.
+
+    Args:
+        seconds: (T,) times.
+        random: Draws frequencies, phases and amplitudes.
+
+    Returns:
+        (T 3) yaw, pitch, roll in radians.
+    """
     rates, phases = random.uniform(0.1, 0.7, (4, 3)), random.uniform(0, 2 * np.pi, (4, 3))
     swings = np.sin(2 * np.pi * rates * seconds[:, None, None] + phases) / (0.4 + 2 * rates)  # (T 4 3)
-    liveliness = random.uniform(0.2, 1.0)  # some hold still while they talk
-    return liveliness * random.uniform(0.4, 1.0, 3) * WIDEST * swings.sum(1) / 1.6
+    liveliness = random.uniform(0.2, 1.0)  # some people hardly move while they talk
+    return liveliness * random.uniform(0.4, 1.0, 3) * MAX_SWING_RADIANS * swings.sum(1) / 1.6
 
 
-def held(seconds: np.ndarray, shortest: float, longest: float, random: np.random.Generator) -> np.ndarray:
-    """(T,) the number of the stretch, of random length, in which each frame lies."""
-    ends = np.cumsum(random.uniform(shortest, longest, int(seconds[-1] / shortest) + 2))
-    return np.searchsorted(ends, seconds)
+def generate_gaze(seconds: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Generate gaze: fixations with jumps between them.
+
+    Args:
+        seconds: (T,) times.
+        random: Draws durations and directions.
+
+    Returns:
+        (T 2) yaw and pitch in radians.
+    """
+    fixation = number_intervals(seconds, 0.5, 2.5, random)
+    directions = random.normal(0, 1, (fixation[-1] + 1, 2)) * [0.16, 0.07]
+    return directions.clip([-0.35, -0.15], [0.35, 0.15])[fixation]
 
 
-def look(seconds: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """(T 2) radians: the eyes rest, then leap."""
-    stretch = held(seconds, 0.5, 2.5, random)
-    places = random.normal(0, 1, (stretch[-1] + 1, 2)) * [0.16, 0.07]
-    return places.clip([-0.35, -0.15], [0.35, 0.15])[stretch]
+def generate_blinks(seconds: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Generate blinks.
 
+    Args:
+        seconds: (T,) times.
+        random: Draws their times.
 
-def blinks(seconds: np.ndarray, fps: float, random: np.random.Generator) -> np.ndarray:
-    """(T,) how far the lids are closed."""
+    Returns:
+        (T,) closure of the eyes, 0 to 1.
+    """
     starts = np.cumsum(random.uniform(1.5, 5.0, int(seconds[-1] / 1.5) + 2))
-    since = seconds[:, None] - starts
-    return np.interp(since * 25.0, np.arange(-1, 7), [0, *BLINK, 0]).max(1)
+    since_start = seconds[:, None] - starts
+    return np.interp(since_start * 25.0, np.arange(-1, 7), [0, *BLINK, 0]).max(1)
 
 
-def feel(seconds: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """(T,) which emotion, (T,) its strength: each comes and goes within its stretch."""
-    stretch = held(seconds, 2.0, 5.0, random)
-    kinds = random.integers(0, len(EMOTIONS), stretch[-1] + 1)[stretch]
-    edges = np.flatnonzero(np.diff(stretch, prepend=-1, append=stretch[-1] + 1))
-    first, last = edges[stretch - stretch[0]], edges[stretch - stretch[0] + 1] - 1
+def generate_emotions(seconds: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Generate emotions that rise and fall one after the other.
+
+    Args:
+        seconds: (T,) times.
+        random: Draws emotions and durations.
+
+    Returns:
+        Index of the emotion (T,) and its strength (T,), 0 to 1.
+    """
+    interval = number_intervals(seconds, 2.0, 5.0, random)
+    emotion = random.integers(0, len(EMOTIONS), interval[-1] + 1)[interval]
+    edges = np.flatnonzero(np.diff(interval, prepend=-1, append=interval[-1] + 1))
+    first, last = edges[interval - interval[0]], edges[interval - interval[0] + 1] - 1
     number = np.arange(len(seconds))
-    ramp = np.minimum(number - first, last - number) / 10
-    rise = np.clip(ramp, 0, 1)
-    return kinds, rise * rise * (3 - 2 * rise) * (kinds > 0)
+    ramp = np.clip(np.minimum(number - first, last - number) / EMOTION_RAMP_FRAMES, 0, 1)
+    return emotion, ramp * ramp * (3 - 2 * ramp) * (emotion > 0)
+
+
+def number_intervals(
+    seconds: np.ndarray, min_seconds: float, max_seconds: float, random: np.random.Generator
+) -> np.ndarray:
+    """Divide time into intervals of random length.
+
+    Args:
+        seconds: (T,) times.
+        min_seconds: Shortest interval.
+        max_seconds: Longest interval.
+        random: Draws the lengths.
+
+    Returns:
+        (T,) number of the interval of each time.
+    """
+    ends = np.cumsum(random.uniform(min_seconds, max_seconds, int(seconds[-1] / min_seconds) + 2))
+    return np.searchsorted(ends, seconds)

@@ -1,7 +1,7 @@
-"""What the mouth does for a sound: how far it opens and how wide it is, in each frame.
+"""The motion of the lips for phonemes or for any audio: opening and width in each frame.
 
-Of speech the phonemes tell: each has a shape of the lips (a viseme), neighbours flow into each other, and b, m and p
-close the lips whatever stands around them. Of any other sound its loudness tells. Frame k is the middle of its time.
+Each phoneme has a lip shape (a viseme); neighboring shapes blend, and b, m and p close the lips in any context. For
+other audio the loudness decides. Frame k is at the center of its time.
 """
 
 from collections.abc import Sequence
@@ -9,15 +9,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emo.media.audio import RANGE_DB, loudness
-from emo.synthetic.espeak import Phone
+from emo.media.audio import LOUDNESS_RANGE_DB, loudness
+from emo.synthetic.espeak import Phoneme
 
-STEP_SECONDS = 0.005  # of the tracks before frames are taken from them
-BLEND_SECONDS = 0.035  # sigma with which neighbours flow into each other
-LEAD_SECONDS = 0.02  # by which lips are ahead of what is heard
-BEFORE_SECONDS, RAMP_SECONDS = 0.03, 0.035  # lips shut before b and p are heard; the way there and back
+STEP_SECONDS = 0.005  # of the curves from which frames are taken
+BLEND_SECONDS = 0.035  # standard deviation of the blend between neighbors
+LEAD_SECONDS = 0.02  # by which lips are ahead of the audio
+CLOSURE_LEAD_SECONDS = 0.03  # by which b, m and p close the lips before they are audible
+CLOSURE_RELEASE_SECONDS = 0.01  # by which the lips open before the end of b, m and p
+CLOSURE_RAMP_SECONDS = 0.035  # in which the lips close and open
 CLOSED = "bmp"
-# first letter of a phoneme in IPA: open 0..1, width -1 (round) .. 1 (wide)
+# first letter of a phoneme in IPA -> opening 0..1, width -1 (round) .. 1 (wide)
 VISEMES = {
     **dict.fromkeys("aæɑʌɐɒ", (0.95, 0.25)),
     **dict.fromkeys("eɛəɜɚɝœø", (0.55, 0.4)),
@@ -36,50 +38,83 @@ OTHER, PAUSE = (0.25, 0.1), (0.0, 0.0)
 
 
 @dataclass(frozen=True)
-class Mouth:
-    """The lips through T frames."""
+class MouthMotion:
+    """The lips in T frames."""
 
-    opening: np.ndarray  # (T,) 0 closed .. 1 as far as speech opens them
+    opening: np.ndarray  # (T,) 0 closed .. 1 as wide as speech opens them
     width: np.ndarray  # (T,) -1 round .. 1 wide
 
 
-def viseme(ipa: str) -> tuple[float, float]:
-    """Opening and width; stress and length marks say nothing of the lips."""
+def mouth_from_phonemes(phonemes: Sequence[Phoneme], num_frames: int, fps: float) -> MouthMotion:
+    """Make the mouth motion of speech; the lips are closed where nothing is spoken.
+
+    Args:
+        phonemes: The phonemes with their times.
+        num_frames: Number of frames.
+        fps: Frames per second.
+
+    Returns:
+        Opening and width of the mouth in each frame.
+    """
+    seconds = np.arange(0, num_frames / fps, STEP_SECONDS)
+    shapes = np.zeros((len(seconds), 2))
+    audible = seconds + LEAD_SECONDS
+    for phoneme in phonemes:
+        shapes[(audible >= phoneme.start_seconds) & (audible < phoneme.end_seconds)] = get_viseme(phoneme.ipa)
+    opening, width = (smooth_curve(column, BLEND_SECONDS) for column in shapes.T)
+    for start, end in list_closures(phonemes):
+        distance = np.maximum(np.maximum(start - seconds, seconds - end), 0) / CLOSURE_RAMP_SECONDS
+        opening = opening * np.minimum(distance, 1)
+    centers = (np.arange(num_frames) + 0.5) / fps
+    return MouthMotion(*(np.interp(centers, seconds, curve) for curve in (opening, width)))
+
+
+def mouth_from_audio(wave: np.ndarray, sample_rate: int, num_frames: int, fps: float) -> MouthMotion:
+    """Make the mouth motion of any audio: closed in pauses; the louder it is, the more open and the wider.
+
+    Args:
+        wave: (S,) samples.
+        sample_rate: Hz.
+        num_frames: Number of frames.
+        fps: Frames per second.
+
+    Returns:
+        Opening and width of the mouth in each frame.
+    """
+    level = loudness(wave, sample_rate, num_frames, fps)
+    above = (level - level.max() + LOUDNESS_RANGE_DB) / LOUDNESS_RANGE_DB if level.max() > -60 else np.zeros(num_frames)
+    opening = np.clip((above - 0.45) / 0.5, 0, 1)
+    width = 0.4 * smooth_curve(opening, 2 / fps, 1 / fps)
+    return MouthMotion(smooth_curve(opening, 0.6 / fps, 1 / fps) * (opening > 0), width)
+
+
+def get_viseme(ipa: str) -> tuple[float, float]:
+    """Opening and width of the lips for a phoneme; stress and length marks don't matter."""
     letters = ipa.strip("ˈˌːˑ̃ ")
     return VISEMES.get(letters[:1], OTHER) if letters else PAUSE
 
 
-def closures(phones: Sequence[Phone]) -> list[tuple[float, float]]:
-    """Seconds during which b, m and p keep the lips shut."""
-    return [(p.start_seconds - BEFORE_SECONDS, p.end_seconds - 0.01) for p in phones if p.ipa[:1] in CLOSED and p.ipa]
+def list_closures(phonemes: Sequence[Phoneme]) -> list[tuple[float, float]]:
+    """Start and end in seconds of the closures by b, m and p."""
+    closing = [phoneme for phoneme in phonemes if phoneme.ipa and phoneme.ipa[:1] in CLOSED]
+    return [
+        (phoneme.start_seconds - CLOSURE_LEAD_SECONDS, phoneme.end_seconds - CLOSURE_RELEASE_SECONDS)
+        for phoneme in closing
+    ]
 
 
-def mouth_of_phones(phones: Sequence[Phone], num_frames: int, fps: float) -> Mouth:
-    """The lips of speech; closed where nothing is spoken."""
-    seconds = np.arange(0, num_frames / fps, STEP_SECONDS)
-    shapes = np.zeros((len(seconds), 2))
-    heard = seconds + LEAD_SECONDS
-    for phone in phones:
-        shapes[(heard >= phone.start_seconds) & (heard < phone.end_seconds)] = viseme(phone.ipa)
-    opening, width = (blend(column, BLEND_SECONDS) for column in shapes.T)
-    for start, end in closures(phones):
-        away = np.maximum(np.maximum(start - seconds, seconds - end), 0) / RAMP_SECONDS
-        opening = opening * np.minimum(away, 1)
-    middles = (np.arange(num_frames) + 0.5) / fps
-    return Mouth(*(np.interp(middles, seconds, track) for track in (opening, width)))
+def smooth_curve(curve: np.ndarray, sigma_seconds: float, step_seconds: float = STEP_SECONDS) -> np.ndarray:
+    """Smooth a curve by a Gaussian; its ends are repeated.
 
+    Args:
+        curve: (N,) values.
+        sigma_seconds: Standard deviation.
+        step_seconds: Time between two values.
 
-def mouth_of_sound(wave: np.ndarray, sample_rate: int, num_frames: int, fps: float) -> Mouth:
-    """The lips of any sound (S,): open where it is loud, closed in pauses; the louder the wider."""
-    level = loudness(wave, sample_rate, num_frames, fps)
-    over = (level - level.max() + RANGE_DB) / RANGE_DB if level.max() > -60 else np.zeros(num_frames)
-    opening = np.clip((over - 0.45) / 0.5, 0, 1)
-    return Mouth(blend(opening, 0.6 / fps, 1 / fps) * (opening > 0), 0.4 * blend(opening, 2 / fps, 1 / fps))
-
-
-def blend(track: np.ndarray, sigma_seconds: float, step_seconds: float = STEP_SECONDS) -> np.ndarray:
-    """Gaussian smoothing, the ends repeated."""
+    Returns:
+        (N,) values.
+    """
     sigma = sigma_seconds / step_seconds
     reach = int(np.ceil(3 * sigma))
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    return np.convolve(np.pad(track, reach, mode="edge"), weights / weights.sum(), "valid")
+    return np.convolve(np.pad(curve, reach, mode="edge"), weights / weights.sum(), "valid")

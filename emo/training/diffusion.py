@@ -1,8 +1,7 @@
-"""The weights that a diffusion run begins with: an earlier stage's, and published ones.
+"""The training of EMOModel in all its stages, and its distillation.
 
-The weights that a diffusion run begins with: an earlier stage's, and published ones.
-
-All stages of EMO: what is trained, on how many frames and from which weights is the YAML's to say.
+The YAML says what is trained, on how many frames and from which weights. What a student learns from its teacher is in
+`emo.training.distillation`.
 """
 
 import copy
@@ -13,142 +12,221 @@ from accelerate import PartialState
 from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
-from emo.core.config import Config, DataConfig
+from emo.core.config import Config, DataConfig, check_names
 from emo.core.errors import InputError
 from emo.core.timing import FPS, SAMPLE_RATE
 from emo.data.dataset import Batch
-from emo.data.sampling import Window
-from emo.hub.resolve import find_part
+from emo.data.sampling import SampleSpec
+from emo.hub.resolve import find_component
 from emo.models.audio import AudioEncoder
-from emo.models.emo import Conditions, EMOModel
-from emo.models.loading import load_part, load_weights, read_weights, refuse
+from emo.models.conditions import CONDITIONS, Conditions, drop_conditions
+from emo.models.emo import EMOModel
+from emo.models.loading import load_component
 from emo.models.lora import add_lora, remove_lora, save_lora
 from emo.pipelines.emo import EMOPipeline
-from emo.training.distributed import Generators
-from emo.training.losses import by_timestep, diffusion_loss, drop, perceived_weights
-from emo.training.previews import Scene, film, read_scenes
+from emo.training.distillation import check_equal_settings, compute_distillation_loss, load_teacher
+from emo.training.distributed import SampleGenerators
+from emo.training.initialization import initialize_weights
+from emo.training.losses import (
+    collect_conditions,
+    compute_diffusion_loss,
+    group_by_timestep,
+    measure_channel_weights,
+)
+from emo.training.previews import PreviewScene, load_scenes, render_preview
 from emo.training.samples import open_samples
 from emo.training.task import Task
 
-
-def start(model: EMOModel, config: Config) -> None:
-    """Puts in what `start_from` and `initialise` name; without either the model stays as it was made.
-
-    Raises InputError when weights can't be had or, with what `new` and `unused` say, don't fit to the last name.
-    """
-    given = {}
-    if config.start_from:
-        folder = Path(config.start_from)
-        folder = folder if folder.is_dir() else find_part("start_from", config.start_from, "model")
-        weights = read_weights(folder)
-        if over := config.initialise.over:
-            weights = replaced(weights, read_weights(Path(over)), over)
-        given[f"start_from={config.start_from}"] = weights
-    for part, nets in {"unet": ("unet", "reference_net"), "motion_adapter": ("unet",)}.items():
-        if name := getattr(config.initialise, part):
-            given[f"initialise.{part}={name}"] = published(part, name, nets)
-    if given:
-        load_weights(model, given, config.new, config.unused)
-
-
-def published(part: str, name: str, nets: tuple[str, ...]) -> dict[str, Tensor]:
-    """The weights of a folder or Hub id, each once for every net, by EMOModel's names: they are diffusers' own."""
-    weights = load_part(find_part(f"initialise.{part}", name, part)).state_dict()
-    return {f"{net}.{key}": weight for net in nets for key, weight in weights.items()}
-
-
-def replaced(weights: dict[str, Tensor], others: dict[str, Tensor], source: str) -> dict[str, Tensor]:
-    """The weights, the `others` of a source in place of those of their names. Raises InputError for a name too many."""
-    refuse(others.keys() - weights.keys(), f"start_from has not what initialise.over={source} has,", "leave it out")
-    return weights | others
-
-
-WEIGHED_SAMPLES = 16
+CHANNEL_WEIGHT_SAMPLES = 16  # from which the channel weights of the loss are measured
 
 
 class DiffusionTask(Task):
-    """Learns from what the frozen autoencoder and audio encoder make of clips."""
+    """Trains EMOModel on clips that the frozen autoencoder and audio encoder have encoded."""
 
-    splittable = True
+    model_class = EMOModel
+    model: EMOModel
+    splittable_batch = True
 
     def __init__(self, config: Config):
+        """Load the frozen components, the model's first weights and the data.
+
+        Raises:
+            InputError: A setting, a component or the data can't be used.
+        """
+        check_names("conditions", config.conditions, CONDITIONS)
         self.config = config
-        self.scenes = read_scenes(config.samples)
+        self.scenes = load_scenes(config.samples)
         device = PartialState().device
-        self.vae = load_frozen("autoencoder", config.autoencoder, "vae").to(device)
-        self.audio_encoder = load_frozen("audio_encoder", config.audio_encoder, "audio_encoder").to(device)
+        self.vae = load_frozen_component("autoencoder", config.autoencoder, "vae").to(device)
+        self.audio_encoder = load_frozen_component("audio_encoder", config.audio_encoder, "audio_encoder").to(device)
         self.scheduler = DDIMScheduler(**vars(config.scheduler))
         self.model = make_model(config)
-        check_fit(self.model, self.vae, self.audio_encoder)
-        start(self.model, config)
+        check_component_sizes(self.model, self.vae, self.audio_encoder)
+        initialize_weights(self.model, config)
         if config.lora.rank:
             check_lora(config)
-            add_lora(self.model.requires_grad_(False), **vars(config.lora))
-        window = window_of(config.data, self.model)
-        self.samples = open_samples(config, window, self.vae, self.audio_encoder)
-        self.perceived = self.weigh_channels(device) if config.loss.perceived_share else None
+            lora = config.lora
+            add_lora(self.model.requires_grad_(False), lora.rank, lora.alpha, lora.target_modules)
+        spec = make_sample_spec(config.data, self.model)
+        self.samples = open_samples(config, spec, self.vae, self.audio_encoder)
+        self.channel_weights = None
+        if config.loss.perceptual_channel_weight:
+            if self.model.config.reference_channels is not None:
+                raise InputError("loss.perceptual_channel_weight: motion latents have no such weights, give 0")
+            latents = self.make_batch(range(CHANNEL_WEIGHT_SAMPLES), device).latents[:, 0]
+            self.channel_weights = measure_channel_weights(self.vae, latents).to(device)
 
-    def weigh_channels(self, device: torch.device) -> Tensor:
-        """(C,) by a frame of each of the run's first samples."""
-        latents = self.batch(range(WEIGHED_SAMPLES), device).latents[:, 0]
-        return perceived_weights(self.vae, latents).to(device)
+    def make_batch(self, numbers: range, device: torch.device) -> Batch:
+        """Return the run's samples of these numbers.
 
-    def batch(self, numbers: range, device: torch.device) -> Batch:
-        return self.samples.batch(numbers, device)
+        Args:
+            numbers: Sample numbers of the run.
+            device: Where the tensors go.
 
-    def held_out(self, count: int, device: torch.device) -> list[Batch]:
-        return self.samples.held_out(count, device)
+        Returns:
+            The samples of these numbers, the same at every call.
+        """
+        return self.samples.make_batch(numbers, device)
 
-    def loss(self, model: nn.Module, batch: Batch, generators: Generators) -> tuple[Tensor, dict]:
-        given = Conditions(batch.reference, batch.audio, batch.motion, batch.face_region, batch.head_speed)
-        given = drop(given, self.config.loss, generators) if model.training else given
-        losses, steps = self.losses(model, batch, given, generators)
-        return losses.mean(), by_timestep(losses, steps, self.scheduler.config.num_train_timesteps)
+    def make_validation_batches(self, count: int, device: torch.device) -> list[Batch]:
+        """Return samples of people in `data.hold_out`.
 
-    def losses(
-        self, model: nn.Module, batch: Batch, given: Conditions, generators: Generators
+        Args:
+            count: Number of batches.
+            device: Where the tensors go.
+
+        Returns:
+            Batches of one sample each; [] if nobody is held out.
+        """
+        return self.samples.make_validation_batches(count, device)
+
+    def compute_loss(
+        self, model: nn.Module, batch: Batch, generators: SampleGenerators
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute the diffusion loss; conditions are dropped only in training.
+
+        Args:
+            model: The denoising model, perhaps wrapped by accelerate.
+            batch: What `make_batch` returns.
+            generators: Draw noise, timesteps and dropped conditions for each sample.
+
+        Returns:
+            The mean loss (), and the losses by quarters of the timesteps.
+        """
+        conditions = collect_conditions(batch, self.model.config.get("controls") or ())
+        if model.training:
+            settings = self.config.conditions.items()
+            rates = {name: setting.drop_rate for name, setting in settings if setting.drop_rate is not None}
+            conditions = drop_conditions(conditions, rates, generators.rand)
+        losses, timesteps = self.compute_sample_losses(model, batch, conditions, generators)
+        return losses.mean(), group_by_timestep(losses, timesteps, self.scheduler.config.num_train_timesteps)
+
+    def compute_sample_losses(
+        self, model: nn.Module, batch: Batch, conditions: Conditions, generators: SampleGenerators
     ) -> tuple[Tensor, Tensor]:
-        """Of each sample (B,), and its timestep (B,)."""
-        return diffusion_loss(model, self.scheduler, batch, given, self.config.loss, generators, self.perceived)
+        """Compute the loss of each sample.
 
-    def pipeline(self, model: EMOModel) -> EMOPipeline:
-        parts = model, self.vae, self.audio_encoder, self.scheduler
-        return EMOPipeline(*parts, size=self.config.data.size, **vars(self.config.sampling))
+        Args:
+            model: The denoising model.
+            batch: What `make_batch` returns.
+            conditions: The batch's conditions, after dropping.
+            generators: Draw noise and timesteps for each sample.
 
-    def sample(self, model: nn.Module, path: Path) -> None:
-        """Videos of the run's scenes, and of some clips: the first frame made to talk, beside the truth."""
-        pipeline = self.pipeline(model)
+        Returns:
+            Losses (B,) and timesteps (B,).
+        """
+        return compute_diffusion_loss(
+            model, self.scheduler, batch, conditions, self.config.loss, generators, self.channel_weights
+        )
+
+    def make_pipeline(self, model: EMOModel) -> EMOPipeline:
+        """Return the pipeline around a model, with the run's sampling settings."""
+        components = model, self.vae, self.audio_encoder, self.scheduler
+        return EMOPipeline(*components, size=self.config.data.size, **vars(self.config.sampling))
+
+    def save_samples(self, model: nn.Module, path: Path) -> None:
+        """Write videos of the run's preview scenes, and of some clips, generated from their first frame.
+
+        Args:
+            model: The denoising model, in evaluation mode.
+            path: Start of the files' names.
+        """
+        pipeline = self.make_pipeline(model)
         for scene in self.scenes:
-            film(pipeline, scene, Path(f"{path}_{scene.name}.mp4"))
-        for name, truth, voice in self.samples.examples():
-            scene = Scene(name, truth[0], "full", voice[: int(len(truth) / FPS * SAMPLE_RATE)])
-            film(pipeline, scene, Path(f"{path}_{name}.mp4"), truth)
+            render_preview(pipeline, scene, Path(f"{path}_{scene.name}.mp4"))
+        for name, truth, voice in self.samples.read_examples():
+            scene = PreviewScene(name, truth[0], "full", voice[: int(len(truth) / FPS * SAMPLE_RATE)])
+            render_preview(pipeline, scene, Path(f"{path}_{name}.mp4"), truth)
 
-    def save(self, model: nn.Module, folder: Path) -> None:
-        """The whole pipeline: what emo-infer --model takes, and the next stage's start_from (its model/). Adapters lie
-        in lora/, beside the model as it was."""
-        pipeline = copy.deepcopy(self.pipeline(model))
+    def save_model(self, model: nn.Module, folder: Path) -> None:
+        """Write the whole pipeline, for emo-infer and for the next stage's `start_from` (its model/).
+
+        Adapters are written to lora/; the model beside them is the one that they were trained on.
+
+        Args:
+            model: The trained denoising model.
+            folder: Where the pipeline is written.
+        """
+        pipeline = copy.deepcopy(self.make_pipeline(model))
         if self.config.lora.rank:
             save_lora(pipeline.model, folder / "lora", self.config.start_from)
             remove_lora(pipeline.model)
         pipeline.to(getattr(torch, self.config.saved_dtype)).save_pretrained(folder)
 
 
-def window_of(data: DataConfig, model: EMOModel) -> Window:
-    """The samples that a model learns from."""
-    settings = model.config
-    return Window(
-        data.num_frames,
-        data.contiguous,
-        motion_frames=settings.num_motion_frames if settings.temporal else 0,
-        audio_margin=settings.audio_margin,
-        speed_margin=settings.speed_margin if settings.temporal else 0,
-        closed_reference=data.closed_reference,
-    )
+class DistillationTask(DiffusionTask):
+    """Trains a student on the run's clips; noise is added to the clips' latents, in training and validation."""
+
+    def __init__(self, config: Config):
+        """Load what a diffusion run needs, and the teacher.
+
+        Raises:
+            InputError: The settings don't fit a student, or differ from its teacher's.
+        """
+        super().__init__(config)
+        self.teacher = load_teacher(config)
+        self.teacher.model.to(PartialState().device)
+        check_equal_settings("model", dict(self.model.config), dict(self.teacher.model.config))
+        check_equal_settings("scheduler", dict(self.scheduler.config), dict(self.teacher.scheduler.config))
+        steps, teacher_steps = config.sampling.num_inference_steps, self.teacher.num_steps
+        total = config.scheduler.num_train_timesteps
+        if total % teacher_steps or teacher_steps % steps:
+            wrong = f"sampling.num_inference_steps={steps} and its teacher's {teacher_steps}"
+            raise InputError(f"{wrong}: give a divisor of the teacher's steps, and those must divide {total}")
+        if config.sampling.guidance_scale != 1:
+            scale = config.sampling.guidance_scale
+            raise InputError(f"sampling.guidance_scale={scale}: a student uses no guidance, give 1")
+        if config.loss.min_snr_gamma is not None:
+            raise InputError(
+                "loss.min_snr_gamma: it weights the last timestep, which a student must learn, by 0; give null"
+            )
+
+    def compute_sample_losses(
+        self, model: nn.Module, batch: Batch, conditions: Conditions, generators: SampleGenerators
+    ) -> tuple[Tensor, Tensor]:
+        """Compute the loss of each sample.
+
+        Args:
+            model: The denoising model.
+            batch: What `make_batch` returns.
+            conditions: The batch's conditions, after dropping.
+            generators: Draw noise and timesteps for each sample.
+
+        Returns:
+            Losses (B,) and timesteps (B,).
+        """
+        num_steps, loss = self.config.sampling.num_inference_steps, self.config.loss
+        return compute_distillation_loss(
+            model, self.teacher, num_steps, batch, conditions, loss, generators, self.channel_weights
+        )
 
 
 def make_model(config: Config) -> EMOModel:
-    """Raises InputError for arguments that EMOModel refuses, and for frames without the neighbours it must see."""
+    """Make the model from `config.model`.
+
+    Raises:
+        InputError: EMOModel refuses the arguments, or it needs neighboring frames that the samples don't have.
+    """
     try:
         model = EMOModel(**config.model)
     except (TypeError, ValueError) as error:
@@ -158,25 +236,74 @@ def make_model(config: Config) -> EMOModel:
     return model
 
 
+def make_sample_spec(data: DataConfig, model: EMOModel) -> SampleSpec:
+    """Return the frames that a sample of a model consists of.
+
+    Args:
+        data: The run's data settings.
+        model: The model, which says how many frames it needs before and around a window.
+
+    Returns:
+        The specification for `draw_sample`.
+    """
+    settings = model.config
+    return SampleSpec(
+        data.num_frames,
+        data.contiguous,
+        motion_frames=settings.num_motion_frames if settings.temporal else 0,
+        audio_margin=settings.audio_margin,
+        speed_margin=settings.speed_margin if settings.temporal else 0,
+        closed_mouth_reference_rate=data.closed_mouth_reference_rate,
+    )
+
+
+def load_frozen_component(setting: str, given: str | None, subfolder: str) -> nn.Module:
+    """Load the component that a setting names, or that of a pipeline, without gradients.
+
+    Args:
+        setting: Name of the setting, for messages.
+        given: Folder, built-in model or Hub name.
+        subfolder: Where a pipeline has the component.
+
+    Returns:
+        The component.
+
+    Raises:
+        InputError: There is no such component.
+    """
+    return load_component(find_component(setting, given, subfolder)).requires_grad_(False)
+
+
+def check_component_sizes(model: EMOModel, vae: nn.Module, audio_encoder: AudioEncoder) -> None:
+    """Check that the model fits the autoencoder's latents and the audio features.
+
+    Args:
+        model: The denoising model.
+        vae: The autoencoder.
+        audio_encoder: The audio encoder.
+
+    Raises:
+        InputError: A size differs; the message names the setting.
+    """
+    channels = getattr(vae, "reference_channels", None)
+    if model.config.reference_channels != channels:
+        raise InputError(f"model.reference_channels={model.config.reference_channels}: autoencoder gives {channels}")
+    given = vae.config.latent_channels, *audio_encoder.feature_shape
+    for name, size in zip(("latent_channels", "audio_layers", "audio_feature_dim"), given, strict=True):
+        if model.config[name] != size:
+            fix = f"autoencoder and audio_encoder give {size}, set it so or change them"
+            raise InputError(f"model.{name}={model.config[name]}: {fix}")
+
+
 def check_lora(config: Config) -> None:
-    """Raises InputError for settings that adapters can't have."""
+    """Check the settings of a run that trains adapters.
+
+    Raises:
+        InputError: A setting does not go with adapters.
+    """
     if config.lora.rank < 0 or config.lora.alpha <= 0:
         raise InputError(f"lora.rank={config.lora.rank} lora.alpha={config.lora.alpha}: give both above 0")
     if config.start_from is None:
-        raise InputError(f"lora.rank={config.lora.rank}: needs a trained model to sit beside, give start_from")
+        raise InputError(f"lora.rank={config.lora.rank}: adapters need a trained model, give start_from")
     if config.trainable != ["*"]:
-        raise InputError("trainable: with lora.rank the adapters alone learn, leave it out")
-
-
-def check_fit(model: EMOModel, vae: nn.Module, audio_encoder: AudioEncoder) -> None:
-    """Raises InputError when the model is made for latents or features of other sizes than the frozen parts give."""
-    settings, given = model.config, (vae.config.latent_channels, *audio_encoder.feature_shape)
-    wanted = settings.latent_channels, settings.audio_layers, settings.audio_feature_dim
-    for name, want, has in zip(("latent_channels", "audio_layers", "audio_feature_dim"), wanted, given, strict=True):
-        if want != has:
-            raise InputError(f"model.{name}={want}: autoencoder and audio_encoder give {has}, set it so or change them")
-
-
-def load_frozen(setting: str, given: str | None, subfolder: str) -> nn.Module:
-    """A frozen part, or that of a pipeline. Raises InputError when the settings name none."""
-    return load_part(find_part(setting, given, subfolder)).requires_grad_(False)
+        raise InputError("trainable: with lora.rank only the adapters are trained, leave it out")

@@ -1,9 +1,9 @@
-"""The chance in a loss: each sample has its own, whichever process or micro-batch it falls to.
+"""Spread a run over devices and processes: precision, micro-batches, optimizer, FSDP and DeepSpeed.
 
-The chance in a loss: each sample has its own, whichever process or micro-batch it falls to.
-
-A run on its devices: what settings and launcher make of model and optimizer, and how a step is shared out.
+Which samples a step has, and their random numbers, do not depend on how many processes and micro-batches there are.
 """
+
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -17,25 +17,36 @@ from torch.optim import Optimizer
 from emo.core.config import Config
 from emo.core.errors import InputError
 
+if TYPE_CHECKING:
+    from diffusers import ModelMixin
 
-class Generators:
-    """One torch.Generator for each sample of a batch, from the run's seed and the sample's number alone."""
+
+class SampleGenerators:
+    """One torch.Generator for each of the B samples of a batch.
+
+    Each is seeded by the run's seed and the sample's number, so a sample's noise is the same in whichever process or
+    micro-batch it is computed.
+    """
 
     def __init__(self, seed: int, numbers: range, device: torch.device):
         seeds = [np.random.SeedSequence([seed, number, 2]).generate_state(1, np.uint64)[0] for number in numbers]
-        self.each = [torch.Generator(device).manual_seed(int(value)) for value in seeds]
+        self.generators = [torch.Generator(device).manual_seed(int(value)) for value in seeds]
 
     def rand(self, *shape: int) -> Tensor:
-        """(B *shape) uniform in [0, 1)."""
-        return torch.stack([torch.rand(shape, generator=one, device=one.device) for one in self.each])
+        """Draw (B *shape) uniformly from [0, 1)."""
+        return torch.stack([torch.rand(shape, generator=one, device=one.device) for one in self.generators])
 
     def randn(self, *shape: int) -> Tensor:
-        """(B *shape) of the standard normal distribution."""
-        return torch.stack([torch.randn(shape, generator=one, device=one.device) for one in self.each])
+        """Draw (B *shape) from the standard normal distribution."""
+        return torch.stack([torch.randn(shape, generator=one, device=one.device) for one in self.generators])
 
 
 def make_accelerator(config: Config) -> Accelerator:
-    """Raises InputError for a value that is none, and a batch that processes and micro-batches can't share evenly."""
+    """Set up the devices and processes of a run.
+
+    Raises:
+        InputError: A setting has an unknown value, or the batch can't be split evenly over processes and micro-batches.
+    """
     if config.precision not in ("fp32", "bf16"):
         raise InputError(f"precision={config.precision}: choose fp32 or bf16")
     if config.ema_device not in (None, "cpu"):
@@ -43,37 +54,69 @@ def make_accelerator(config: Config) -> Accelerator:
     if config.gradient_accumulation_steps < 1:
         raise InputError(f"gradient_accumulation_steps={config.gradient_accumulation_steps}: give 1 or more")
     cpu = config.device == "cpu" or not torch.accelerator.is_available()
-    device = PartialState(cpu=cpu).device  # told of no CPU, several processes would each train alone
+    device = PartialState(cpu=cpu).device  # without cpu=, several processes on CPUs would not find each other
     accelerator = Accelerator(
         cpu=cpu,
-        mixed_precision="bf16" if in_bf16(config, device) else "no",
+        mixed_precision="bf16" if uses_bf16(config, device) else "no",
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=config.gradient_accumulation_steps),
         step_scheduler_with_optimizer=False,
     )
     if config.batch_size % (accelerator.num_processes * config.gradient_accumulation_steps):
-        shared = f"{accelerator.num_processes} processes x {config.gradient_accumulation_steps} micro-batches share it"
-        raise InputError(f"batch_size={config.batch_size}: {shared}, give a multiple of that")
+        split = f"{accelerator.num_processes} processes x {config.gradient_accumulation_steps} micro-batches share it"
+        raise InputError(f"batch_size={config.batch_size}: {split}, give a multiple of that")
     return accelerator
 
 
-def in_bf16(config: Config, device: torch.device) -> bool:
-    """Whether products are of bf16. Where a CPU has none of its own it is made up, and a step of `mini` took eleven
-    times as long: float32 is used there."""
+def uses_bf16(config: Config, device: torch.device) -> bool:
+    """Return whether products are computed in bfloat16.
+
+    CPUs without bfloat16 instructions emulate it (a step of `mini` took 11 times as long), so they use float32.
+
+    Args:
+        config: The run's settings.
+        device: Where the model is.
+
+    Returns:
+        True for bfloat16, False for float32.
+    """
     if config.precision == "fp32" or device.type != "cpu":
         return config.precision == "bf16"
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def micro_batches(step: int, config: Config, rank: int, processes: int) -> list[range]:
-    """Which of the run's samples one process has in a step, one micro-batch after the other. With other processes or
-    micro-batches a run goes on where it stopped."""
+def split_step(step: int, config: Config, rank: int, processes: int) -> list[range]:
+    """List the sample numbers of one process in a step, one range for each micro-batch.
+
+    All processes together have the samples step * batch_size .. (step + 1) * batch_size - 1, so a run can be resumed
+    with another number of processes or micro-batches.
+
+    Args:
+        step: Number of the step, from 0.
+        config: Has the batch size and the number of micro-batches.
+        rank: Index of the process.
+        processes: Number of processes.
+
+    Returns:
+        A range of sample numbers for each micro-batch.
+    """
     own = range(step * config.batch_size + rank, (step + 1) * config.batch_size, processes)
     size = len(own) // config.gradient_accumulation_steps
     return [own[i : i + size] for i in range(0, len(own), size)]
 
 
 def make_optimizer(config: Config, parameters: list[nn.Parameter]) -> Optimizer:
-    """Raises InputError for an unknown one, and where bitsandbytes is missing."""
+    """Make the optimizer.
+
+    Args:
+        config: Names the optimizer, its learning rate and weight decay.
+        parameters: The trainable parameters.
+
+    Returns:
+        The optimizer.
+
+    Raises:
+        InputError: The optimizer is unknown, or bitsandbytes is not installed.
+    """
     settings = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
     if config.optimizer == "adamw":
         return torch.optim.AdamW(parameters, fused=True, **settings)
@@ -86,42 +129,69 @@ def make_optimizer(config: Config, parameters: list[nn.Parameter]) -> Optimizer:
     return AdamW8bit(parameters, **settings)
 
 
-def tell_launcher(accelerator: Accelerator, config: Config) -> None:
-    """FSDP and DeepSpeed what they must know of the run. Raises InputError for what they can't do."""
+def configure_launcher(accelerator: Accelerator, config: Config) -> None:
+    """Pass the run's settings to FSDP or DeepSpeed.
+
+    Args:
+        accelerator: The run's processes; its plugins are changed.
+        config: The run's settings.
+
+    Raises:
+        InputError: They do not support a setting.
+    """
     if accelerator.distributed_type == DistributedType.FSDP:
         if config.optimizer != "adamw":
-            raise InputError(f"optimizer={config.optimizer} knows no shards: choose adamw, or launch without FSDP")
-        if accelerator.mixed_precision == "bf16":  # accelerate's own policy would sum gradients in bf16 as well
+            raise InputError(f"optimizer={config.optimizer} can't be sharded: choose adamw, or launch without FSDP")
+        plugin = accelerator.state.fsdp_plugin
+        if plugin is not None and accelerator.mixed_precision == "bf16":  # its own policy would sum gradients in bf16
             policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
-            accelerator.state.fsdp_plugin.mixed_precision_policy = policy
+            plugin.mixed_precision_policy = policy
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
-        accelerator.state.deepspeed_plugin.deepspeed_config |= {
-            "train_micro_batch_size_per_gpu": len(micro_batches(0, config, 0, accelerator.num_processes)[0]),
+        settings = {
+            "train_micro_batch_size_per_gpu": len(split_step(0, config, 0, accelerator.num_processes)[0]),
             "gradient_accumulation_steps": config.gradient_accumulation_steps,
-            "gradient_clipping": config.clip_norm,
-            "bf16": {"enabled": False},  # or all weights are of half precision
+            "gradient_clipping": config.max_gradient_norm,
+            "bf16": {"enabled": False},  # it would store all weights in bfloat16
             "torch_autocast": {"enabled": accelerator.mixed_precision == "bf16", "dtype": "bfloat16"},
         }
+        if (deepspeed := accelerator.state.deepspeed_plugin) is not None:
+            deepspeed.deepspeed_config |= settings
 
 
-def prepare(accelerator: Accelerator, model: nn.Module, config: Config) -> tuple[nn.Module, Optimizer]:
-    """The model, changed in place so that its parameters' names stay, and its optimizer, as the launcher spreads them.
+def prepare_model(accelerator: Accelerator, model: nn.Module, config: Config) -> tuple[nn.Module, Optimizer]:
+    """Place the model on its devices and make its optimizer.
 
-    Raises InputError for what the model or the launch can't do.
+    Args:
+        model: Changed in place, so that the names of its parameters stay as they are.
+
+    Returns:
+        The model and optimizer, wrapped for the launcher (DDP, FSDP or DeepSpeed).
+
+    Raises:
+        InputError: The model or the launcher does not support a setting.
     """
     if config.gradient_checkpointing:
         if not getattr(model, "_supports_gradient_checkpointing", False):
-            raise InputError(f"gradient_checkpointing: task={config.task} can't, set it false")
-        model.enable_gradient_checkpointing()
+            raise InputError(f"gradient_checkpointing: task={config.task} does not support it, set it false")
+        cast("ModelMixin", model).enable_gradient_checkpointing()
     if config.compile:
         model.compile()
-    tell_launcher(accelerator, config)
+    configure_launcher(accelerator, config)
     trained = [p for p in model.parameters() if p.requires_grad]
     return accelerator.prepare(model, make_optimizer(config, trained))
 
 
-def clip_gradient(accelerator: Accelerator, model: nn.Module, limit: float) -> Tensor:
-    """Its norm () over all processes, before it is clipped."""
-    norm = accelerator.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], limit)
+def clip_gradients(accelerator: Accelerator, model: nn.Module, max_norm: float) -> Tensor:
+    """Clip the gradients to a norm.
+
+    Args:
+        accelerator: The run's processes.
+        model: Its gradients are clipped in place.
+        max_norm: Largest norm.
+
+    Returns:
+        The norm () before clipping, over all parameters and processes.
+    """
+    norm = accelerator.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], max_norm)
     norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
     return torch.as_tensor(norm, device=accelerator.device)

@@ -1,11 +1,10 @@
-"""How much of an error in each latent channel the eye sees.
+"""The diffusion loss of all stages: noise the latents, predict, weigh the squared error.
 
-How much of an error in each latent channel the eye sees.
-
-The diffusion loss of all stages: noise on the latents, the model's prediction, the weighted squared error.
+Shapes: B samples, F frames, C H W latents.
 """
 
-from dataclasses import replace
+from collections.abc import Sequence
+from typing import cast
 
 import cv2
 import torch
@@ -16,69 +15,157 @@ from torch import Tensor, nn
 from emo.core.config import LossConfig
 from emo.data.dataset import Batch
 from emo.models.autoencoder import decode_latents
-from emo.models.emo import Conditions
-from emo.training.distributed import Generators
+from emo.models.conditions import CONDITIONS, Conditions
+from emo.models.emo import EMOModel
+from emo.training.distributed import SampleGenerators
 
-STEP = 0.5  # of a channel's own deviation
-
-
-def cielab(x: Tensor) -> Tensor:
-    """(N 3 H W) in [-1, 1] -> (N H W 3): L from 0 to 100, a and b; colours 1 apart are just told apart."""
-    rgb = ((x.float().clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).cpu().numpy()
-    return torch.from_numpy(cv2.cvtColor(rgb.reshape(1, -1, 3), cv2.COLOR_RGB2LAB).reshape(rgb.shape))
+PROBE_STEP = 0.5  # by which a channel is changed to see its effect, in standard deviations of the channel
 
 
-@torch.no_grad()
-def perceived_weights(vae: nn.Module, latents: Tensor) -> Tensor:
-    """Scaled latents (N C h w) of pictures -> (C,): the squared CIELAB distance that an error of 1 in a channel makes
-    in the decoded pictures, over that of the mean channel."""
-    sign = torch.randint(0, 2, latents[:, 0].shape, generator=torch.Generator().manual_seed(0)).to(latents) * 2 - 1
-    before, seen = cielab(decode_latents(vae, latents)), []
-    for channel, step in enumerate(STEP * latents.std((0, 2, 3))):
-        changed = latents.clone()
-        changed[:, channel] += step * sign
-        seen.append((cielab(decode_latents(vae, changed)) - before).square().mean() / step.cpu() ** 2)
-    return torch.stack(seen) / torch.stack(seen).mean()
+def compute_diffusion_loss(
+    model: nn.Module,
+    scheduler: DDIMScheduler,
+    batch: Batch,
+    conditions: Conditions,
+    config: LossConfig,
+    generators: SampleGenerators,
+    channel_weights: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Compute the loss of a denoising step at random timesteps.
+
+    Args:
+        model: EMOModel, or what a launcher wrapped around it.
+        scheduler: Adds the noise; its prediction type is what the model predicts.
+        batch: Clean latents and the place of the lips.
+        conditions: Those of the batch, some of them perhaps dropped.
+        config: Noise and weights.
+        generators: One per sample of the batch.
+        channel_weights: (C,), see `compute_weighted_error`.
+
+    Returns:
+        The losses (B,) and their timesteps (B,).
+    """
+    clean = unwrap_model(model).to_diffused(batch.latents, conditions.reference)
+    noise = draw_noise(clean, config, generators)
+    timesteps = draw_timesteps(scheduler, config.pure_noise_rate, generators)
+    prediction = model(scheduler.add_noise(clean, noise, timesteps), timesteps, conditions).float()
+    target = compute_target(scheduler, clean, noise, timesteps)
+    losses = compute_weighted_error(prediction, target, scheduler, timesteps, batch.lips, config, channel_weights)
+    return losses, timesteps
+
+
+def unwrap_model(model: nn.Module) -> EMOModel:
+    """Return the model that a launcher has wrapped, or the model itself."""
+    return cast(EMOModel, getattr(model, "module", model))
+
+
+def collect_conditions(batch: Batch, controls: Sequence[str] = ()) -> Conditions:
+    """Collect the conditions in a batch.
+
+    Args:
+        batch: Has conditions as fields of the same names.
+        controls: Names of the optional controls that are used.
+
+    Returns:
+        The conditions; those that the batch lacks are None.
+    """
+    names = [name for name, spec in CONDITIONS.items() if not spec.is_control or name in controls]
+    return Conditions(**{name: getattr(batch, name, None) for name in names})
+
+
+def draw_noise(clean: Tensor, config: LossConfig, generators: SampleGenerators) -> Tensor:
+    """Draw noise, with one offset per channel if `noise_offset` is set.
+
+    Args:
+        clean: (B F C H W) latents; only their shape is used.
+        config: Has `noise_offset`.
+        generators: One per sample.
+
+    Returns:
+        (B F C H W) noise.
+    """
+    noise = generators.randn(*clean.shape[1:])
+    return noise + config.noise_offset * generators.randn(1, clean.shape[2], 1, 1) if config.noise_offset else noise
 
 
 def draw_timesteps(
-    scheduler: DDIMScheduler, full_rate: float, generators: Generators, steps: int | None = None
+    scheduler: DDIMScheduler, pure_noise_rate: float, generators: SampleGenerators, num_steps: int | None = None
 ) -> Tensor:
-    """(B,) uniform, but a share `full_rate` at the last: pure noise, where sampling begins. steps: only those that
-    sampling in so many steps passes, which divide all timesteps."""
+    """Draw a timestep (B,) for each sample.
+
+    Args:
+        scheduler: Defines how many timesteps there are.
+        pure_noise_rate: Share of samples at the last timestep, where sampling starts; the others are uniform.
+        generators: One per sample of the batch.
+        num_steps: Draw only from the timesteps of sampling in so many steps, which must divide all timesteps.
+
+    Returns:
+        (B,) timesteps.
+    """
     total = scheduler.config.num_train_timesteps
-    steps = steps or total
-    drawn = ((generators.rand() * steps).long() + 1) * (total // steps) - 1
-    return torch.where(generators.rand() < full_rate, total - 1, drawn)
+    num_steps = num_steps or total
+    drawn = ((generators.rand() * num_steps).long() + 1) * (total // num_steps) - 1
+    return torch.where(generators.rand() < pure_noise_rate, total - 1, drawn)
 
 
-def drop(conditions: Conditions, config: LossConfig, generators: Generators) -> Conditions:
-    """Each condition of each sample replaced by its null at its rate (classifier-free guidance, 2207.12598)."""
+def compute_target(scheduler: DDIMScheduler, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+    """Return what the model should predict: noise, clean latents or velocity, by the scheduler's prediction type.
 
-    def kept(value: Tensor, rate: float, null: float) -> Tensor:
-        keep = generators.rand() >= rate
-        return torch.where(keep.view(-1, *[1] * (value.ndim - 1)), value, null)
+    Args:
+        scheduler: Defines the prediction type.
+        clean: (B F C H W) latents.
+        noise: (B F C H W) noise that is mixed into them.
+        timesteps: (B,) timesteps of the mixture.
 
-    return replace(
-        conditions,
-        reference=kept(conditions.reference, config.drop_reference, 0.0),
-        audio=kept(conditions.audio, config.drop_audio, 0.0),
-        motion=kept(conditions.motion, config.drop_motion, 0.0),
-        face_region=kept(conditions.face_region, config.drop_face_region, 1.0),
-        head_speed=kept(conditions.head_speed, config.drop_head_speed, torch.nan),
-    )
-
-
-def mouth_map(lips: Tensor, size: int) -> Tensor:
-    """lips (B F 3), centre and width in the unit square -> (B F 1 size size), 1 at the mouth, falling off."""
-    axis = (torch.arange(size, device=lips.device) + 0.5) / size
-    x, y, width = lips[..., None, None].unbind(2)  # each (B F 1 1)
-    distance = ((axis - x) ** 2 + (axis[:, None] - y - 0.2 * width) ** 2) / (0.6 * width) ** 2
-    return torch.exp(-0.5 * distance)[:, :, None]
+    Returns:
+        (B F C H W) target.
+    """
+    target = {"epsilon": noise, "sample": clean}.get(scheduler.config.prediction_type)
+    return scheduler.get_velocity(clean, noise, timesteps) if target is None else target
 
 
-def step_weights(scheduler: DDIMScheduler, timesteps: Tensor, gamma: float | None) -> Tensor:
-    """(B,) min-SNR weights (arXiv 2303.09556) in the scheduler's kind of prediction; ones without gamma."""
+def compute_weighted_error(
+    prediction: Tensor,
+    target: Tensor,
+    scheduler: DDIMScheduler,
+    timesteps: Tensor,
+    lips: Tensor,
+    config: LossConfig,
+    channel_weights: Tensor | None,
+) -> Tensor:
+    """Compute the weighted mean squared error of each sample.
+
+    Args:
+        prediction: (B F C H W).
+        target: (B F C H W).
+        scheduler: Defines the noise levels, for min-SNR weights.
+        timesteps: (B,).
+        lips: (B F 3) center x, y and width in the unit square.
+        config: The weights.
+        channel_weights: (C,) from `measure_channel_weights`, applied to the share `perceptual_channel_weight` of the
+            loss; None: all channels weigh the same.
+
+    Returns:
+        (B,).
+    """
+    weight = compute_snr_weights(scheduler, timesteps, config.min_snr_gamma)[:, None, None, None, None]
+    weight = weight * (1 + (config.mouth_weight - 1) * make_mouth_map(lips, target.shape[-1]))
+    if channel_weights is not None:
+        weight = weight * (1 + config.perceptual_channel_weight * (channel_weights - 1))[:, None, None]
+    return ((prediction - target) ** 2 * weight).mean((1, 2, 3, 4))
+
+
+def compute_snr_weights(scheduler: DDIMScheduler, timesteps: Tensor, gamma: float | None) -> Tensor:
+    """Compute min-SNR weights for the scheduler's prediction type (arXiv 2303.09556, section 3.4).
+
+    Args:
+        scheduler: Defines the noise levels.
+        timesteps: (B,) timesteps.
+        gamma: Upper limit of the signal-to-noise ratio; None for no weighting.
+
+    Returns:
+        (B,) weights, ones without gamma.
+    """
     if gamma is None:
         return torch.ones(len(timesteps), device=timesteps.device)
     snr = compute_snr(scheduler, timesteps)
@@ -87,59 +174,61 @@ def step_weights(scheduler: DDIMScheduler, timesteps: Tensor, gamma: float | Non
     return {"epsilon": capped / snr, "v_prediction": capped / (snr + 1), "sample": capped}[kind]
 
 
-def prediction_of(scheduler: DDIMScheduler, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-    """What is to be predicted of clean and noise (B F C H W), mixed at timesteps (B,): the scheduler's kind."""
-    kind = scheduler.config.prediction_type
-    known = {"epsilon": noise, "sample": clean}.get(kind)
-    return scheduler.get_velocity(clean, noise, timesteps) if known is None else known
+def make_mouth_map(lips: Tensor, size: int) -> Tensor:
+    """Return a Gaussian around the mouth, 1 at its peak.
+
+    Args:
+        lips: (B F 3) center x, y and width in the unit square.
+        size: Height and width of the map.
+
+    Returns:
+        (B F 1 size size). Its center lies a fifth of the width below the lips' center: the lower lip moves.
+    """
+    axis = (torch.arange(size, device=lips.device) + 0.5) / size
+    x, y, width = lips[..., None, None].unbind(2)  # each (B F 1 1)
+    distance = ((axis - x) ** 2 + (axis[:, None] - y - 0.2 * width) ** 2) / (0.6 * width) ** 2
+    return torch.exp(-0.5 * distance)[:, :, None]
 
 
-def draw_noise(clean: Tensor, config: LossConfig, generators: Generators) -> Tensor:
-    """For clean (B F C H W)."""
-    noise = generators.randn(*clean.shape[1:])
-    return noise + config.noise_offset * generators.randn(1, clean.shape[2], 1, 1) if config.noise_offset else noise
+@torch.no_grad()
+def measure_channel_weights(vae: nn.Module, latents: Tensor) -> Tensor:
+    """Measure how visible an error in each latent channel is.
+
+    Args:
+        vae: Decodes the latents.
+        latents: (N C h w) scaled latents of images.
+
+    Returns:
+        (C,) squared CIELAB distance that an error of 1 in the channel causes in the decoded images, over the mean of
+        all channels.
+    """
+    sign = torch.randint(0, 2, latents[:, 0].shape, generator=torch.Generator().manual_seed(0)).to(latents) * 2 - 1
+    before, effects = convert_to_cielab(decode_latents(vae, latents)), []
+    for channel, step in enumerate(PROBE_STEP * latents.std((0, 2, 3))):
+        changed = latents.clone()
+        changed[:, channel] += step * sign
+        after = convert_to_cielab(decode_latents(vae, changed))
+        effects.append((after - before).square().mean() / step.cpu() ** 2)
+    return torch.stack(effects) / torch.stack(effects).mean()
 
 
-def weighed(
-    prediction: Tensor,
-    goal: Tensor,
-    scheduler: DDIMScheduler,
-    timesteps: Tensor,
-    lips: Tensor,
-    config: LossConfig,
-    perceived: Tensor | None,
-) -> Tensor:
-    """The weighed squared error (B,) of predictions (B F C H W). lips (B F 3): as in a Batch; perceived (C,): the
-    channels' weights in the share of the loss that counts what the eye sees (see `perceived_weights`)."""
-    weight = step_weights(scheduler, timesteps, config.min_snr_gamma)[:, None, None, None, None]
-    weight = weight * (1 + (config.mouth_weight - 1) * mouth_map(lips, goal.shape[-1]))
-    if perceived is not None:
-        weight = weight * (1 + config.perceived_share * (perceived - 1))[:, None, None]
-    return ((prediction - goal) ** 2 * weight).mean((1, 2, 3, 4))
+def convert_to_cielab(images: Tensor) -> Tensor:
+    """(N 3 H W) sRGB in [-1, 1] -> (N H W 3) CIELAB, L from 0 to 100; a distance of 1 is just noticeable."""
+    rgb = ((images.float().clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).cpu().numpy()
+    return torch.from_numpy(cv2.cvtColor(rgb.reshape(1, -1, 3), cv2.COLOR_RGB2LAB).reshape(rgb.shape))
 
 
-def diffusion_loss(
-    model: nn.Module,
-    scheduler: DDIMScheduler,
-    batch: Batch,
-    conditions: Conditions,
-    config: LossConfig,
-    generators: Generators,
-    perceived: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """The losses (B,) of the samples and their timesteps (B,). conditions: those of the batch, perhaps with some
-    dropped. perceived (C,): see `weighed`."""
-    core = getattr(model, "module", model)
-    clean = core.to_diffused(batch.latents, conditions.reference)
-    noise = draw_noise(clean, config, generators)
-    timesteps = draw_timesteps(scheduler, config.full_noise_rate, generators)
-    prediction = model(scheduler.add_noise(clean, noise, timesteps), timesteps, conditions).float()
-    goal = prediction_of(scheduler, clean, noise, timesteps)
-    return weighed(prediction, goal, scheduler, timesteps, batch.lips, config, perceived), timesteps
+def group_by_timestep(losses: Tensor, timesteps: Tensor, total: int) -> dict[str, Tensor]:
+    """Group losses by quarters of the timesteps.
 
+    Args:
+        losses: (B,) loss of each sample.
+        timesteps: (B,) timestep of each sample.
+        total: Number of all timesteps.
 
-def by_timestep(losses: Tensor, timesteps: Tensor, total: int) -> dict[str, Tensor]:
-    """losses (B,) in those quarters of the `total` timesteps that have any."""
+    Returns:
+        Losses by name of the quarter; quarters without a sample are left out.
+    """
     edges = [-(-total * i // 4) for i in range(5)]
     quarters = timesteps * 4 // total
     return {f"loss/t{edges[i]}-{edges[i + 1] - 1}": losses[quarters == i].detach() for i in quarters.unique().tolist()}

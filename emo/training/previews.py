@@ -1,73 +1,109 @@
-"""What a run shows of itself: portraits made to talk, and clips made again beside the truth, with their sound."""
+"""Preview videos of a run: portraits that speak given audio, and training clips beside their ground truth."""
 
 from collections import Counter
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
-import torch
 
 from emo.core.config import SamplesConfig
 from emo.core.errors import InputError
-from emo.core.timing import FPS, SAMPLE_RATE
-from emo.face.selection import Located, locate
-from emo.media.audio import read_audio, write_wav
+from emo.core.timing import FPS, SAMPLE_RATE, count_frames
+from emo.face.selection import SelectedFace, select_face
+from emo.generation import generate
+from emo.media.audio import read_audio
 from emo.media.image import read_image
-from emo.media.video_writer import VideoWriter
-from emo.pipelines.emo import EMOPipeline, count_frames
+from emo.pipelines.emo import EMOPipeline
 
 
 @dataclass
-class Scene:
-    """A portrait and what it is to say. Shapes: S samples, H W pixels."""
+class PreviewScene:
+    """A portrait and the audio that it speaks."""
 
     name: str
     portrait: np.ndarray  # (H W 3) uint8
-    face: Located | str
+    face: SelectedFace | str  # in the portrait, or "full"
     wave: np.ndarray  # (S,) float32 at SAMPLE_RATE
 
 
-def read_scenes(settings: SamplesConfig) -> list[Scene]:
-    """Each portrait with each voice. Raises InputError for a file that can't be read, a portrait without a face, a
-    voice of no frame, and for two videos of one name."""
-    if bool(settings.portraits) != bool(settings.voices):
-        raise InputError("samples: give samples.portraits and samples.voices, or neither")
-    portraits = {path: read_portrait(path) for path in settings.portraits}
-    waves = {path: read_voice(path, settings.seconds) for path in settings.voices}
+def load_scenes(settings: SamplesConfig) -> list[PreviewScene]:
+    """Read the preview scenes of a run: each image with each audio file.
+
+    Raises:
+        InputError: A file can't be read, an image shows no face, an audio file is shorter than a frame, or two videos
+            would have the same name.
+    """
+    if bool(settings.images) != bool(settings.audio):
+        raise InputError("samples: give samples.images and samples.audio, or neither")
+    portraits = {path: read_portrait(path) for path in settings.images}
+    waves = {path: read_scene_audio(path, settings.duration_seconds) for path in settings.audio}
     pairs = {pair: "_".join(Path(path).stem for path in pair) for pair in product(portraits, waves)}
-    name, twice = Counter(pairs.values()).most_common(1)[0] if pairs else ("", 0)
-    if twice > 1:
-        raise InputError(f"samples: {twice} videos would be named {name}: give the files different names")
-    return [Scene(name, *portraits[p], waves[v]) for (p, v), name in pairs.items()]
+    name, count = Counter(pairs.values()).most_common(1)[0] if pairs else ("", 0)
+    if count > 1:
+        raise InputError(f"samples: {count} videos would be named {name}: give the files different names")
+    return [PreviewScene(name, *portraits[image], waves[audio]) for (image, audio), name in pairs.items()]
 
 
-def read_portrait(path: str) -> tuple[np.ndarray, Located]:
+def read_portrait(path: str) -> tuple[np.ndarray, SelectedFace]:
+    """Read an image (H W 3) uint8 and find the face in it.
+
+    Raises:
+        InputError: There is none.
+    """
     image = read_image(path)
     try:
-        return image, locate(image, None)
+        return image, select_face(image, None)
     except InputError as error:
-        raise InputError(f"samples.portraits: no face is found in {path}: give another picture") from error
+        raise InputError(f"samples.images: no face is found in {path}: give another image") from error
 
 
-def read_voice(path: str, seconds: float) -> np.ndarray:
-    wave = read_audio(path, SAMPLE_RATE, 0.0, seconds)
+def read_scene_audio(path: str, duration_seconds: float) -> np.ndarray:
+    """Read the start of an audio file.
+
+    Args:
+        path: Audio or video file.
+        duration_seconds: How much of it is read, at most.
+
+    Returns:
+        (S,) float32 at SAMPLE_RATE.
+
+    Raises:
+        InputError: It is too short for a frame.
+    """
+    wave = read_audio(path, SAMPLE_RATE, 0.0, duration_seconds)
     if count_frames(len(wave) / SAMPLE_RATE, FPS) == 0:
-        raise InputError(f"samples.voices: {path} is shorter than half a frame: give another sound, or more of it")
+        raise InputError(f"samples.audio: {path} is shorter than half a frame: give another file, or more of it")
     return wave
 
 
-def film(pipeline: EMOPipeline, scene: Scene, path: Path, truth: list[np.ndarray] | None = None) -> None:
-    """Writes the mp4 `path`: the animated square; with the true frames (H W 3) uint8 the portrait, what is made and the
-    truth, side by side. The same weights make the same video. Raises OutputError."""
-    generator = torch.Generator().manual_seed(0)
-    made = pipeline.stream(
-        scene.portrait, scene.wave, fps=FPS, face=scene.face, crop_only=truth is None, generator=generator
+def render_preview(
+    pipeline: EMOPipeline, scene: PreviewScene, path: Path, truth: list[np.ndarray] | None = None
+) -> None:
+    """Write the video of a scene; the same weights give the same video.
+
+    Args:
+        pipeline: With the weights to show.
+        scene: What is generated.
+        path: The mp4 file; an existing one is replaced.
+        truth: True frames (H W 3) uint8; then portrait, generated and true frame are shown side by side.
+
+    Raises:
+        OutputError: The video can't be written.
+    """
+
+    def place_side_by_side(index: int, frame: np.ndarray) -> np.ndarray:
+        return np.concatenate([scene.portrait, frame, true_frames[index]], axis=1)
+
+    true_frames = truth or []
+    generate(
+        scene.portrait,
+        scene.wave,
+        path,
+        pipeline=pipeline,
+        fps=FPS,
+        face=scene.face,
+        crop_only=truth is None,
+        compose=None if truth is None else place_side_by_side,
+        overwrite=True,
     )
-    with TemporaryDirectory() as folder:
-        sound = Path(folder) / "sound.wav"
-        write_wav(sound, scene.wave, SAMPLE_RATE)
-        with VideoWriter(path, FPS, sound, overwrite=True) as video:
-            for i, frame in enumerate(made):
-                video.write(frame if truth is None else np.concatenate([scene.portrait, frame, truth[i]], axis=1))

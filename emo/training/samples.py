@@ -1,4 +1,4 @@
-"""Where a diffusion run's samples come from: clips held in memory, or shards that are streamed."""
+"""Where the samples of a diffusion run come from: clips that fit into memory, or shards that are streamed."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -9,114 +9,203 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import PartialState
+from torch import nn
 
 from emo.core.config import Config
 from emo.core.errors import InputError
 from emo.core.timing import FPS
 from emo.data.clip import load_clip, read_clip_frames
-from emo.data.dataset import Batch, Cache, draw_batch, draw_sample, encoded, stacked
-from emo.data.sampling import Window, choose_clips, held_out_clips
-from emo.data.shards import Entry, local_shard, read_clip, read_index
-from emo.data.streaming import RawSample, Samples, Stream, encode_batch
-from emo.media.video import pick_frames
+from emo.data.dataset import Batch, EncodingCache, draw_batch, draw_sample, load_encoded_clip, stack_samples
+from emo.data.sampling import SampleSpec, choose_clips, list_held_out_clips
+from emo.data.shards import ShardEntry, fetch_shard, read_index, read_shard_clip
+from emo.data.streaming import RawSample, SampleStream, ShardDataset, encode_batch, find_frame_reader
 from emo.models.audio import AudioEncoder
-from emo.training.distributed import in_bf16
+from emo.training.distributed import uses_bf16
 
-EXAMPLES, EXAMPLE_FRAMES = 3, 50
-Example = tuple[str, list[np.ndarray], np.ndarray]  # a clip's name, first frames and voice
+NUM_EXAMPLES, EXAMPLE_FRAMES = 3, 50  # clips that preview videos are made of
+Example = tuple[str, list[np.ndarray], np.ndarray]  # a clip's name, its first frames (H W 3) uint8 and its voice (S,)
 
 
-class Held:
-    """Every clip is encoded once by the frozen parts, kept in files and held in memory; samples are drawn by chance."""
+def open_samples(
+    config: Config, spec: SampleSpec, vae: nn.Module, audio_encoder: AudioEncoder
+) -> "CachedSamples | StreamedSamples":
+    """Open the data of a run.
 
-    def __init__(self, config: Config, window: Window, vae: torch.nn.Module, audio_encoder: AudioEncoder):
-        data, self.seed, self.window = config.data, config.seed, window
+    Args:
+        config: The run's settings.
+        spec: The frames that a sample consists of.
+        vae: Encodes frames.
+        audio_encoder: Encodes audio.
+
+    Returns:
+        Samples of prepared clips or of shards.
+
+    Raises:
+        InputError: The settings name both clips and shards, there are none, or the video reader can't be used.
+    """
+    find_frame_reader(config.data.video_reader)
+    if config.data.clips and config.data.shards:
+        raise InputError("data.clips and data.shards: give one of them")
+    return (StreamedSamples if config.data.shards else CachedSamples)(config, spec, vae, audio_encoder)
+
+
+class CachedSamples:
+    """All clips in memory, encoded once and cached in files; samples are drawn from them at random."""
+
+    def __init__(self, config: Config, spec: SampleSpec, vae: nn.Module, audio_encoder: AudioEncoder):
+        """Encode the clips that are not in the cache.
+
+        Raises:
+            InputError: No clip is long enough.
+        """
+        data, self.seed, self.spec = config.data, config.seed, spec
         device = next(vae.parameters()).device
-        self.cache = Cache(cache_folder(config), vae, audio_encoder, data.sound_variants, device)
+        self.cache = EncodingCache(get_cache_folder(config), vae, audio_encoder, data.audio_variants, device)
         self.paths, self.chances = choose_clips(data.clips, data.hold_out, data.num_frames)
         first = len(self.paths) * PartialState().process_index // PartialState().num_processes
-        order = self.paths[first:] + self.paths[:first]  # each process has another part to encode
-        found = {path: encoded(path, self.cache) for path in order}
-        self.clips = [found[path] for path in self.paths]
-        self.aside = held_out_clips([*data.clips], data.hold_out, data.num_frames)
+        order = self.paths[first:] + self.paths[:first]  # each process starts with other clips, so they share the work
+        encoded = {path: load_encoded_clip(path, self.cache) for path in order}
+        self.clips = [encoded[path] for path in self.paths]
+        self.held_out = list_held_out_clips([*data.clips], data.hold_out, data.num_frames)
 
-    def batch(self, numbers: range, device: torch.device) -> Batch:
-        return draw_batch(self.clips, self.chances, self.seed, numbers, self.window).to(device)
+    def make_batch(self, numbers: range, device: torch.device) -> Batch:
+        """Return the run's samples of these numbers.
 
-    def held_out(self, count: int, device: torch.device) -> list[Batch]:
-        """One of each clip, as far as there are so many, with its own sound."""
+        Args:
+            numbers: Sample numbers of the run.
+            device: Where the tensors go.
+
+        Returns:
+            The samples of these numbers, the same at every call.
+        """
+        return draw_batch(self.clips, self.chances, self.seed, numbers, self.spec).to(device)
+
+    def make_validation_batches(self, count: int, device: torch.device) -> list[Batch]:
+        """Make batches of one sample of held-out clips, with the original audio, each clip in turn.
+
+        Args:
+            count: Number of batches.
+            device: Where the tensors go.
+
+        Returns:
+            The batches; [] if nobody is held out.
+        """
         cache, batches = replace(self.cache, variants=1), []
-        for number, path in enumerate(spread(self.aside, count)):
-            clip = encoded(path, cache)
-            sample = draw_sample(clip, np.random.default_rng(number), self.window)
-            batches.append(stacked([sample], [clip.name]).to(device))
+        for number, path in enumerate(pick_evenly(self.held_out, count)):
+            clip = load_encoded_clip(path, cache)
+            sample = draw_sample(clip, np.random.default_rng(number), self.spec)
+            batches.append(stack_samples([sample], [clip.name]).to(device))
         return batches
 
-    def examples(self) -> Iterator[Example]:
-        shown = self.aside or self.paths
-        for path in spread(shown, min(EXAMPLES, len(shown))):
+    def read_examples(self) -> Iterator[Example]:
+        """Yield clips for preview videos: held-out ones if there are any."""
+        paths = self.held_out or self.paths
+        for path in pick_evenly(paths, min(NUM_EXAMPLES, len(paths))):
             yield path.stem, list(islice(read_clip_frames(path), EXAMPLE_FRAMES)), load_clip(path).voice
 
 
-class Streamed:
-    """The train side of the shards' people, each clip once an epoch, encoded as it comes; the other side is for
-    looks and validation."""
+class StreamedSamples:
+    """Clips from shards, each once an epoch, encoded as they come; validation and previews use held-out people."""
 
-    def __init__(self, config: Config, window: Window, vae: torch.nn.Module, audio_encoder: AudioEncoder):
-        data, self.window, self.vae, self.audio_encoder = config.data, window, vae, audio_encoder
-        self.bf16 = in_bf16(config, next(vae.parameters()).device)
-        self.cache = cache_folder(config)
-        entries = entries_of(config, "train")
-        self.aside = entries_of(config, "validation")
-        shown = self.aside or entries
-        self.shown = spread(shown, min(EXAMPLES, len(shown)))
+    def __init__(self, config: Config, spec: SampleSpec, vae: nn.Module, audio_encoder: AudioEncoder):
+        """Read the index of the shards.
+
+        Raises:
+            InputError: No clip is long enough.
+        """
+        data, self.spec, self.vae, self.audio_encoder = config.data, spec, vae, audio_encoder
+        self.read_frames = find_frame_reader(data.video_reader)
+        self.bf16 = uses_bf16(config, next(vae.parameters()).device)
+        self.cache = get_cache_folder(config)
+        entries = list_shard_entries(config, "train")
+        self.held_out = list_shard_entries(config, "validation")
         if not entries:
-            given = ", ".join(data.shards)
-            raise InputError(f"data.num_frames={data.num_frames}: no clip in {given} (data.shards) is that long")
-        samples = Samples(entries, window, data.size, data.sound_variants, config.seed, data.lanes, self.cache)
-        self.stream = Stream(samples, data.workers, Path(config.output) / "broken.jsonl")
+            shards = ", ".join(data.shards)
+            raise InputError(f"data.num_frames={data.num_frames}: no clip in {shards} (data.shards) is that long")
+        shown = self.held_out or entries
+        self.examples = pick_evenly(shown, min(NUM_EXAMPLES, len(shown)))
+        shuffled = data.size, data.audio_variants, config.seed, data.open_shards
+        samples = ShardDataset(entries, spec, *shuffled, self.cache, self.read_frames)
+        self.stream = SampleStream(samples, data.workers, Path(config.output) / "broken.jsonl")
 
-    def batch(self, numbers: range, device: torch.device) -> Batch:
+    def make_batch(self, numbers: range, device: torch.device) -> Batch:
+        """Return the run's samples of these numbers.
+
+        Args:
+            numbers: Sample numbers of the run.
+            device: Where the tensors go.
+
+        Returns:
+            The samples of these numbers, the same at every call.
+        """
         return self.encode(self.stream.take(numbers), device)
 
-    def held_out(self, count: int, device: torch.device) -> list[Batch]:
-        """One of each clip, as far as there are so many, with its own sound. In place of a broken one comes another."""
-        few, known = spread(self.aside, count), self.stream.samples
-        if not few:
+    def make_validation_batches(self, count: int, device: torch.device) -> list[Batch]:
+        """Make batches of one sample of held-out clips, with the original audio; another clip replaces a broken one.
+
+        Args:
+            count: Number of batches.
+            device: Where the tensors go.
+
+        Returns:
+            The batches; [] if nobody is held out.
+        """
+        entries = pick_evenly(self.held_out, count)
+        if not entries:
             return []
-        stream = Stream(Samples(few, self.window, known.size, 1, 0, 1, self.cache), 0, self.stream.log)
+        samples = ShardDataset(entries, self.spec, self.stream.samples.size, 1, 0, 1, self.cache, self.read_frames)
+        stream = SampleStream(samples, 0, self.stream.log)
         return [self.encode([sample], device) for sample in stream.take(range(count))]
 
     def encode(self, samples: list[RawSample], device: torch.device) -> Batch:
-        return encode_batch(samples, self.window, self.vae, self.audio_encoder, device, self.bf16)
+        """Encode frames and audio of samples.
 
-    def examples(self) -> Iterator[Example]:
-        for entry in self.shown:
-            with suppress(InputError):  # a look is not worth the run
-                clip, video = read_clip(local_shard(entry.shard, self.cache), entry.name)
+        Args:
+            samples: Frames and audio, read from shards.
+            device: Where the networks run.
+
+        Returns:
+            The batch, on the device.
+        """
+        return encode_batch(samples, self.spec, self.vae, self.audio_encoder, device, self.bf16)
+
+    def read_examples(self) -> Iterator[Example]:
+        """Yield clips for preview videos, without broken ones."""
+        for entry in self.examples:
+            with suppress(InputError):  # a missing preview must not end the run
+                clip, video = read_shard_clip(fetch_shard(entry.shard, self.cache), entry.name)
                 numbers = range(min(EXAMPLE_FRAMES, entry.num_frames))
-                yield entry.name, list(pick_frames(video, entry.name, numbers, FPS)), clip.voice
+                yield entry.name, list(self.read_frames(video, entry.name, numbers, FPS)), clip.voice
 
 
-def open_samples(config: Config, window: Window, vae: torch.nn.Module, audio_encoder: AudioEncoder) -> Held | Streamed:
-    """Raises InputError unless the settings name either clips or shards, with something in them."""
-    if config.data.clips and config.data.shards:
-        raise InputError("data.clips and data.shards: give one of them")
-    kind = Streamed if config.data.shards else Held
-    return kind(config, window, vae, audio_encoder)
+def list_shard_entries(config: Config, split: str) -> list[ShardEntry]:
+    """List the clips of a split that are long enough, of all shards.
 
+    Args:
+        config: Names the shards, the people to hold out and the frames of a sample.
+        split: "train" or "validation".
 
-def entries_of(config: Config, split: str) -> list[Entry]:
-    """The clips of a split of all folders that are long enough."""
+    Returns:
+        Index entries of the clips.
+    """
     data = config.data
-    found = [entry for folder in data.shards for entry in read_index(folder, split, data.hold_out)]
-    return [entry for entry in found if entry.num_frames >= data.num_frames]
+    entries = [entry for folder in data.shards for entry in read_index(folder, split, data.hold_out)]
+    return [entry for entry in entries if entry.num_frames >= data.num_frames]
 
 
-def spread(items: list, count: int) -> list:
-    """So many, evenly from begin to end; some more than once where there are fewer, none where there are none."""
+def pick_evenly(items: list, count: int) -> list:
+    """Pick `count` items evenly from start to end, some repeatedly if there are fewer.
+
+    Args:
+        items: The items.
+        count: How many are picked.
+
+    Returns:
+        The picked items; [] if there are none.
+    """
     return [items[i * len(items) // count] for i in range(count)] if items else []
 
 
-def cache_folder(config: Config) -> Path:
+def get_cache_folder(config: Config) -> Path:
+    """Return the folder for encoded clips and downloaded shards."""
     return Path(config.data.cache or Path(config.output).parent / "cache")

@@ -1,5 +1,6 @@
-"""What a task gives the trainer: a model, samples, a loss, a look at the result, and its files."""
+"""The interface between the trainer and what it trains: a model, batches, a loss, sample files, saved models."""
 
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -8,56 +9,111 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from emo.core.config import Config
+from emo.core.config import Config, check_arguments
 from emo.core.errors import InputError
-from emo.training.distributed import Generators
+from emo.training.distributed import SampleGenerators
 
 
 class Task(Protocol):
-    """One of autoencoder, mouth, face, part, diffusion, distillation; constructed from a Config."""
+    """What a run trains; one of TASKS, constructed from a Config."""
 
-    model: nn.Module  # all that is trained
-    splittable: bool  # whether processes and micro-batches can share out a step: each sample is drawn by itself
+    model_class: Callable  # `config.model` holds its arguments
+    model: nn.Module  # everything that is trained
+    splittable_batch: bool  # whether a step's batch can be split over processes: each sample is drawn independently
 
-    def batch(self, numbers: range, device: torch.device) -> Any:
-        """The run's samples of these numbers, the same whenever they are asked for. Its `names`, where it has any, are
-        those of its clips."""
+    def make_batch(self, numbers: range, device: torch.device) -> Any:
+        """Return the run's samples of these numbers, the same at every call.
 
-    def held_out(self, count: int, device: torch.device) -> list[Any]:
-        """So many fixed samples of people never trained on, each a batch; nothing where there is nobody."""
+        Args:
+            numbers: Sample numbers of the run.
+            device: Where the tensors go.
+
+        Returns:
+            The batch; it may have the `names` of its clips.
+        """
+
+    def make_validation_batches(self, count: int, device: torch.device) -> list[Any]:
+        """Return fixed batches of people who are excluded from training.
+
+        Args:
+            count: Number of batches, of one sample each.
+            device: Where the tensors go.
+
+        Returns:
+            The batches; [] if there are none.
+        """
         return []
 
-    def loss(self, model: nn.Module, batch: Any, generators: Generators) -> tuple[Tensor, dict[str, Tensor]]:
-        """A scalar, and what to report beside it: name -> values of any number. Chance that is there to teach, such as
-        dropped conditions, only while `model.training`."""
+    def compute_loss(
+        self, model: nn.Module, batch: Any, generators: SampleGenerators
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute the loss of a batch.
 
-    def sample(self, model: nn.Module, path: Path) -> None:
-        """Writes something to look at: path + a suffix of the task's own."""
+        Randomness that regularizes, such as dropped conditions, is used only while `model.training`.
 
-    def save(self, model: nn.Module, folder: Path) -> None:
-        """Writes the trained model in the layout of `save_pretrained`."""
+        Args:
+            model: The trained module, perhaps wrapped by accelerate.
+            batch: What `make_batch` returns.
+            generators: One random generator per sample.
+
+        Returns:
+            The loss, a scalar, and values (any number of them) to log by name.
+        """
+        ...
+
+    def save_samples(self, model: nn.Module, path: Path) -> None:
+        """Write examples of what the model produces.
+
+        Args:
+            model: The trained module, in evaluation mode.
+            path: Start of the files' names; the task adds suffixes.
+        """
+
+    def save_model(self, model: nn.Module, folder: Path) -> None:
+        """Write the trained model in the layout of `save_pretrained`.
+
+        Args:
+            model: The trained module.
+            folder: Where it is written.
+        """
 
 
-TASKS = {
+TASKS = {  # name -> module and class, imported when used
     "autoencoder": ("emo.training.autoencoder", "AutoencoderTask"),
-    "mouth": ("emo.training.audio_encoder", "MouthTask"),
-    "face": ("emo.training.face_networks", "FaceTask"),
-    "part": ("emo.training.face_networks", "PartTask"),
+    "motion_autoencoder": ("emo.training.motion_autoencoder", "MotionAutoencoderTask"),
+    "audio_encoder": ("emo.training.audio_encoder", "AudioEncoderTask"),
+    "face_detector": ("emo.training.face_networks", "FaceDetectorTask"),
+    "landmark_refiner": ("emo.training.face_networks", "LandmarkRefinerTask"),
     "diffusion": ("emo.training.diffusion", "DiffusionTask"),
-    "distillation": ("emo.training.distillation", "DistillationTask"),
+    "distillation": ("emo.training.diffusion", "DistillationTask"),
 }
 
 
-def chance(seed: int, numbers: range) -> np.random.Generator:
-    """For a batch of these samples."""
-    return np.random.default_rng([seed, numbers.start])
-
-
 def make_task(config: Config) -> Task:
-    """The task that `config.task` names. Raises InputError for an unknown one, or one that can have no LoRA."""
+    """Build the task that `config.task` names.
+
+    Raises:
+        InputError: The task is unknown, `config.model` has arguments that its model does not take, or LoRA is asked for
+            where there is no UNet.
+    """
     if config.task not in TASKS:
-        raise InputError(f"task {config.task!r} is none of {', '.join(TASKS)}")
+        raise InputError(f"task {config.task!r} is unknown: choose one of {', '.join(TASKS)}")
     if config.lora.rank and config.task not in ("diffusion", "distillation"):
-        raise InputError(f"lora.rank={config.lora.rank}: task={config.task} has no UNet for it, give 0")
+        raise InputError(f"lora.rank={config.lora.rank}: task={config.task} has no UNet for adapters, give 0")
     module, name = TASKS[config.task]
-    return getattr(import_module(module), name)(config)
+    task_class = getattr(import_module(module), name)
+    check_arguments("model", config.model, task_class.model_class)
+    return task_class(config)
+
+
+def make_batch_rng(seed: int, numbers: range) -> np.random.Generator:
+    """Return the random generator of a batch whose samples are drawn together.
+
+    Args:
+        seed: Seed of the run.
+        numbers: Sample numbers of the batch; the first one counts.
+
+    Returns:
+        The generator.
+    """
+    return np.random.default_rng([seed, numbers.start])

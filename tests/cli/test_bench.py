@@ -1,33 +1,34 @@
-"""emo-bench: what it asks for, and that what it counts is what the pipeline computes."""
+"""emo-bench: its settings, and that its counts are those of the pipeline."""
 
 import time
 
 import pytest
 import torch
 
-from emo.cli.bench import generate, lasting, main, one_run, parser, settings
-from emo.metrics.speed import STAGES, Meter, Setting
-from emo.models.flops import flop_counter
+from emo.cli.bench import generate_measured, list_settings, main, make_parser, measure_run, repeat_sound
+from emo.metrics.speed import STAGES, BenchmarkSetting, StageMeter, make_flop_counter
 
 
 def test_settings_are_the_grid_and_then_what_it_is_held_against():
-    args = parser().parse_args(["p.png", "s.wav", "--size", "128", "256", "--steps", "4", "8", "--vs", "steps=2"])
-    found = [(setting.size, setting.steps) for setting in settings(args)]
+    args = make_parser().parse_args(["p.png", "s.wav", "--size", "128", "256", "--steps", "4", "8", "--vs", "steps=2"])
+    found = [(setting.size, setting.steps) for setting in list_settings(args)]
     assert found == [(128, 4), (128, 8), (256, 4), (256, 8), (128, 2)]
 
 
-def counted(pipeline, paths, folder, **asked) -> dict[str, float]:
-    with flop_counter() as counter:
-        meter = Meter(counter.get_total_flops)
-        frames, _ = generate(pipeline, Setting(face="full", **asked), *paths, folder / "out.mp4", meter)
-    assert frames == 10 and sum(meter.taken.values()) == counter.get_total_flops()
-    return meter.taken
+def counted(pipeline, paths, folder, **options) -> dict[str, float]:
+    with make_flop_counter() as counter:
+        meter = StageMeter(counter.get_total_flops)
+        frames, _ = generate_measured(
+            pipeline, BenchmarkSetting(face="full", **options), *paths, folder / "out.mp4", meter
+        )
+    assert frames == 10 and sum(meter.totals.values()) == counter.get_total_flops()
+    return meter.totals
 
 
 @pytest.fixture
 def paths(portrait_path, sound_path, tmp_path):
     """A portrait, and a sound of 0.4 s."""
-    return portrait_path, lasting(sound_path, 0.4, tmp_path / "sound.wav")
+    return portrait_path, repeat_sound(sound_path, 0.4, tmp_path / "sound.wav")
 
 
 def test_denoising_grows_with_steps_and_guidance_and_nothing_else_does(tiny_pipeline, paths, tmp_path):
@@ -41,8 +42,8 @@ def test_denoising_grows_with_steps_and_guidance_and_nothing_else_does(tiny_pipe
 
 
 def test_a_run_says_what_it_took(tiny_model_folder, paths):
-    setting = Setting(str(tiny_model_folder), seconds=0.6, device="cpu", face="full")  # longer than the sound
-    run = one_run(setting, *paths, time.time(), True)
+    setting = BenchmarkSetting(str(tiny_model_folder), seconds=0.6, device="cpu", face="full")  # longer than the sound
+    run = measure_run(setting, *paths, time.time(), True)
     assert run.frames == 15 and set(run.stages) == set(STAGES) == set(run.flops)
     assert run.seconds == pytest.approx(sum(run.stages.values())) and 0 < run.first_frame_seconds < run.seconds
     assert run.peak_gb > 0.05 and run.flops_per_second > 1e8 and run.start_up_seconds > 0
@@ -50,13 +51,13 @@ def test_a_run_says_what_it_took(tiny_model_folder, paths):
 
 def test_convolutions_and_attention_are_counted_by_their_shapes():
     x = torch.randn(1, 2, 16, 8)
-    with flop_counter() as counter, torch.no_grad():
+    with make_flop_counter() as counter, torch.no_grad():
         torch.nn.functional.scaled_dot_product_attention(x, x, x)
     assert counter.get_total_flops() == 2 * 2 * (2 * 16 * 16 * 8)
 
 
 def test_what_is_wrong_is_one_line_before_anything_runs(run_main, paths, tmp_path):
     code, _, err = run_main(main, "emo-bench", *paths, "-o", tmp_path / "none" / "bench.json")
-    assert code == 2 and err == f"emo-bench: {tmp_path / 'none'} is no folder: choose another -o\n"
+    assert code == 2 and err == f"emo-bench: there is no folder {tmp_path / 'none'}: choose another -o\n"
     code, _, err = run_main(main, "emo-bench", *paths, "--vs", "stepz=4")
     assert code == 2 and err.startswith("emo-bench: --vs stepz=4: ") and err.count("\n") == 1

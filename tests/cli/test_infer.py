@@ -1,6 +1,9 @@
 """emo-infer: a video as long as the sound, or one clear line, exit code 2 and no file."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-import emo.media.video_writer
+import emo
+import emo.core.files
 from emo.cli import infer
 from emo.media.audio import probe_audio
 from emo.media.video import read_video
@@ -41,7 +45,7 @@ def command(run_main, tiny_model_folder):
 
 @pytest.fixture
 def refuses(folder, command):
-    """refuses(*arguments) -> the one line of stderr; nothing else was said and no file was made."""
+    """refuses(*arguments) -> the one line of stderr; nothing else is printed and no file is made."""
 
     def call(*arguments: str, **options) -> str:
         before = sorted(folder.rglob("*"))
@@ -68,6 +72,33 @@ def test_a_video_as_long_as_the_sound(folder, command):
     assert probe_audio("portrait_sound.mp4").seconds == pytest.approx(0.6, abs=0.03)
 
 
+def test_a_name_that_the_terminal_cannot_spell(folder, tiny_model_folder):
+    """A finished video ends with 0 also where stdout can't encode its name."""
+    name = "\u65e5\u672c\u8a9e.mp4"
+    command = [sys.executable, "-m", "emo.cli.infer", *GOOD, "--duration", "0.1", "-o", name]
+    done = subprocess.run(
+        [*command, "--model", str(tiny_model_folder), "--device", "cpu"],
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": "cp1252", "PYTHONPATH": str(Path(emo.__file__).parents[1])},
+    )
+    assert done.returncode == 0 and done.stdout.startswith(rb"\u65e5\u672c\u8a9e.mp4: 2 frames"), done.stderr
+    assert Path(name).exists()
+
+
+def test_long_names_are_shortened(folder, command):
+    names = "\u65e5" * 80 + ".png", "s" * 200 + ".wav"
+    for old, new in zip(GOOD, names, strict=False):
+        shutil.copy(old, new)
+    code, _, err = command(*names, "--face", "full", "--duration", "0.1")
+    (video,) = folder.glob("*.mp4")
+    assert code == 0 and len(os.fsencode(video.name)) <= 255, err
+
+
+def test_the_largest_seed(folder, command):
+    for seed in (2**63 - 1, 2**53 + 1):
+        assert command(*GOOD, "-o", "out.mp4", "--overwrite", "--duration", "0.1", "--seed", str(seed))[0] == 0
+
+
 def test_the_same_seed_gives_the_same_frames(folder, command, monkeypatch):
     written, write = {}, VideoWriter.write
     monkeypatch.setattr(
@@ -85,6 +116,7 @@ def test_the_same_seed_gives_the_same_frames(folder, command, monkeypatch):
         (["--fps", "50", "--crop"], 30, 64),
         (["--start", "0.2", "--duration", "0.2", "--steps", "1", "--guidance", "2", "--speed", "0.5"], 5, 192),
         (["--start", "0.4", "--crop", "--size", "128", "--dtype", "bfloat16"], 5, 128),
+        (["--duration", "0.2", "--max-size", "128", "--quality", "30", "--preset", "share"], 5, 128),
     ],
 )
 def test_options(folder, command, arguments, count, side):
@@ -134,6 +166,11 @@ def test_ctrl_c_leaves_nothing_behind(folder, command, monkeypatch):
     [
         (["--fps", "0"], "--fps"),
         (["--fps", "nan"], "--fps"),
+        (["--fps", "24,5"], "--fps: '24,5' is not a number: write 24.5"),
+        (["--quality", "52"], "--quality"),
+        (["--max-size", "9"], "--max-size"),
+        (["--preset", "huge"], "--preset"),
+        (["--seed", str(2**63)], "--seed"),
         (["--speed", "9"], "--speed"),
         (["--steps", "0"], "--steps"),
         (["--steps", "many"], "--steps"),
@@ -143,7 +180,7 @@ def test_ctrl_c_leaves_nothing_behind(folder, command, monkeypatch):
         (["--face", "1,2,3"], "--face"),
         (["--face", "0,0,inf,inf"], "--face"),
         (["--face", "9,9,9,9"], "--face"),
-        (["--face", "500,9,600,99"], "--face 500,9,600,99 is no box of portrait.png"),
+        (["--face", "500,9,600,99"], "--face 500,9,600,99 is not a box of portrait.png"),
         (["--start", "7"], "sound.wav lasts 0.60 seconds"),
         (["--start", "-1"], "--start"),
         (["--duration", "0"], "sound.wav"),
@@ -163,7 +200,7 @@ def test_options_that_cannot_be(refuses, arguments, words):
 
 
 def test_an_unwritable_folder(refuses, monkeypatch):
-    monkeypatch.setattr(emo.media.video_writer.os, "access", lambda *_: False)
+    monkeypatch.setattr(emo.core.files.os, "access", lambda *_: False)
     assert "out.mp4" in refuses(*GOOD, "-o", "out.mp4")
 
 

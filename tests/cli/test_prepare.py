@@ -12,12 +12,12 @@ from emo.cli.prepare import main
 from emo.media.video_writer import VideoWriter
 
 OPEN = (
-    "least_ear_confidence=-1",
-    "most_ear_offset_frames=15",
-    "least_change=0",
-    "least_voice=0",
+    "min_lip_sync_confidence=-1",
+    "max_lip_sync_offset_frames=15",
+    "min_motion=0",
+    "min_speech_ratio=0",
 )  # a portrait with a buzz may pass
-OPTIONS = ("--size", 64, "--workers", 1, "--limits", *OPEN, "shortest_seconds=1")
+OPTIONS = ("--size", 64, "--workers", 1, "--limits", *OPEN, "min_seconds=1")
 
 
 @pytest.fixture
@@ -32,10 +32,10 @@ def raw(samples, sound_path, tmp_path):
     return tmp_path / "raw"
 
 
-def test_a_pile_of_videos_becomes_shards_and_the_same_command_changes_nothing(raw, tmp_path, run_main):
+def test_videos_become_shards_and_the_same_command_changes_nothing(raw, tmp_path, run_main):
     code, out, err = run_main(main, "emo-prepare", raw, tmp_path / "shards", *OPTIONS)
-    assert code == 0 and out.endswith("shards: 1 shards; look at report.html there\n"), (out, err)
-    assert "left out: nobody: no face is seen" in out
+    assert code == 0 and out.endswith("shards: 1 shards; open report.html there\n"), (out, err)
+    assert "left out: nobody: no face was found" in out
     (row,) = pyarrow.parquet.read_table(tmp_path / "shards" / "index.parquet").to_pylist()
     assert row["name"] == "face" and (tmp_path / "shards" / row["shard"]).is_file()
     assert "face" in (tmp_path / "shards" / "report.html").read_text()

@@ -1,4 +1,4 @@
-"""emo-train: one YAML file, one run; what is wrong with it is said in one line."""
+"""emo-train: one YAML file, one run; an error is one line."""
 
 import json
 import os
@@ -51,17 +51,17 @@ def test_a_run_ends_in_a_model_that_infer_takes(command, config_path, tmp_path):
     assert load_pipeline(str(tmp_path / "run" / "model"), "cpu").model.config.num_frames == 6
 
 
-def test_a_polite_kill_ends_well(command, config_path, tmp_path, monkeypatch):
-    batch = DiffusionTask.batch
+def test_sigterm_saves_and_ends(command, config_path, tmp_path, monkeypatch):
+    batch = DiffusionTask.make_batch
 
     def killed(self, rng, device):
         os.kill(os.getpid(), signal.SIGTERM)
         return batch(self, rng, device)
 
-    monkeypatch.setattr(DiffusionTask, "batch", killed)
+    monkeypatch.setattr(DiffusionTask, "make_batch", killed)
     code, out, err = command(config_path)
     assert (code, err) == (0, "")
-    assert out.splitlines()[-1] == "stopped behind a checkpoint: the same command goes on from there"
+    assert out.splitlines()[-1] == "stopped after saving a checkpoint: the same command resumes from it"
     assert (tmp_path / "run" / "checkpoints" / "step_00000001").is_dir() and not (tmp_path / "run" / "model").exists()
 
 
@@ -76,7 +76,7 @@ def test_another_run_in_the_same_folder_is_refused(command, config_path):
     [
         (["stesp=3"], "tiny.yaml: unknown setting 'stesp'. Did you mean 'steps'?"),
         (["steps=many"], "tiny.yaml"),
-        (["task=nonsense"], "task 'nonsense' is none of autoencoder"),
+        (["task=nonsense"], "task 'nonsense' is unknown: choose one of autoencoder"),
         (["autoencoder=nowhere"], "autoencoder=nowhere: give the folder of a trained one"),
         (["audio_encoder=null"], "audio_encoder=None"),
         (["data.clips={nowhere: 1}"], "nowhere holds no prepared clips: make them with emo-prepare"),
@@ -102,7 +102,7 @@ def test_settings_that_cannot_be(command, config_path, tmp_path, arguments, word
 def test_no_file(command):
     assert command("nowhere.yaml")[::2] == (
         2,
-        "emo-train: nowhere.yaml is no file: name a YAML file such as configs/mini/stage1.yaml\n",
+        "emo-train: nowhere.yaml is not a file: name a YAML file such as configs/mini/stage1.yaml\n",
     )
 
 

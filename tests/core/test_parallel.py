@@ -8,7 +8,7 @@ import pytest
 from filelock import FileLock
 
 from emo.core.errors import InputError, OutputError
-from emo.core.parallel import check_address, each, gpu_share, wait_for_threads
+from emo.core.parallel import check_address, gpus_per_worker, join_threads, map_parallel
 
 
 @pytest.fixture(autouse=True)
@@ -25,15 +25,15 @@ def squared(number: int) -> tuple[int, int]:
 
 
 def test_one_worker_is_this_process():
-    assert list(each(squared, [1, 2, 3], 1)) == [(n, (n * n, os.getpid())) for n in (1, 2, 3)]
+    assert list(map_parallel(squared, [1, 2, 3], 1)) == [(n, (n * n, os.getpid())) for n in (1, 2, 3)]
 
 
 def test_several_workers_do_each_item_once_and_errors_come_through():
-    found = sorted(each(squared, list(range(6)), 2))
+    found = sorted(map_parallel(squared, list(range(6)), 2))
     assert [(n, result[0]) for n, result in found] == [(n, n * n) for n in range(6)]
     assert os.getpid() not in {result[1] for _, result in found}
     with pytest.raises(OutputError, match="-3 is below nothing"):
-        list(each(squared, [1, -3], 2))
+        list(map_parallel(squared, [1, -3], 2))
 
 
 def test_threads_of_a_package_are_waited_for_and_no_others():
@@ -56,7 +56,7 @@ def test_threads_of_a_package_are_waited_for_and_no_others():
 
     start("ray_other.one")
     ours = start("ray.data.one")
-    wait_for_threads("ray.data.")
+    join_threads("ray.data.")
     assert asked == ["ray.data.one"] and not ours.is_alive()
 
 
@@ -66,14 +66,14 @@ def cores_of(number: int) -> tuple[int, set[int]]:
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no cores can be chosen on this system")
 def test_each_worker_keeps_to_a_core_of_its_own():
-    cores = dict(result for _, result in each(cores_of, list(range(6)), 2))
+    cores = dict(result for _, result in map_parallel(cores_of, list(range(6)), 2))
     assert all(len(those) == 1 for those in cores.values())
     assert len(set.union(*cores.values())) == min(len(cores), len(os.sched_getaffinity(0)))
 
 
 def test_all_cores_share_the_gpus():
-    assert gpu_share({"CPU": 16.0}) == 0 and gpu_share({"CPU": 16.0, "GPU": 1.0}) == 0.0625
-    assert gpu_share({"CPU": 3.0, "GPU": 1.0}) * 3 <= 1 and gpu_share({"CPU": 2.0, "GPU": 8.0}) == 1
+    assert gpus_per_worker({"CPU": 16.0}) == 0 and gpus_per_worker({"CPU": 16.0, "GPU": 1.0}) == 0.0625
+    assert gpus_per_worker({"CPU": 3.0, "GPU": 1.0}) * 3 <= 1 and gpus_per_worker({"CPU": 2.0, "GPU": 8.0}) == 1
 
 
 @pytest.mark.parametrize("scheme", ["", "ray://"])
@@ -81,15 +81,25 @@ def test_an_address_where_nothing_listens_is_named_at_once(scheme):
     with socket.socket() as taken:  # bound, not listening: nobody else's port
         taken.bind(("127.0.0.1", 0))
         address = f"{scheme}127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(InputError, match=f"^{address}: no Ray cluster answers there"):
-            list(each(squared, [1], 1, address))
-    with pytest.raises(InputError, match="no Ray cluster answers there"):
+        with pytest.raises(InputError, match=f"^{address}: no Ray cluster runs there"):
+            list(map_parallel(squared, [1], 1, address))
+    with pytest.raises(InputError, match="no Ray cluster runs there"):
         check_address(f"{scheme}localhost:six")
 
 
 def test_no_cluster_and_no_ray_are_said_in_one_line(monkeypatch):
-    with pytest.raises(InputError, match="auto: no Ray cluster answers there"):
-        list(each(squared, [1], 1, "auto"))
+    with pytest.raises(InputError, match="auto: no Ray cluster runs there"):
+        list(map_parallel(squared, [1], 1, "auto"))
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(InputError, match="several workers need Ray: pip install"):
-        list(each(squared, [1, 2], 2))
+        list(map_parallel(squared, [1, 2], 2))
+
+
+def wait_policy(number: int) -> tuple[int, str | None]:
+    return os.getpid(), os.environ.get("OMP_WAIT_POLICY")
+
+
+def test_workers_inherit_how_threads_wait(monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    found = [result for _, result in map_parallel(wait_policy, list(range(2)), 2)]
+    assert {policy for _, policy in found} == {"PASSIVE"} and os.getpid() not in {pid for pid, _ in found}

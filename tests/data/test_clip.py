@@ -1,4 +1,4 @@
-"""Prepared clips: what is saved is loaded, what is broken is named, who is held out stays out."""
+"""Prepared clips: saved is what is loaded, broken ones are named, held-out people are left out."""
 
 import json
 from dataclasses import asdict, replace
@@ -8,7 +8,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from emo.core.errors import InputError
-from emo.data.clip import list_clips, load_clip, read_clip_frames, save_clip
+from emo.data.clip import list_clips, load_clip, read_clip_frames
+from emo.data.clip_writer import save_clip
 from emo.data.sampling import list_pictures, person_weights
 
 
@@ -39,14 +40,22 @@ def test_saved_and_loaded_is_the_same(saved):
     assert np.abs(again - frames).mean() < 3
 
 
-def test_a_clip_of_before_vocals_is_read_and_one_with_them_is_heard_by_them(saved, tmp_path):
+def test_a_clip_without_vocals_has_its_wave_as_voice_and_one_with_them_the_vocals(saved, tmp_path):
     clip, frames, path = saved
-    kept = load_file(path.with_suffix(".safetensors"))
-    del kept["vocals"]
-    save_file(kept, path.with_suffix(".safetensors"))
+    tensors = load_file(path.with_suffix(".safetensors"))
+    del tensors["vocals"]
+    save_file(tensors, path.with_suffix(".safetensors"))
     assert np.array_equal(load_clip(path).voice, clip.wave)
     save_clip(tmp_path, replace(clip, vocals=clip.wave / 2), iter(frames))
     assert np.array_equal(load_clip(path).voice, clip.wave / 2) and np.array_equal(load_clip(path).wave, clip.wave)
+
+
+def test_an_emotion_is_written_where_it_is_known(saved, tmp_path):
+    clip, frames, path = saved
+    assert "emotion" not in load_file(path.with_suffix(".safetensors"))
+    emotion = np.eye(7, dtype=np.float32)[:, :7][np.arange(8) % 7]
+    save_clip(tmp_path, replace(clip, emotion=emotion), iter(frames))
+    assert np.array_equal(load_clip(path).emotion, emotion)
 
 
 def test_views_are_saved_as_what_they_show(make_clip, tmp_path):
@@ -63,7 +72,7 @@ def test_a_broken_clip_is_named(saved, suffix, content):
     path = saved[2]
     broken = path.with_suffix(f".{suffix}")
     broken.unlink() if content is None else broken.write_bytes(content)
-    with pytest.raises(InputError, match=r"one.json is no prepared clip \(.*\): prepare it again") as caught:
+    with pytest.raises(InputError, match=r"one.json is not a prepared clip \(.*\): prepare it again") as caught:
         load_clip(path)
     assert "\n" not in str(caught.value)
 
@@ -88,10 +97,10 @@ def test_a_missing_list_of_the_held_out_stops_everything(clips_folder):
 
 def test_broken_json_in_a_folder_is_named(saved, tmp_path):
     (tmp_path / "two.json").write_text("{")
-    with pytest.raises(InputError, match="two.json is no prepared clip"):
+    with pytest.raises(InputError, match="two.json is not a prepared clip"):
         list_clips([str(tmp_path)])
     (tmp_path / "two.json").write_text(json.dumps({"name": "two"}))
-    with pytest.raises(InputError, match="two.json is no prepared clip"):
+    with pytest.raises(InputError, match="two.json is not a prepared clip"):
         list_clips([str(tmp_path)])
 
 

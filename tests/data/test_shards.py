@@ -1,13 +1,15 @@
-"""Shards hold each clip once and whole, their bytes depend on the clips alone, and people stay on one side."""
+"""Each clip is complete in one shard; the bytes of shards depend on the clips alone, and people stay on one side."""
 
 import tarfile
 
+import numpy as np
 import pyarrow.parquet
 import pytest
 
 from emo.core.errors import InputError
 from emo.data.clip import load_clip
-from emo.data.shards import grouped, split_of, write_shards
+from emo.data.clip_truth import parse_clip_truth, save_clip_truth
+from emo.data.shards import assign_split, group_by_size, read_shard_truth, write_shards
 
 
 @pytest.fixture
@@ -37,9 +39,10 @@ def test_a_second_run_writes_nothing_and_an_interrupted_one_ends_the_same(clips_
     first = write_shards(*options)
     times = [path.stat().st_mtime_ns for path in first]
     assert [path.stat().st_mtime_ns for path in write_shards(*options)] == times
-    first[1].with_name(f"{first[1].name}.part").write_bytes(b"half")
+    for name in (f"{first[1].name}.part", ".0123.part"):
+        (tmp_path / "one" / name).write_bytes(b"half")
     first[1].unlink()
-    assert write_shards(*options) == first and not list((tmp_path / "one").glob("*.part"))
+    assert write_shards(*options) == first and not list((tmp_path / "one").rglob("*.part"))
     write_shards([str(clips_folder)], tmp_path / "other", 1, 0.5)
     assert contents(tmp_path / "one") == contents(tmp_path / "other")
 
@@ -53,19 +56,19 @@ def test_other_sizes_leave_no_old_shards_and_nothing_of_others_goes(clips_folder
 
 def test_groups_stay_within_their_size_but_for_a_clip_that_is_larger(clips):
     sizes = [sum(f.stat().st_size for f in clip.parent.glob(f"{clip.stem}.*")) for clip in clips]
-    assert grouped(clips, sum(sizes)) == [clips]
-    assert grouped(clips, sizes[0] + sizes[1]) == [clips[:2], clips[2:]]
-    assert grouped(clips, 1) == [[clip] for clip in clips]
+    assert group_by_size(clips, sum(sizes)) == [clips]
+    assert group_by_size(clips, sizes[0] + sizes[1]) == [clips[:2], clips[2:]]
+    assert group_by_size(clips, 1) == [[clip] for clip in clips]
 
 
 def test_a_person_is_on_one_side_and_the_share_is_kept():
-    sides = [split_of(f"person {k}", 0.1) for k in range(3000)]
+    sides = [assign_split(f"person {k}", 0.1) for k in range(3000)]
     assert sides.count("validation") == pytest.approx(300, abs=60)
-    assert all(split_of(f"person {k}", 0.3) == "validation" for k, side in enumerate(sides) if side == "validation")
+    assert all(assign_split(f"person {k}", 0.3) == "validation" for k, side in enumerate(sides) if side == "validation")
 
 
 def test_a_clip_with_a_missing_file_and_a_name_given_twice_are_refused(clips_folder, make_clip, openings, tmp_path):
-    from emo.data.clip import save_clip
+    from emo.data.clip_writer import save_clip
 
     save_clip(tmp_path, *make_clip("a0", "carl", openings[:16]))
     with pytest.raises(InputError, match="2 clips are named a0"):
@@ -73,3 +76,12 @@ def test_a_clip_with_a_missing_file_and_a_name_given_twice_are_refused(clips_fol
     (tmp_path / "a0.mp4").unlink()
     with pytest.raises(InputError, match="a0.mp4 is missing: prepare a0 again"):
         write_shards([str(tmp_path)], tmp_path / "out", 1, 0.0)
+
+
+def test_the_ground_truth_of_synthetic_clips_lies_in_their_shard(clips_folder, tmp_path):
+    (before,) = write_shards([str(clips_folder)], tmp_path / "before", 10**9, 0.0)
+    save_clip_truth(clips_folder, "a1", {"scale": np.ones(16, np.float32)}, {"text": "oui"})
+    (shard,) = write_shards([str(clips_folder)], tmp_path / "out", 10**9, 0.0)
+    assert read_shard_truth(shard, "a0") is None and shard.name != before.name
+    truth = parse_clip_truth(read_shard_truth(shard, "a1"), "a1")
+    assert truth["scale"].sum() == 16 and "oui" in str(truth["record"])

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from emo.core.errors import InputError
-from emo.data.clip import load_clip, read_clip_frames, save_clip
-from emo.data.sampling import Window
-from emo.data.shards import places, read_index, write_shards
-from emo.data.streaming import RawSample, Samples, Stream
+from emo.data.clip import load_clip, read_clip_frames
+from emo.data.clip_writer import save_clip
+from emo.data.sampling import SampleSpec
+from emo.data.shards import locate_members, read_index, write_shards
+from emo.data.streaming import RawSample, SampleStream, ShardDataset, find_frame_reader
 
-WINDOW = Window(num_frames=4, contiguous=True, motion_frames=2, audio_margin=1, speed_margin=1)
+SPEC = SampleSpec(num_frames=4, contiguous=True, motion_frames=2, audio_margin=1, speed_margin=1)
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +28,16 @@ def many(make_clip, openings, tmp_path_factory):
     return folder
 
 
-def opened(folder, workers: int = 0, window: Window = WINDOW, **options) -> Stream:
+def opened(folder, workers: int = 0, spec: SampleSpec = SPEC, **options) -> SampleStream:
     options = dict(size=64, variants=1, seed=0, lanes=2, cache=folder / "cache") | options
-    samples = Samples(read_index(str(folder), "train"), window, **options)
-    return Stream(samples, workers, folder / "broken.jsonl")
+    samples = ShardDataset(read_index(str(folder), "train"), spec, **options)
+    return SampleStream(samples, workers, folder / "broken.jsonl")
 
 
 def same(one: RawSample, other: RawSample) -> bool:
-    pairs = [(getattr(one, key), getattr(other, key)) for key in vars(one)]
+    values = [vars(sample) | vars(sample.labels) for sample in (one, other)]
+    keys = values[0].keys() - {"labels"}
+    pairs = [(values[0][key], values[1][key]) for key in keys]
     return all(np.array_equal(a, b, equal_nan=isinstance(a, torch.Tensor)) for a, b in pairs)
 
 
@@ -44,7 +47,7 @@ def test_an_epoch_has_each_clip_once_and_its_frames_and_sound_belong_together(ma
     for sample in samples:
         clip, frames = (read(many / f"{sample.name}.json") for read in (load_clip, read_clip_frames))
         frames = np.stack(list(frames))
-        rows = sample.heard[1:-1].tolist()
+        rows = sample.audio_rows[1:-1].tolist()
         assert rows == list(range(rows[0], rows[0] + 4)) and sample.num_frames == len(frames)
         before = rows[0] >= 2
         assert len(sample.frames) == 5 + 2 * before
@@ -52,9 +55,9 @@ def test_an_epoch_has_each_clip_once_and_its_frames_and_sound_belong_together(ma
         assert any(np.array_equal(sample.frames[-1].numpy(), frame) for frame in frames)
         if before:
             assert np.array_equal(sample.frames[:2].numpy(), frames[rows[0] - 2 : rows[0]])
-        assert sample.inside.tolist() == [rows[0] > 0, *[True] * 4, rows[-1] < len(frames) - 1]
+        assert sample.in_clip.tolist() == [rows[0] > 0, *[True] * 4, rows[-1] < len(frames) - 1]
         assert np.array_equal(sample.wave.numpy(), clip.wave) and sample.fps == 25
-        assert sample.head_speed[1:-1].tolist() == clip.head_speed[rows].tolist()
+        assert sample.labels.head_speed[1:-1].tolist() == clip.head_speed[rows].tolist()
 
 
 def test_going_on_elsewhere_with_other_processes_neither_repeats_nor_skips(many):
@@ -82,8 +85,8 @@ def test_readers_read_ahead_only_what_follows(many, monkeypatch):
 def spoil(shards, name: str, kind: str) -> None:
     """Breaks one clip in its shard."""
     for shard in shards.glob("*.tar"):
-        if f"{name}.mp4" in places(shard):
-            data, member = bytearray(shard.read_bytes()), places(shard)[f"{name}.{kind}"]
+        if f"{name}.mp4" in locate_members(shard):
+            data, member = bytearray(shard.read_bytes()), locate_members(shard)[f"{name}.{kind}"]
             data[member[0] + 40 : sum(member)] = b"\xff" * (member[1] - 40)
             shard.write_bytes(data)
 
@@ -106,7 +109,7 @@ def test_a_broken_clip_is_named_and_its_place_taken_alike_everywhere(many, tmp_p
     assert all(same(parts[n % 2][n // 2], whole[n]) for n in range(14))
 
 
-def test_with_nothing_whole_or_a_shard_missing_the_run_ends_in_one_line(many, tmp_path):
+def test_with_only_broken_clips_or_a_shard_missing_the_run_ends_in_one_line(many, tmp_path):
     write_shards([str(many)], tmp_path, 1, 0.0)
     with pytest.raises(InputError, match=r"^32 clips in a row are broken, the last: c\d in .* is of 64 x 64 pixels"):
         opened(tmp_path, size=128).take(range(1))
@@ -117,7 +120,7 @@ def test_with_nothing_whole_or_a_shard_missing_the_run_ends_in_one_line(many, tm
             opened(tmp_path, workers).take(range(1))
 
 
-def test_another_voice_is_heard_in_its_share_of_the_samples(many):
+def test_an_augmented_voice_comes_in_its_share_of_the_samples(many):
     samples = opened(many / "shards", variants=4).take(range(40))
     own = [sample.fps == 25.0 for sample in samples]
     assert 4 <= sum(own) <= 18 and len({sample.fps for sample in samples}) == 1 + own.count(False)
@@ -126,5 +129,25 @@ def test_another_voice_is_heard_in_its_share_of_the_samples(many):
 
 
 def test_single_frames_have_no_motion_frames(many):
-    window = replace(WINDOW, contiguous=False, motion_frames=0, audio_margin=0, speed_margin=0, num_frames=1)
-    assert {sample.frames.shape for sample in opened(many / "shards", window=window).take(range(7))} == {(2, 64, 64, 3)}
+    spec = replace(SPEC, contiguous=False, motion_frames=0, audio_margin=0, speed_margin=0, num_frames=1)
+    assert {sample.frames.shape for sample in opened(many / "shards", spec=spec).take(range(7))} == {(2, 64, 64, 3)}
+
+
+def test_decord_reads_the_same_samples(many):
+    """`data.video_reader=decord` changes the colors of the frames a little and nothing else."""
+    pytest.importorskip("decord")
+    for mine, other in zip(
+        opened(many / "shards").take(range(7)),
+        opened(many / "shards", read_frames=find_frame_reader("decord")).take(range(7)),
+        strict=True,
+    ):
+        assert np.abs(mine.frames.numpy().astype(int) - other.frames.numpy()).mean() < 4
+        assert same(mine, replace(other, frames=mine.frames))
+
+
+def test_an_unknown_or_missing_video_reader_is_one_line(monkeypatch):
+    with pytest.raises(InputError, match="^data.video_reader=opencv: choose pyav or decord$"):
+        find_frame_reader("opencv")
+    monkeypatch.setattr("emo.data.streaming.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"^data.video_reader=decord: decord is missing: pip .*emo-portrait\[train\]"):
+        find_frame_reader("decord")

@@ -5,18 +5,18 @@ import numpy as np
 import pytest
 
 from emo.face.crop import (
-    RIGID,
-    TEMPLATE,
+    RIGID_TEMPLATE,
     Region,
     box_of_landmarks,
-    crop,
+    crop_region,
     full_region,
     locator_mask,
     region_of_box,
     region_of_landmarks,
-    transform,
+    transform_points,
 )
-from emo.face.paste import Paster, soft_mask
+from emo.face.landmarks import RIGID_POINTS
+from emo.face.paste import Paster, border_mask
 
 
 def picture(height: int, width: int) -> np.ndarray:
@@ -27,8 +27,8 @@ def picture(height: int, width: int) -> np.ndarray:
 
 def landmarks_in(region: Region) -> np.ndarray:
     points = np.full((68, 2), 0.5)
-    points[RIGID] = TEMPLATE
-    return transform(region.matrix(1), points)
+    points[RIGID_POINTS] = RIGID_TEMPLATE
+    return transform_points(region.matrix(1), points)
 
 
 REGIONS = {
@@ -43,17 +43,17 @@ REGIONS = {
 @pytest.mark.parametrize("region", REGIONS.values(), ids=REGIONS.keys())
 def test_an_untouched_frame_gives_back_the_picture(region):
     image = picture(200, 220)
-    frame = crop(image, region, 64)
+    frame = crop_region(image, region, 64)
     assert np.array_equal(Paster(image, region, frame).paste(frame), image)
 
 
 @pytest.mark.parametrize("region", REGIONS.values(), ids=REGIONS.keys())
 def test_outside_the_square_nothing_changes(region):
     image = picture(200, 220)
-    pasted = Paster(image, region, crop(image, region, 64)).paste(np.full((64, 64, 3), 255, np.uint8))
+    pasted = Paster(image, region, crop_region(image, region, 64)).paste(np.full((64, 64, 3), 255, np.uint8))
     inverse = cv2.invertAffineTransform(region.matrix(1))
     y, x = np.mgrid[:200, :220]
-    unit = transform(inverse, np.stack([x + 0.5, y + 0.5], -1))
+    unit = transform_points(inverse, np.stack([x + 0.5, y + 0.5], -1))
     outside = ((unit < 0.03) | (unit > 0.97)).any(-1)
     assert np.array_equal(pasted[outside], image[outside])
     middle = ((unit > 0.2) & (unit < 0.8)).all(-1)
@@ -75,8 +75,8 @@ def test_a_crop_of_a_rolled_face_stands_upright():
     image = picture(300, 300)
     turn = cv2.getRotationMatrix2D((149.5, 149.5), -30, 1)  # clockwise by 30 degrees
     rolled = cv2.warpAffine(image, turn, (300, 300), flags=cv2.INTER_CUBIC)
-    upright = crop(image, Region((150, 150), 120), 120).astype(int)
-    found = crop(rolled, Region((150, 150), 120, np.pi / 6), 120).astype(int)
+    upright = crop_region(image, Region((150, 150), 120), 120).astype(int)
+    found = crop_region(rolled, Region((150, 150), 120, np.pi / 6), 120).astype(int)
     assert np.abs(upright - found).mean() < 2
 
 
@@ -84,7 +84,7 @@ def test_a_crop_of_a_rolled_face_stands_upright():
 def test_pictures_of_any_size(height, width):
     image = np.full((height, width, 3), 77, np.uint8)
     region = Region((width / 2, height / 2), 0.7 * min(height, width), 0.1)
-    frame = crop(image, region, 128)
+    frame = crop_region(image, region, 128)
     assert frame.shape == (128, 128, 3) and (frame == 77).all()
     assert np.array_equal(Paster(image, region, frame).paste(frame), image)
 
@@ -92,7 +92,7 @@ def test_pictures_of_any_size(height, width):
 def test_shrinking_averages_instead_of_aliasing():
     stripes = np.zeros((512, 512, 3), np.uint8)
     stripes[:, ::2] = 200
-    assert np.abs(crop(stripes, Region((256, 256), 300, 0.3), 32).astype(int) - 100).max() < 12
+    assert np.abs(crop_region(stripes, Region((256, 256), 300, 0.3), 32).astype(int) - 100).max() < 12
 
 
 def test_region_of_landmarks_finds_the_square_again():
@@ -137,7 +137,7 @@ def test_locator_mask_is_the_share_of_each_cell_in_the_box():
 
 
 def test_soft_mask_is_zero_at_the_border_and_one_inside():
-    mask = soft_mask(100)
+    mask = border_mask(100)
     assert (mask[:4] == 0).all() and (mask[:, -4:] == 0).all()
     assert (mask[15:85, 15:85] == 1).all() and mask.min() == 0
     assert np.abs(np.diff(mask, axis=0)).max() < 0.25

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from emo.face.crop import Region, transform
-from emo.face.detector import WEIGHTS, FaceDetector, apart, peaks, same
-from emo.face.networks import CROP_SIZE, MIRRORED, FaceNet
+from emo.face.crop import Region, transform_points
+from emo.face.detector import WEIGHTS, FaceDetector, heatmap_peaks, regions_match, suppress_duplicates
+from emo.face.landmarks import MIRRORED_POINTS
+from emo.face.networks import CROP_PIXELS, FaceNet
 from emo.media.image import read_image
 
 PORTRAIT = Path(__file__).parents[2] / "datasets" / "samples" / "portrait.png"  # drawn by emo.synthetic.sample_portrait
@@ -28,12 +29,12 @@ def portrait() -> np.ndarray:
 
 def assert_fits(landmarks: np.ndarray, matrix: np.ndarray) -> None:
     """The landmarks are those of the portrait after this map, to a tenth of the distance of its eyes."""
-    expected = transform(matrix, EYES if matrix[0, 0] > 0 else EYES[::-1])
+    expected = transform_points(matrix, EYES if matrix[0, 0] > 0 else EYES[::-1])
     unit = np.linalg.norm(expected[1] - expected[0])
     eyes = np.stack([landmarks[36:42].mean(0), landmarks[42:48].mean(0)])
     assert np.abs(eyes - expected).max() < 0.1 * unit
-    assert np.abs(landmarks[48:60].mean(0) - transform(matrix, MOUTH)).max() < 0.1 * unit
-    assert np.abs(landmarks[8] - transform(matrix, CHIN)).max() < 0.2 * unit
+    assert np.abs(landmarks[48:60].mean(0) - transform_points(matrix, MOUTH)).max() < 0.1 * unit
+    assert np.abs(landmarks[8] - transform_points(matrix, CHIN)).max() < 0.2 * unit
 
 
 def test_the_portrait_has_one_face_and_its_landmarks_lie_on_it(detector, portrait):
@@ -75,17 +76,19 @@ def test_of_two_faces_the_larger_comes_first(detector, portrait):
     assert_fits(small.landmarks, np.array([[0.5, 0, 0], [0, 0.5, 200]]))
 
 
-def test_a_face_that_is_known_is_not_looked_at_again_and_hides_no_other(detector, portrait, monkeypatch):
+def test_an_excluded_face_is_not_verified_and_hides_no_other(detector, portrait, monkeypatch):
     picture = np.full((1100, 2200, 3), 140, np.uint8)  # scaled down before it is looked at
     for corner in (0, 1100):
         picture[:1024, corner : corner + 1024] = cv2.resize(portrait, (1024, 1024))
     left, right = sorted((face.region for face in detector.detect(picture)), key=lambda region: region.center)
-    looked, settle = [], detector.settle
+    looked, settle = [], detector.locate_landmarks
     monkeypatch.setattr(
-        detector, "settle", lambda image, regions, *rest: looked.append(regions) or settle(image, regions, *rest)
+        detector,
+        "locate_landmarks",
+        lambda image, regions, *rest: looked.append(regions) or settle(image, regions, *rest),
     )
     (face,) = detector.detect(picture, [left])
-    assert same(face.region, right) and all(region.center[0] > 512 for region in looked[0])
+    assert regions_match(face.region, right) and all(region.center[0] > 512 for region in looked[0])
     assert detector.detect(picture, [left, right]) == []
 
 
@@ -134,7 +137,7 @@ NOBODY = {
 
 
 @pytest.mark.parametrize("picture", NOBODY.values(), ids=NOBODY.keys())
-def test_nobody_is_nobody(detector, picture):
+def test_pictures_without_a_face(detector, picture):
     assert detector.detect(picture()) == []
 
 
@@ -150,7 +153,7 @@ def test_the_packaged_weights_are_small():
 def test_saving_and_loading_gives_the_same_answers(tmp_path):
     net = FaceNet.load(WEIGHTS)
     net.save(tmp_path / "face.safetensors")
-    pictures, crops = torch.zeros(1, 3, 64, 96), torch.zeros(1, 3, CROP_SIZE, CROP_SIZE)
+    pictures, crops = torch.zeros(1, 3, 64, 96), torch.zeros(1, 3, CROP_PIXELS, CROP_PIXELS)
     before, after = net(pictures, crops), FaceNet.load(tmp_path / "face.safetensors")(pictures, crops)
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert [tuple(x.shape) for x in after] == [(1, 8, 12), (1, 3, 8, 12), (1, 68, 2), (1,), (1, 68, 576)]
@@ -159,13 +162,13 @@ def test_saving_and_loading_gives_the_same_answers(tmp_path):
 def test_every_parameter_gets_a_gradient():
     torch.manual_seed(0)
     net = FaceNet()
-    outputs = net(torch.randn(2, 3, 64, 64), torch.randn(2, 3, CROP_SIZE, CROP_SIZE))
+    outputs = net(torch.randn(2, 3, 64, 64), torch.randn(2, 3, CROP_PIXELS, CROP_PIXELS))
     sum(output.square().sum() for output in outputs).backward()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in net.parameters())
 
 
 def test_mirroring_twice_changes_nothing():
-    mirrored = np.array(MIRRORED)
+    mirrored = np.array(MIRRORED_POINTS)
     assert np.array_equal(mirrored[mirrored], np.arange(68)) and mirrored[36] == 45 and mirrored[48] == 54
 
 
@@ -173,11 +176,11 @@ def test_peaks_reads_center_and_size():
     heat, geometry = torch.zeros(6, 8), torch.zeros(3, 6, 8)
     heat[2, 5], heat[2, 6] = 0.9, 0.5
     geometry[:, 2, 5] = torch.tensor([0.25, -0.5, np.log(3.0)])
-    ((score, region),) = peaks(heat, geometry, cell_pixels=16)
+    ((score, region),) = heatmap_peaks(heat, geometry, cell_pixels=16)
     assert score == pytest.approx(0.9)
     assert region.center == pytest.approx((92, 32)) and region.side == pytest.approx(48)
 
 
-def test_apart_keeps_the_first_of_two_on_the_same_face():
+def test_suppression_keeps_the_first_of_two_on_the_same_face():
     first, near, inside = Region((100, 100), 80), Region((110, 105), 90), Region((100, 100), 30)
-    assert apart([first, near, inside]) == [first, inside]
+    assert suppress_duplicates([first, near, inside]) == [first, inside]

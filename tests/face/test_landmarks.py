@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from emo.face.landmarks import REST, WAY, eye_opening, gaze
+from emo.face.landmarks import IRIS_REST, IRIS_TRAVEL, estimate_gaze, eye_opening
 from emo.synthetic.drawn_head import rotation_matrix
 
 
@@ -24,7 +24,11 @@ def test_opening_is_height_over_width_and_knows_no_size_or_turn():
 def test_gaze_is_where_the_irises_are_in_the_head(head, angles):
     face = np.zeros((2, 7, 3))  # both eyes, as they are in a head that looks straight ahead
     face[:, 0, 0], face[:, 3, 0] = [-3.5, 3.5], [-1.5, 1.5]
-    face[:, 6] = face[:, [0, 3]].mean(1) - [2 * WAY * np.sin(angles[0]), 2 * (REST + WAY * np.sin(angles[1])), 0]
+    face[:, 6] = face[:, [0, 3]].mean(1) - [
+        2 * IRIS_TRAVEL * np.sin(angles[0]),
+        2 * (IRIS_REST + IRIS_TRAVEL * np.sin(angles[1])),
+        0,
+    ]
     rotation = rotation_matrix(*head)
     seen = 40 * (face @ rotation.T)[..., :2] + 100
-    assert gaze(seen[None], rotation[None])[0] == pytest.approx(angles)
+    assert estimate_gaze(seen[None], rotation[None])[0] == pytest.approx(angles)

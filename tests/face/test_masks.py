@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from emo.face.crop import Region, transform
+from emo.face.crop import Region, transform_points
 from emo.face.masks import regional_masks
-from emo.face.selection import Located, locate
+from emo.face.selection import SelectedFace, select_face
 
-FOUND = Located(Region((100.0, 100.0), 160.0), (50.0, 40.0, 150.0, 160.0))
+FOUND = SelectedFace(Region((100.0, 100.0), 160.0), (50.0, 40.0, 150.0, 160.0))
 
 
 def lips_at(x: float, y: float) -> np.ndarray:
@@ -25,7 +25,7 @@ def middle(mask: np.ndarray) -> np.ndarray:
     """(2,) the centre of what is masked, in pixels of the picture."""
     y, x = np.mgrid[: len(mask), : len(mask)] + 0.5
     centre = np.array([(mask * x).sum(), (mask * y).sum()]) / mask.sum()
-    return transform(FOUND.region.matrix(len(mask)), centre)
+    return transform_points(FOUND.region.matrix(len(mask)), centre)
 
 
 def test_face_without_lips_and_surroundings_share_the_picture():
@@ -49,6 +49,6 @@ def test_the_lips_mask_lies_on_the_lips(place):
 def test_without_landmarks_lips_are_where_most_faces_have_them(samples):
     from emo.media.image import read_image
 
-    found = locate(read_image(samples / "portrait.png"), None)
+    found = select_face(read_image(samples / "portrait.png"), None)
     known, guessed = (regional_masks(one, [64])[0][2] for one in (found, replace(found, landmarks=None)))
     assert found.landmarks.shape == (68, 2) and (known * guessed).sum() > 0.8 * (known * known).sum()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from emo.face.pose import POINTS, SKULL, head_angles, head_rotations, head_speed
+from emo.face.pose import POSE_POINTS, POSE_TEMPLATE, head_angles, head_rotations, head_speed
 
 FPS = 25.0
 
@@ -21,9 +21,9 @@ def turning_head(axis: str, angles: np.ndarray, distance: float = 8.0, noise: fl
     rng = np.random.default_rng(0)
     landmarks = np.zeros((len(angles), 68, 2))
     for frame, angle in enumerate(angles):
-        points = SKULL @ rotation(axis, angle).T
+        points = POSE_TEMPLATE @ rotation(axis, angle).T
         seen = points[:, :2] / (1 + points[:, 2:] / distance)
-        landmarks[frame, POINTS] = [200, 150] + 100 * seen + noise * rng.standard_normal(seen.shape)
+        landmarks[frame, POSE_POINTS] = [200, 150] + 100 * seen + noise * rng.standard_normal(seen.shape)
     return landmarks
 
 

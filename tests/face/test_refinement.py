@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from emo.face.crop import cut, region_of_landmarks, transform
-from emo.face.landmarks import IBUG, eye_opening, opening
-from emo.face.refinement import EYE, MOUTH, PART_SIZE, PARTS, PartReader
-from emo.synthetic.drawn_footage import draw_head
+from emo.face.crop import region_of_landmarks, transform_points, warp_square
+from emo.face.landmarks import MEDIAPIPE_TO_IBUG, eye_opening, mouth_opening
+from emo.face.refinement import EYE, FACE_PARTS, MOUTH, PART_PIXELS, LandmarkRefiner
+from emo.synthetic.drawn_footage import make_head
 from emo.synthetic.drawn_head import Pose
 
 OPENINGS = np.linspace(0, 1, 5)
@@ -15,12 +15,12 @@ OPENINGS = np.linspace(0, 1, 5)
 
 @pytest.fixture(scope="module")
 def head():
-    return draw_head(3, 256)
+    return make_head(3, 256)
 
 
 @pytest.fixture(scope="module")
 def reader():
-    return PartReader()
+    return LandmarkRefiner()
 
 
 @pytest.fixture(scope="module")
@@ -29,41 +29,41 @@ def look(head, reader):
     at rest are."""
 
     def make(pose: Pose, change=lambda picture, points: picture):
-        points = head.landmarks(Pose(rotation=pose.rotation))[IBUG, :2].astype(float)
-        (seen,) = reader.look(change(head.draw(pose), points), points[None])
+        points = head.compute_landmarks(Pose(rotation=pose.rotation))[MEDIAPIPE_TO_IBUG, :2].astype(float)
+        (seen,) = reader.refine(change(head.draw(pose), points), points[None])
         return seen
 
     return make
 
 
 def test_both_eyes_are_seen_as_the_left_one(head):
-    points = head.landmarks(Pose())[IBUG, :2].astype(float)
+    points = head.compute_landmarks(Pose())[MEDIAPIPE_TO_IBUG, :2].astype(float)
     for part, places in [(MOUTH, 1), (EYE, 2)]:
         squares = part.squares(points)
         assert len(squares) == places
         for square, chosen in zip(squares, part.points, strict=True):
-            inside = transform(cv2.invertAffineTransform(square), points[list(chosen)])
+            inside = transform_points(cv2.invertAffineTransform(square), points[list(chosen)])
             assert np.abs(inside.mean(0) - 0.5).max() < 1e-6 and inside.min() > 0.1 and inside.max() < 0.9
             assert inside[0, 0] < inside[3, 0]  # the outer corner, or that of the mouth's left, comes first
-    left, right = (cut(head.draw(Pose()), square, PART_SIZE).astype(int) for square in EYE.squares(points))
+    left, right = (warp_square(head.draw(Pose()), square, PART_PIXELS).astype(int) for square in EYE.squares(points))
     assert np.abs(left - right).mean() < 0.7 * np.abs(left - right[:, ::-1]).mean()
 
 
 def test_networks_are_small():
-    for part in PARTS.values():
-        assert 2 * sum(p.numel() for p in part.net().parameters()) < 500_000  # bytes on disk
+    for part in FACE_PARTS.values():
+        assert 2 * sum(p.numel() for p in part.build_network().parameters()) < 500_000  # bytes on disk
 
 
 @pytest.mark.parametrize("rotation", [(0.0, 0.0, 0.0), (0.25, -0.05, 0.1)])
-def test_lips_are_seen_as_far_apart_as_they_are(head, look, rotation):
-    poses = [Pose(rotation=rotation, opening=float(share)) for share in OPENINGS]
-    found = opening(np.stack([look(pose).landmarks for pose in poses]))
-    true = opening(np.stack([head.landmarks(pose)[IBUG, :2] for pose in poses]))
+def test_the_gap_of_the_lips_is_measured(head, look, rotation):
+    poses = [Pose(rotation=rotation, mouth_opening=float(share)) for share in OPENINGS]
+    found = mouth_opening(np.stack([look(pose).landmarks for pose in poses]))
+    true = mouth_opening(np.stack([head.compute_landmarks(pose)[MEDIAPIPE_TO_IBUG, :2] for pose in poses]))
     assert np.corrcoef(found, true)[0, 1] > 0.95 and 0.6 < np.ptp(found) / np.ptp(true) < 1.4
 
 
 def test_lids_follow_a_blink(look):
-    found = eye_opening(np.stack([look(Pose(closed=closed)).landmarks for closed in (0.0, 0.5, 1.0)]))
+    found = eye_opening(np.stack([look(Pose(eye_closure=closed)).landmarks for closed in (0.0, 0.5, 1.0)]))
     assert found[0] > 1.2 * found[1] > 1.2 * found[2]
 
 
@@ -74,14 +74,14 @@ def test_eyes_are_seen_to_turn(look, gaze):
 
 
 def test_the_square_of_the_face_does_not_move(head, look):
-    pose = Pose(opening=0.8, closed=0.7)
-    points = head.landmarks(Pose())[IBUG, :2].astype(float)
+    pose = Pose(mouth_opening=0.8, eye_closure=0.7)
+    points = head.compute_landmarks(Pose())[MEDIAPIPE_TO_IBUG, :2].astype(float)
     seen = look(pose)
     assert region_of_landmarks(seen.landmarks) == region_of_landmarks(points)
     assert not np.allclose(seen.landmarks, points)
 
 
-def test_what_lies_over_the_mouth_covers_it_and_what_lies_beside_does_not(look):
+def test_an_object_over_the_mouth_occludes_it_and_one_beside_does_not(look):
     def board(shift: float):
         def paste(picture, points):
             (x0, y0), (x1, y1) = points[48:68].min(0) - 8, points[48:68].max(0) + 8
@@ -92,10 +92,10 @@ def test_what_lies_over_the_mouth_covers_it_and_what_lies_beside_does_not(look):
 
         return paste
 
-    assert look(Pose()).covered < 0.3 and look(Pose(opening=0.9)).covered < 0.3
-    assert look(Pose(), board(0.0)).covered > 0.7
-    assert look(Pose(), board(3.0)).covered < 0.5
+    assert look(Pose()).mouth_occlusion < 0.3 and look(Pose(mouth_opening=0.9)).mouth_occlusion < 0.3
+    assert look(Pose(), board(0.0)).mouth_occlusion > 0.7
+    assert look(Pose(), board(3.0)).mouth_occlusion < 0.5
 
 
-def test_nobody_is_nobody(reader):
-    assert reader.look(np.zeros((64, 64, 3), np.uint8), np.zeros((0, 68, 2))) == []
+def test_no_face_gives_no_details(reader):
+    assert reader.refine(np.zeros((64, 64, 3), np.uint8), np.zeros((0, 68, 2))) == []

@@ -1,4 +1,4 @@
-"""A Hub of our own: an HTTP server that speaks what huggingface_hub asks of the Hub, and fresh processes to ask it."""
+"""A local stand-in for the Hub: an HTTP server with the endpoints that huggingface_hub uses, and new processes."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""What the Hub has comes whole and right, or one line says why not and the cache holds nothing wrong."""
+"""Downloads are complete and verified, or one line explains why not and the cache has no wrong file."""
 
 import json
 import os
@@ -12,10 +12,10 @@ LARGE = "model/weights.safetensors"
 FILES = {"model_index.json": b'{"_class_name": "EMOPipeline"}', LARGE: os.urandom(300_000)}
 GET = """
 import sys
-from emo.core.download import snapshot
+from emo.core.download import download_snapshot
 from emo.core.errors import InputError
 try:
-    print(snapshot("--model org/name: no such folder", {name!r}, **{options!r}))
+    print(download_snapshot("--model org/name: no such folder", {name!r}, **{options!r}))
 except InputError as error:
     sys.exit(f"emo-infer: {{error}}")
 """
@@ -41,7 +41,7 @@ def blobs(tmp_path: Path) -> list[bytes]:
     return [path.read_bytes() for path in (tmp_path / "hf_home").glob("hub/models--*/blobs/*")]
 
 
-def test_a_model_comes_whole_and_is_not_fetched_twice(hub, get):
+def test_a_model_is_downloaded_completely_and_only_once(hub, get):
     commit = hub.commit("org/name", FILES)
     folder = get()
     assert folder.name == commit and {name: (folder / name).read_bytes() for name in FILES} == FILES
@@ -50,7 +50,7 @@ def test_a_model_comes_whole_and_is_not_fetched_twice(hub, get):
     assert not [line for line in hub.asked[asked:] if "resolve" in line or "cdn" in line]
 
 
-def test_an_old_revision_is_asked_for_and_one_that_is_none(hub, get):
+def test_an_old_revision_and_one_that_does_not_exist(hub, get):
     first = hub.commit("org/name", FILES)
     hub.commit("org/name", {"model_index.json": b"{}"})
     repository = hub.repositories["org/name"]
@@ -62,7 +62,7 @@ def test_an_old_revision_is_asked_for_and_one_that_is_none(hub, get):
     )
 
 
-def test_emo_infer_ends_with_one_line_and_no_file(hub, fresh, portrait_path, sound_path, tmp_path):
+def test_emo_infer_fails_with_one_line_and_no_file(hub, fresh, portrait_path, sound_path, tmp_path):
     hub.commit("org/name", FILES)
     command = [sys.executable, "-m", "emo.cli.infer", str(portrait_path), str(sound_path), "--face", "full"]
     done = fresh([*command, "-o", "out.mp4", "--model", "org/name", "--revision", "v9"])
@@ -71,7 +71,7 @@ def test_emo_infer_ends_with_one_line_and_no_file(hub, fresh, portrait_path, sou
     assert done.stderr.splitlines()[-1].startswith(line), done.stderr
 
 
-def test_of_a_model_with_adapters_they_alone_come(hub, fresh):
+def test_of_a_model_with_adapters_only_these_are_downloaded(hub, fresh):
     hub.commit("org/name", FILES | {"lora/adapter_config.json": b"{}", "lora/adapter_model.safetensors": b"weights"})
     done = fresh("from emo.hub.resolve import find_lora; print(find_lora('org/name'))")
     folder = Path(done.stdout.strip())
@@ -79,7 +79,7 @@ def test_of_a_model_with_adapters_they_alone_come(hub, fresh):
     assert folder.name == "lora" and not (folder.parent / "model_index.json").exists()
 
 
-def test_a_cache_of_ones_own(hub, get, tmp_path):
+def test_another_cache_folder(hub, get, tmp_path):
     hub.commit("org/name", FILES)
     folder = get(options={"cache_dir": str(tmp_path / "own")})
     assert folder.is_relative_to(tmp_path / "own") and not blobs(tmp_path)
@@ -89,8 +89,8 @@ def test_an_unknown_name_a_private_one_and_a_wrong_token(hub, get, token):
     hub.commit("org/private", FILES)
     hub.repositories["org/private"].private = True
     for name in ("org/none", "org/private"):
-        assert get(name).startswith("emo-infer: --model org/name: no such folder, and the Hub shows you no such model")
-    assert "shows you no such model" in get("org/none", token)
+        assert get(name).startswith("emo-infer: --model org/name: no such folder, and the Hub finds no such model")
+    assert "finds no such model" in get("org/none", token)
     assert "does not know your token" in get("org/private", "hf_wrong")
     assert get("org/private", token).is_dir()
 
@@ -98,11 +98,11 @@ def test_an_unknown_name_a_private_one_and_a_wrong_token(hub, get, token):
 def test_a_gated_model(hub, get, tmp_path):
     hub.commit("org/name", FILES)
     hub.repositories["org/name"].gated = True
-    assert f"the Hub keeps it behind terms: accept them on its page at {hub.url}" in get()
+    assert f"the Hub requires its terms to be accepted: accept them on its page at {hub.url}" in get()
     assert not blobs(tmp_path)
 
 
-def test_without_network_the_cache_serves_and_an_empty_one_is_said(hub, get):
+def test_without_network_the_cache_is_used(hub, get):
     hub.commit("org/name", FILES)
     with socket.socket() as taken:  # bound, not listening: nobody answers there
         taken.bind(("127.0.0.1", 0))
@@ -113,7 +113,7 @@ def test_without_network_the_cache_serves_and_an_empty_one_is_said(hub, get):
         assert get(HF_ENDPOINT=nobody) == get(HF_HUB_OFFLINE="1") == folder
 
 
-def test_a_cut_download_goes_on_where_it_broke_off(hub, get):
+def test_a_broken_download_resumes(hub, get):
     content = os.urandom(24 << 20)  # the client takes 10 MiB at once
     hub.commit("org/name", FILES | {LARGE: content})
     hub.cuts["weights.safetensors"] = 1
@@ -121,7 +121,7 @@ def test_a_cut_download_goes_on_where_it_broke_off(hub, get):
     assert [line for line in hub.asked if line.endswith(f"bytes={10 << 20}-")]
 
 
-def test_a_download_that_never_ends_leaves_nothing_half(hub, get, tmp_path):
+def test_a_download_that_never_completes_leaves_no_partial_file(hub, get, tmp_path):
     content = b"\x01"  # half of it is nothing, so that no try gets on
     hub.commit("org/name", FILES | {LARGE: content})
     hub.cuts["weights.safetensors"] = 99
@@ -131,7 +131,7 @@ def test_a_download_that_never_ends_leaves_nothing_half(hub, get, tmp_path):
     assert (get() / LARGE).read_bytes() == content
 
 
-def test_a_file_that_models_share_is_known_by_its_own_name(hub, get, tmp_path):
+def test_a_blob_that_is_a_link_is_verified_by_its_own_name(hub, get, tmp_path):
     """The client may keep large files in one place for all models, under other names, with links from the blobs."""
     hub.commit("org/name", FILES)
     folder = get()
@@ -146,7 +146,7 @@ def test_a_file_that_models_share_is_known_by_its_own_name(hub, get, tmp_path):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_damaged_file_is_noticed_and_not_kept(hub, get, tmp_path, name):
+def test_a_damaged_file_is_detected_and_removed(hub, get, tmp_path, name):
     hub.commit("org/name", FILES)
     hub.damaged.add(Path(name).name)
     assert get().endswith(f"what the Hub sent of {Path(name).name} is damaged: run the same again")

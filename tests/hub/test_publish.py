@@ -1,4 +1,4 @@
-"""A run's card says what the run knows and nothing else; what is published comes back the same."""
+"""A card states the facts of a run and nothing else; a published model can be downloaded unchanged."""
 
 import hashlib
 import json
@@ -13,13 +13,13 @@ import pytest
 import yaml
 
 from emo.cli.publish import main
-from emo.core.config import Config, DataConfig, InitialiseConfig, LoraConfig, load_config, save_config
+from emo.core.config import Config, DataConfig, InitializeConfig, LoraConfig, load_config, save_config
 from emo.core.errors import InputError
-from emo.hub.publish.card import Told
-from emo.hub.publish.facts import gather
-from emo.hub.publish.results import table
-from emo.hub.publish.upload import contents
-from emo.media.html import curve
+from emo.hub.publish.card import CardOptions
+from emo.hub.publish.facts import collect_facts
+from emo.hub.publish.results import markdown_table
+from emo.hub.publish.upload import collect_files
+from emo.media.html import loss_chart
 
 FIGURE = {"mean": 0.5, "low": 0.4, "high": 0.6, "clips": 3}
 ROWS = [
@@ -37,8 +37,8 @@ def run(tmp_path, tiny_model_folder, clips_folder) -> Path:
     held_out = tmp_path / "hold_out.txt"
     held_out.write_text("bert\n")
     data = DataConfig(clips={str(clips_folder): 1.0}, shards=["hf://datasets/org/talks/shards"], hold_out=str(held_out))
-    begin = InitialiseConfig(unet="org/sd15", motion_adapter=str(tmp_path))
-    save_config(Config(output=str(folder), steps=20, data=data, initialise=begin), folder / "config.yaml")
+    begin = InitializeConfig(unet="org/sd15", motion_adapter=str(tmp_path))
+    save_config(Config(output=str(folder), steps=20, data=data, initialize=begin), folder / "config.yaml")
     (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     (folder / "samples").mkdir()
     for name in ("step_00000010_a", "step_00000020_a", "step_00000020_b"):
@@ -61,8 +61,8 @@ def metadata(card: bytes) -> dict:
     return yaml.safe_load(card.decode().split("---\n")[1])
 
 
-def test_a_card_says_what_the_run_knows(run, clips_folder, tiny_pipeline):
-    files = contents(gather(run), Told("org/name", "mit"))
+def test_a_card_states_the_facts_of_the_run(run, clips_folder, tiny_pipeline):
+    files = collect_files(collect_facts(run), CardOptions("org/name", "mit"))
     card, given = files["README.md"].decode(), metadata(files["README.md"])
     assert given["license"] == "mit" and given["library_name"] == "diffusers"
     assert given["base_model"] == ["org/sd15"] and given["datasets"] == ["org/talks"]
@@ -80,8 +80,8 @@ def test_a_card_says_what_the_run_knows(run, clips_folder, tiny_pipeline):
     assert files["training.svg"].startswith(b"<svg") and "(training.svg)" in card
 
 
-def test_a_model_without_its_run_says_less(tiny_model_folder):
-    files = contents(gather(tiny_model_folder), Told("org/name", "mit"))
+def test_a_model_without_its_run_has_a_shorter_card(tiny_model_folder):
+    files = collect_files(collect_facts(tiny_model_folder), CardOptions("org/name", "mit"))
     card = files["README.md"].decode()
     for section in ("Data", "Training", "Samples", "Evaluation", "Speed"):
         assert f"## {section}\n" not in card
@@ -91,32 +91,30 @@ def test_a_model_without_its_run_says_less(tiny_model_folder):
     assert files.keys() == model | {"README.md"}
 
 
-def test_footage_that_is_gone_is_said(run, run_main, tmp_path):
+def test_missing_footage_is_reported(run, run_main, tmp_path):
     config = load_config(run / "config.yaml")
     config.data.clips = {"gone/clips": 1.0}
     save_config(config, run / "config.yaml")
-    given = run, "org/name", "--licence", "mit", "--card", tmp_path / "card.md"
+    given = run, "org/name", "--license", "mit", "--card", tmp_path / "card.md"
     code, _, err = run_main(main, "emo-publish", *given)
-    assert (
-        code == 0 and err == "emo-publish: gone/clips is not here, so the card does not say what was learnt from it\n"
-    )
+    assert code == 0 and err == "emo-publish: gone/clips is missing, so the card does not describe its training data\n"
     assert "| footage |" not in (tmp_path / "card.md").read_text()
 
 
-def test_a_card_knows_of_adapters(run):
+def test_a_card_describes_adapters(run):
     config = load_config(run / "config.yaml")
     save_config(replace(config, lora=LoraConfig(rank=4), start_from="org/base"), run / "config.yaml")
-    card = contents(gather(run), Told("org/name", "mit"))["README.md"].decode()
+    card = collect_files(collect_facts(run), CardOptions("org/name", "mit"))["README.md"].decode()
     assert "emo-infer portrait.png song.wav --model org/name --lora org/name\n" in card
-    assert "adapters of rank 4 (LoRA)" in card and "It began with org/base, org/sd15." in card
+    assert "LoRA adapters of rank 4" in card and "Initialized from org/base, org/sd15." in card
 
 
-def test_measures_are_a_table_and_are_indexed(run, report, tmp_path):
+def test_measures_are_in_a_table_and_in_the_index(run, report, tmp_path):
     bench = tmp_path / "bench.json"
     one = {"frames": 10, "seconds": 2.0, "first_frame_seconds": 0.5, "start_up_seconds": 4.0, "peak_gb": 0.7}
     one |= {"stages": {"denoise": 2.0}, "flops": {}, "flops_per_second": 0.0}
     bench.write_text(json.dumps([{"setting": {"model": "runs/x", "steps": 4}, "runs": [one]}]))
-    files = contents(gather(run), Told("org/name", "mit", report=report, bench=bench))
+    files = collect_files(collect_facts(run), CardOptions("org/name", "mit", report=report, bench=bench))
     card, given = files["README.md"].decode(), metadata(files["README.md"])
     assert "| lip_dynamics (% of face) | as real | 0.5 [0.4, 0.6] | 0.75 [0.4, 0.6] |" in card
     assert "| steps=4 | 5 | 5 | 0.5 s | 0.7 GB |" in card
@@ -126,60 +124,63 @@ def test_measures_are_a_table_and_are_indexed(run, report, tmp_path):
     assert index["results"][0]["dataset"] == {"type": "real-clips", "name": "real clips"}
 
 
-def test_what_can_not_be_said_is_refused(run, report, tmp_path):
+def test_wrong_inputs_raise_errors(run, report, tmp_path):
     report.write_text("{}")
     (tmp_path / "empty").mkdir()
-    assert gather(run).lost == []
-    for told, says in [
-        (Told("org/name", "mit", report=report), "report.json is not the report.json of emo-eval"),
-        (Told("org/name", "mit", bench=tmp_path / "none.json"), "none.json can't be read"),
-        (Told("org/name", "My Licence"), "--licence My Licence: give an id"),
-        (Told("org/name", "mit", datasets=["a/b/c"]), "the card would be refused: .*a/b/c"),
+    assert collect_facts(run).missing_clip_folders == []
+    for options, says in [
+        (CardOptions("org/name", "mit", report=report), "report.json is not a report.json of emo-eval"),
+        (CardOptions("org/name", "mit", bench=tmp_path / "none.json"), "none.json can't be read"),
+        (CardOptions("org/name", "My Licence"), "license='My Licence': give an id"),
+        (CardOptions("org/name", "mit", datasets=["a/b/c"]), "the card would be refused: .*a/b/c"),
     ]:
         with pytest.raises(InputError, match=says) as caught:
-            contents(gather(run), told)
+            collect_files(collect_facts(run), options)
         assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="holds no model: give a run's folder"):
-        gather(tmp_path / "empty")
+        collect_facts(tmp_path / "empty")
     (run / "model" / "model_index.json").unlink()
-    with pytest.raises(InputError, match="holds no model: only whole pipelines are published"):
-        gather(run)
+    with pytest.raises(InputError, match="holds no model: only complete pipelines are published"):
+        collect_facts(run)
     shutil.rmtree(run / "model")
     with pytest.raises(InputError, match="holds no model: its run has not ended"):
-        gather(run)
+        collect_facts(run)
 
 
-def test_a_curve_runs_from_the_largest_loss_to_the_least():
-    drawn = curve(ROWS)
+def test_a_loss_chart_spans_the_largest_and_the_smallest_loss():
+    drawn = loss_chart(ROWS)
     assert 'points="345.0,24.0 630.0,210.0"' in drawn  # 2.0 at half of the width on top, 1.0 at its end below
     assert drawn.count("<polyline") == 2
-    assert curve(ROWS[:1]) is None and curve([]) is None
+    assert loss_chart(ROWS[:1]) is None and loss_chart([]) is None
     assert (
-        curve([*ROWS, {"step": 15, "loss": float("nan")}])
-        == curve([*ROWS, {"step": 15, "loss": float("inf")}])
+        loss_chart([*ROWS, {"step": 15, "loss": float("nan")}])
+        == loss_chart([*ROWS, {"step": 15, "loss": float("inf")}])
         == drawn
     )
 
 
-def test_a_table_holds_whatever_its_cells_hold():
-    assert table(("a", "b"), [("x|y\nz", "")]) == "| a | b |\n| --- | --- |\n| x\\|y z |  |"
+def test_table_cells_are_escaped():
+    assert markdown_table(("a", "b"), [("x|y\nz", "")]) == "| a | b |\n| --- | --- |\n| x\\|y z |  |"
 
 
 def emo_publish(*options) -> list[str]:
     return [sys.executable, "-m", "emo.cli.publish", *(str(option) for option in options)]
 
 
-def test_the_hub_takes_a_run_whole_and_goes_on_after_a_break(hub, fresh, run, report, token):
-    command = emo_publish(run, "org/name", "--licence", "mit", "--report", report)
+def test_publishing_is_atomic_and_resumes_after_a_break(hub, fresh, run, report, token):
+    command = emo_publish(run, "org/name", "--license", "mit", "--report", report)
     hub.refused_uploads = 99  # but for the first
     broken = fresh(command, token)
     assert broken.returncode == 2 and "Traceback" not in broken.stderr
-    assert "emo-publish: org/name is not published: the Hub does not let you (HTTP 403)" in broken.stderr
+    assert "emo-publish: org/name is not published: the Hub refuses access (HTTP 403)" in broken.stderr
     before, hub.refused_uploads = hub.uploaded.copy(), 0
     assert before and not hub.repositories["org/name"].files
     done = fresh(command, token)
     assert done.returncode == 0, done.stderr
-    files, expected = hub.repositories["org/name"].files, contents(gather(run), Told("org/name", "mit", report=report))
+    files, expected = (
+        hub.repositories["org/name"].files,
+        collect_files(collect_facts(run), CardOptions("org/name", "mit", report=report)),
+    )
     assert files.keys() == expected.keys()
     for path, given in expected.items():
         if path != "README.md":  # it names the server
@@ -187,14 +188,14 @@ def test_the_hub_takes_a_run_whole_and_goes_on_after_a_break(hub, fresh, run, re
     assert len(hub.uploaded) == len(set(hub.uploaded)) and hub.uploaded[: len(before)] == before
 
 
-def test_the_hub_refuses_in_one_line(hub, fresh, tiny_model_folder, token):
-    command = emo_publish(tiny_model_folder, "org/name", "--licence")
-    for licence, given, says in [
+def test_refusals_of_the_hub_are_one_line(hub, fresh, tiny_model_folder, token):
+    command = emo_publish(tiny_model_folder, "org/name", "--license")
+    for license, given, says in [
         ("none-such", token, 'the Hub refuses the card: .*"license" must be one of'),
-        ("mit", None, "the Hub must know who you are: `hf auth login`"),
+        ("mit", None, "the Hub requires a login: `hf auth login`"),
         ("mit", "hf_wrong", "the Hub does not know your token"),
     ]:
-        done = fresh([*command, licence], given)
+        done = fresh([*command, license], given)
         assert done.returncode == 2 and "Traceback" not in done.stderr
         assert re.search(f"emo-publish: org/name is not published: {says}", done.stderr.splitlines()[-1]), done.stderr
     assert not hub.uploaded
@@ -218,15 +219,15 @@ def frames_of(pipeline, portrait: np.ndarray, wave: np.ndarray) -> str:
     return f"{len(frames)} {hashlib.sha256(frames.tobytes()).hexdigest()}"
 
 
-def test_a_private_model_is_made_private(hub, fresh, tiny_model_folder, token):
-    done = fresh(emo_publish(tiny_model_folder, "org/name", "--licence", "mit", "--private"), token)
+def test_a_private_repository(hub, fresh, tiny_model_folder, token):
+    done = fresh(emo_publish(tiny_model_folder, "org/name", "--license", "mit", "--private"), token)
     assert done.returncode == 0 and hub.repositories["org/name"].private
 
 
-def test_mini_comes_back_from_the_hub_to_the_last_bit(hub, fresh, portrait, wave, token, tmp_path):
+def test_mini_published_and_downloaded_gives_the_same_frames(hub, fresh, portrait, wave, token, tmp_path):
     from emo.hub.resolve import load_pipeline
 
-    done = fresh(emo_publish("mini", "org/name", "--licence", "apache-2.0"), token)
+    done = fresh(emo_publish("mini", "org/name", "--license", "apache-2.0"), token)
     assert done.returncode == 0, done.stderr
     np.save(tmp_path / "portrait.npy", portrait)
     np.save(tmp_path / "wave.npy", wave[:6400])
@@ -236,15 +237,16 @@ def test_mini_comes_back_from_the_hub_to_the_last_bit(hub, fresh, portrait, wave
     assert again.stdout.startswith("10 ")
 
 
-def test_a_pipeline_pushes_itself(hub, fresh, tiny_model_folder, tiny_pipeline, portrait, wave, token, tmp_path):
+def test_push_to_hub_and_from_pretrained(hub, fresh, tiny_model_folder, tiny_pipeline, portrait, wave, token, tmp_path):
     push = "import sys; from emo import EMOPipeline; EMOPipeline.from_pretrained(sys.argv[1]).push_to_hub('org/name')"
     done = fresh([sys.executable, "-c", push, str(tiny_model_folder)], token)
     assert done.returncode == 0, done.stderr
     np.save(tmp_path / "portrait.npy", portrait)
     np.save(tmp_path / "wave.npy", wave)
-    part = (
-        "from emo.hub.resolve import find_part; print(len([*find_part('start_from', 'org/name', 'model').iterdir()]))"
-    )
+    part = """
+from emo.hub.resolve import find_component
+print(len([*find_component("start_from", "org/name", "model").iterdir()]))
+"""
     load = [sys.executable, "-c", LOAD + part, str(tmp_path / "portrait.npy"), str(tmp_path / "wave.npy")]
     again = fresh(load)
     assert again.stdout.split("\n")[-3:] == [frames_of(tiny_pipeline, portrait, wave), "2", ""], again.stderr

@@ -5,11 +5,11 @@ import re
 import numpy as np
 import pytest
 
-from emo.media.html import curves, intervals, page, table
+from emo.media.html import interval_chart, line_chart, render_page, render_table
 
 
 def test_intervals_lie_where_their_numbers_are():
-    chart = intervals(
+    chart = interval_chart(
         "x <y>", [("made", 2.0, 1.0, 3.0), ("none", np.nan, np.nan, np.nan), ("real", 5.0, 4.0, 5.0)], "s"
     )
     ends = [[float(x) for x in found] for found in re.findall(r'<line x1="([\d.]+)" x2="([\d.]+)"', chart)]
@@ -19,16 +19,16 @@ def test_intervals_lie_where_their_numbers_are():
 
 
 def test_a_curve_is_stretched_and_leaves_out_what_is_no_number():
-    chart = curves("", {"a": np.array([0.0, 2.0, np.nan, 1.0]), "b": np.full(4, np.nan)})
+    chart = line_chart("", {"a": np.array([0.0, 2.0, np.nan, 1.0]), "b": np.full(4, np.nan)})
     lines = re.findall(r'points="([^"]*)"', chart)
     assert lines[0] == "0.0,58.0 145.0,2.0 435.0,30.0" and lines[1] == ""
 
 
 def test_a_page_is_whole_and_what_stands_in_it_is_text():
-    whole = page("a < b", [table("t", [("<b>", "1")], ("n", "v"))])
+    whole = render_page("a < b", [render_table("t", [("<b>", "1")], ("n", "v"))])
     assert whole.startswith("<!doctype html>") and "<title>a &lt; b</title>" in whole and "<td>&lt;b&gt;</td>" in whole
 
 
 @pytest.mark.parametrize("rows", [[], [("made", 1.0, 1.0, 1.0)]])
 def test_a_chart_of_nothing_or_of_one_number_is_drawn(rows):
-    assert intervals("x", rows, "s").count("<circle") == len(rows)
+    assert interval_chart("x", rows, "s").count("<circle") == len(rows)

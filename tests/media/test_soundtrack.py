@@ -131,7 +131,7 @@ def test_layout_of_the_file_suits_a_browser(tmp_path, write_sound):
     data = (tmp_path / "a.mp4").read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")
     keys = [packet.pts * packet.time_base for packet in packets(tmp_path / "a.mp4", "video") if packet.is_keyframe]
-    assert max(np.diff([float(key) for key in keys])) <= 1.001
+    assert max(np.diff([float(key) for key in keys])) <= 2.001
     with av.open(str(tmp_path / "a.mp4")) as container:
         seen = {"video": 0.0, "audio": 0.0}
         for packet in container.demux():
@@ -148,3 +148,14 @@ def test_what_was_written_lies_on_disk_not_in_memory(tmp_path, write_sound):
         (partial,) = tmp_path.glob(".*")
         written = partial.stat().st_size
     assert written > 0.6 * (tmp_path / "a.mp4").stat().st_size
+
+
+@pytest.mark.parametrize("rate", [4000, 5000, 6000, 7000, 9000, 10000, 192000, 44056])
+@pytest.mark.parametrize("more", [0, 1, 7])
+def test_sound_of_any_rate_and_length_is_written_to_its_end(tmp_path, write_sound, rate, more):
+    count = 16384 * (24 if rate == 192000 else 1) + more
+    sound = write_sound("a.wav", [voice(count / rate, rate)], rate)
+    with VideoWriter(tmp_path / "out.mp4", 25, sound) as writer:
+        for _ in range(5):
+            writer.write(GREY)
+    assert probe_audio(tmp_path / "out.mp4").seconds == pytest.approx(count / rate, abs=0.003)

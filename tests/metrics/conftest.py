@@ -1,6 +1,6 @@
 """What measures are tested on: a drawn head that talks in step with a wave, turns a little, blinks, and stands before
 a wall with a pattern; and made-up weights and pictures, the same with every torch, of which the tests hold what
-published code said."""
+published code gives."""
 
 from functools import cache
 
@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from emo.core.timing import SAMPLE_RATE
-from emo.face.crop import transform
-from emo.face.refinement import Look
+from emo.face.crop import transform_points
+from emo.face.refinement import FaceDetails
 from emo.metrics.faults import Footage
-from emo.metrics.tracks import Tracks, track_video
+from emo.metrics.track_builder import track_frames
+from emo.metrics.tracks import VideoTracks
 
 COUNT, SIDE = 126, 160  # frames, and pixels of the picture
 BLINKS = (20, 60)  # frames in which the eyes shut, for four
@@ -39,12 +40,12 @@ def points_at(points: np.ndarray, index: int) -> np.ndarray:
     moved[17:27, 1] += 1.5 * np.sin(index / 4)
     if any(start <= index < start + 4 for start in BLINKS):
         moved[[41, 40, 47, 46]] = moved[[37, 38, 43, 44]]
-    return transform(placed(index), moved)
+    return transform_points(placed(index), moved)
 
 
 @pytest.fixture(scope="session")
 def footage(draw, mesh_of) -> Footage:
-    from emo.face.landmarks import IBUG
+    from emo.face.landmarks import MEDIAPIPE_TO_IBUG
 
     random = np.random.default_rng(0)
     wall = cv2.GaussianBlur(random.integers(0, 255, (SIDE, SIDE, 3)).astype(np.uint8), (0, 0), 2)
@@ -54,7 +55,7 @@ def footage(draw, mesh_of) -> Footage:
     def drawn(opening: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         face = draw(opening)
         inside = (face != (120, 140, 160)).any(-1).astype(np.float32)
-        return np.clip(face + skin, 0, 255).astype(np.uint8), inside, mesh_of(opening)[IBUG] * 192
+        return np.clip(face + skin, 0, 255).astype(np.uint8), inside, mesh_of(opening)[MEDIAPIPE_TO_IBUG] * 192
 
     frames, landmarks, loud = [], [], syllables()
     for index, opening in enumerate(loud.tolist()):
@@ -67,19 +68,19 @@ def footage(draw, mesh_of) -> Footage:
     return Footage(frames, wave, np.float32(landmarks))
 
 
-def tracks_of(footage: Footage) -> Tracks:
-    known = iter(footage.landmarks)
-    return track_video(footage.frames, footage.wave, lambda frame: Look(next(known), np.zeros(2), 0.0))
+def tracks_of(footage: Footage) -> VideoTracks:
+    points = iter(footage.landmarks)
+    return track_frames(footage.frames, footage.wave, lambda frame: FaceDetails(next(points), np.zeros(2), 0.0))
 
 
 @pytest.fixture(scope="session")
 def track():
-    """track(footage) -> Tracks, by the landmarks that are known, not looked for."""
+    """track(footage) -> Tracks, by the given landmarks, without detection."""
     return tracks_of
 
 
 @pytest.fixture(scope="session")
-def tracks(footage) -> Tracks:
+def tracks(footage) -> VideoTracks:
     return tracks_of(footage)
 
 

@@ -5,18 +5,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from emo.metrics.faults import frozen, frozen_picture, with_sound_of
-from emo.metrics.registry import Asked, measure_tracks, measures
+from emo.metrics.faults import freeze_picture, freeze_tracks, replace_sound
+from emo.metrics.registry import EvaluationOptions, list_measures, measure_tracks
 
 
 def test_a_frozen_picture_is_what_a_pass_over_one_would_find(footage, tracks, track):
-    made, known = (measure_tracks(t, measures(Asked(12))) for t in (frozen(tracks), track(frozen_picture(footage))))
-    assert made == pytest.approx(known, nan_ok=True, abs=1e-9)
+    made, expected = (
+        measure_tracks(t, list_measures(EvaluationOptions(12)))
+        for t in (freeze_tracks(tracks), track(freeze_picture(footage)))
+    )
+    assert made == pytest.approx(expected, nan_ok=True, abs=1e-9)
 
 
 def test_anothers_sound_is_as_long_as_the_picture(tracks):
-    other = replace(tracks, level=np.arange(40.0), heard=np.arange(50.0)[:, None] * np.ones(40))
-    made = with_sound_of(tracks, other)
-    assert made.level.tolist() == [k % 40 for k in range(len(tracks.level))]
-    assert made.heard[:, 7].tolist() == [k % 50 for k in range(len(tracks.heard))]
-    assert np.array_equal(with_sound_of(tracks, other).landmarks, tracks.landmarks)
+    other = replace(tracks, loudness_db=np.arange(40.0), predicted_lips=np.arange(50.0)[:, None] * np.ones(40))
+    made = replace_sound(tracks, other)
+    assert made.loudness_db.tolist() == [k % 40 for k in range(len(tracks.loudness_db))]
+    assert made.predicted_lips[:, 7].tolist() == [k % 50 for k in range(len(tracks.predicted_lips))]
+    assert np.array_equal(replace_sound(tracks, other).landmarks, tracks.landmarks)

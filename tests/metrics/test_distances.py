@@ -5,7 +5,7 @@ import pytest
 from scipy import linalg
 
 from emo.core.errors import InputError
-from emo.metrics.distances import Moments, distance, frechet_distance, moments
+from emo.metrics.distances import Moments, compute_moments, feature_distance, frechet_distance
 
 RNG = np.random.default_rng(0)
 
@@ -23,20 +23,20 @@ def test_of_normal_distributions_whose_axes_agree_it_is_the_closed_form():
 def test_it_is_what_the_matrix_root_of_scipy_says():
     a, b = features(40), features(50, 0.7)
     means, (left, right) = a.mean(0) - b.mean(0), (np.cov(x, rowvar=False) for x in (a, b))
-    said = (means**2).sum() + np.trace(left + right - 2 * linalg.sqrtm(left @ right).real)
-    assert distance(a, b) == pytest.approx(said, rel=1e-9)
-    assert distance(a, b) == pytest.approx(distance(b, a), rel=1e-12)
+    expected = (means**2).sum() + np.trace(left + right - 2 * linalg.sqrtm(left @ right).real)
+    assert feature_distance(a, b) == pytest.approx(expected, rel=1e-9)
+    assert feature_distance(a, b) == pytest.approx(feature_distance(b, a), rel=1e-12)
 
 
 def test_a_set_is_nowhere_from_itself_even_with_fewer_features_than_numbers():
     for x in (features(40), RNG.standard_normal((5, 30))):
-        assert distance(x, x) < 1e-10
-        assert distance(x, x + 3) == pytest.approx(9 * x.shape[1], rel=1e-9)
+        assert feature_distance(x, x) < 1e-10
+        assert feature_distance(x, x + 3) == pytest.approx(9 * x.shape[1], rel=1e-9)
 
 
 def test_pieces_add_up_to_the_whole_far_from_zero():
     x = features(60, 1e6)
-    parts = sum((moments(part) for part in np.split(x, [1, 1, 7, 40])), Moments())
+    parts = sum((compute_moments(part) for part in np.split(x, [1, 1, 7, 40])), Moments())
     assert parts.count == 60
     assert np.allclose(parts.covariance, np.cov(x, rowvar=False), rtol=1e-9, atol=1e-7)
     assert np.allclose(parts.mean, x.mean(0), rtol=1e-14)
@@ -44,6 +44,6 @@ def test_pieces_add_up_to_the_whole_far_from_zero():
 
 def test_too_few_features_and_no_numbers_are_errors():
     with pytest.raises(InputError, match="1 features are too few"):
-        distance(features(1), features(9))
-    with pytest.raises(InputError, match="no number"):
-        moments(np.array([[1.0, np.nan]]))
+        feature_distance(features(1), features(9))
+    with pytest.raises(InputError, match="not finite"):
+        compute_moments(np.array([[1.0, np.nan]]))

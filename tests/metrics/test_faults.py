@@ -6,20 +6,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emo.face.landmarks import aligned, five_points
-from emo.metrics.faults import Footage, faults
-from emo.metrics.registry import Asked, measure_tracks, measures
+from emo.face.landmarks import align_face, five_points
+from emo.metrics.faults import Footage, list_faults
+from emo.metrics.registry import EvaluationOptions, list_measures, measure_tracks
 
 WINDOW = 12
-ASKED = Asked(WINDOW, networks={"arcface": Path("weights")})
-FAULTS, NAMES = faults(WINDOW), [measure.name for measure in measures(ASKED)]
+ASKED = EvaluationOptions(WINDOW, networks={"arcface": Path("weights")})
+FAULTS, NAMES = list_faults(WINDOW), [measure.name for measure in list_measures(ASKED)]
 QUIET = 1 / 3  # of what a measure's own faults move it by, another's may at most
 
 
 def shading(footage: Footage) -> np.ndarray:
-    """(T 48) of length 1, what stands for ArcFace: where it is dark and light above the mouth says who it is."""
+    """(T 48) of length 1, a stand-in for ArcFace: identity is the brightness pattern above the mouth."""
     shown = zip(footage.frames, five_points(footage.landmarks), strict=True)
-    faces = np.stack([aligned(frame.transpose(2, 0, 1), points) for frame, points in shown])
+    faces = np.stack([align_face(frame.transpose(2, 0, 1), points) for frame, points in shown])
     cells = faces.reshape(len(faces), 3, 8, 14, 8, 14).mean((1, 3, 5))[:, :6].reshape(len(faces), -1)
     apart = cells - cells.mean(1, keepdims=True)
     return apart / np.linalg.norm(apart, axis=1, keepdims=True)
@@ -30,20 +30,26 @@ def moved(footage, track) -> dict[str, dict[str, float]]:
     """By how much each fault moves each figure; a figure that can't be taken any more does not count."""
 
     def measured(shown: Footage) -> dict[str, float]:
-        return measure_tracks(replace(track(shown), faces=shading(shown)), measures(ASKED))
+        return measure_tracks(replace(track(shown), face_embeddings=shading(shown)), list_measures(ASKED))
 
-    clean, faulty = measured(footage), {name: measured(fault.plant(footage)) for name, fault in FAULTS.items()}
+    clean, faulty = measured(footage), {name: measured(fault.apply(footage)) for name, fault in FAULTS.items()}
     return {n: {m: np.nan_to_num(figures[m] - clean[m]) for m in NAMES} for n, figures in faulty.items()}
 
 
 def test_every_measure_has_a_fault_of_its_own():
-    assert {name for fault in FAULTS.values() for name, way in fault.told_by.items() if way} == {*NAMES} - {"face_seen"}
+    assert {name for fault in FAULTS.values() for name, way in fault.expected_changes.items() if way} == {*NAMES} - {
+        "face_visible"
+    }
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_is_told_by_its_measures_and_by_no_others(moved, name):
-    own = {m: max(abs(moved[n][m]) for n, f in FAULTS.items() if f.told_by.get(m)) for m in NAMES if m != "face_seen"}
-    for measure, way in FAULTS[name].told_by.items():
+def test_a_fault_moves_its_measures_and_no_others(moved, name):
+    own = {
+        m: max(abs(moved[n][m]) for n, f in FAULTS.items() if f.expected_changes.get(m))
+        for m in NAMES
+        if m != "face_visible"
+    }
+    for measure, way in FAULTS[name].expected_changes.items():
         assert way == 0 or moved[name][measure] * way > QUIET * own[measure], measure
-    others = [m for m in own if m not in FAULTS[name].told_by]
+    others = [m for m in own if m not in FAULTS[name].expected_changes]
     assert [m for m in others if abs(moved[name][m]) > QUIET * own[m]] == []

@@ -1,4 +1,4 @@
-"""The networks of FVD and of its content-debiased variant say what the published code says of the same weights."""
+"""The networks of FVD and of its content-debiased variant give the results of the published code."""
 
 from math import prod
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from emo.metrics import i3d, videomae
+from emo.metrics.networks import i3d, videomae
 
 # Said by content-debiased-fvd@6a7c8f0 of the made-up weights and so many pictures
 SAID_I3D = [0.006844, -0.254340, 0.203919, 0.108424, -0.053133, -0.423096, -0.240470, -0.131519]
@@ -34,24 +34,24 @@ def net(made_up, tmp_path_factory) -> i3d.I3D:
 def test_i3d_says_what_the_published_code_says(net, shapes_of, pictures):
     shapes = shapes_of(net)
     assert len(shapes) == 287 and sum(prod(shape) for shape in shapes.values()) == 12_711_824
-    found = i3d.features(net, pictures(13, 96), 10)  # three are left over
+    found = i3d.extract_features(net, pictures(13, 96), 10)  # three are left over
     assert found.shape == (1, 400)
     assert found[0, ::50] == pytest.approx(SAID_I3D, abs=2e-5)
 
 
 def test_a_video_is_cut_into_clips(pictures):
     frames = pictures(9, 16)
-    clips = i3d.clips_of(frames, 4, 16)
+    clips = i3d.split_clips(frames, 4, 16)
     assert clips.shape == (2, 3, 4, 16, 16)
     assert np.array_equal((clips * 255).round().numpy()[1, :, 3], frames[7])
-    assert i3d.clips_of(frames, 10, 16).shape == (0, 3, 10, 16, 16)
+    assert i3d.split_clips(frames, 10, 16).shape == (0, 3, 10, 16, 16)
 
 
 def test_videomae_says_what_the_published_code_says(weights, pictures):
     sizes = dict(hidden_size=32, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, image_size=28)
     net = videomae.make_videomae(5, **sizes).eval()
-    net.load_state_dict(videomae.renamed({"module": weights(PUBLISHED)}))
-    found = videomae.features(net, pictures(21, 56)[:16])
+    net.load_state_dict(videomae.to_transformers_names({"module": weights(PUBLISHED)}))
+    found = videomae.extract_features(net, pictures(21, 56)[:16])
     assert found.shape == (1, 32)
     assert found[0, ::4] == pytest.approx(SAID_VIDEOMAE, abs=2e-5)
 

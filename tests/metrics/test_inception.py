@@ -1,4 +1,4 @@
-"""FID's network says what torch-fidelity's says of the same weights, and its distance moves the right way."""
+"""FID's network gives torch-fidelity's results with the same weights, and its distance moves in the right direction."""
 
 from math import prod
 
@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from emo.core.errors import InputError
-from emo.metrics.distances import distance
-from emo.metrics.inception import Inception, clean_resize, features, load_inception
+from emo.metrics.distances import feature_distance
+from emo.metrics.networks.inception import Inception, clean_resize, extract_features, load_inception
 
 # Said by torch-fidelity 0.4.0 of the made-up weights and `picture`
 SAID = {256: 0.22246412932872772, 1024: 0.1750808209180832, 1536: 0.20247021317481995, 768: 0.0030519736874848604}
@@ -23,7 +23,7 @@ def net(made_up, tmp_path_factory) -> Inception:
 
 def test_features_are_those_of_torch_fidelity(net, pictures):
     picture = np.pad(pictures(2, 296), ((0, 0), (0, 0), (0, 3), (0, 3)), mode="edge")[:1]  # 299: nothing to resize
-    found = features(net, picture)
+    found = extract_features(net, picture)
     assert found.shape == (1, 2048)
     assert {k: found[0, k] for k in SAID} == pytest.approx(SAID, abs=1e-5)
 
@@ -46,11 +46,11 @@ def test_resizing_averages_what_gets_small_and_rounds_nothing():
 def test_equal_files_are_nowhere_apart_and_noise_goes_further(net, pictures, monkeypatch):
     frames = pictures(3, 64)
     noise = np.random.RandomState(2).randint(-40, 41, frames.shape)
-    clean, noisy = (features(net, (frames + k * noise).clip(0, 255).astype(np.uint8)) for k in (0, 1))
-    monkeypatch.setattr("emo.metrics.inception.BATCH", 2)
-    assert np.abs(features(net, frames) - clean).max() < 1e-5
+    clean, noisy = (extract_features(net, (frames + k * noise).clip(0, 255).astype(np.uint8)) for k in (0, 1))
+    monkeypatch.setattr("emo.metrics.networks.inception.BATCH", 2)
+    assert np.abs(extract_features(net, frames) - clean).max() < 1e-5
     clean, noisy = clean[:, ::32], noisy[:, ::32]
-    assert distance(clean, clean) < 1e-9 * np.square(clean).sum() < distance(clean, noisy)
+    assert feature_distance(clean, clean) < 1e-9 * np.square(clean).sum() < feature_distance(clean, noisy)
 
 
 def test_a_missing_file_is_an_error_that_says_where_it_comes_from(tmp_path):

@@ -1,13 +1,13 @@
-"""How lively a face is: what is planted is found, in its own size, whatever the picture's."""
+"""Measures of facial motion: given motions are measured in their own units, at any size of the picture."""
 
 import numpy as np
 import pytest
 
-from emo.face.crop import RIGID, region_of_landmarks
-from emo.face.landmarks import opening
+from emo.face.crop import region_of_landmarks
+from emo.face.landmarks import RIGID_POINTS, mouth_opening
 from emo.metrics.motion import blinks_per_minute, brow_dynamics, head_dynamics, lip_dynamics
-from emo.metrics.stability import border_jump, colour_drift, drift_per_minute, flicker, sharpness_drift
-from emo.metrics.sync import follows, lip_volume_difference, silent, silent_lip_stability
+from emo.metrics.stability import border_jump, color_drift, drift_per_minute, flicker, sharpness_drift
+from emo.metrics.sync import find_silence, lip_volume_difference, measure_video_sync, silent_lip_stability
 
 RNG = np.random.default_rng(0)
 LEVEL = np.where(np.arange(150) % 50 < 25, RNG.uniform(-20, 0, 150), -35.0)  # dB: three times speech, then silence
@@ -33,8 +33,8 @@ def test_a_face_that_does_nothing_has_no_dynamics(still):
 def test_lips_that_open_by_a_share_of_the_face_move_by_it(still):
     moved, side = still.copy(), region_of_landmarks(still[0]).side
     moved[::2, 48] += [0.05 * side, 0]  # one of twenty points: 19 of 190 pairs
-    known = np.linalg.norm(moved[:2, 48, None] - moved[:2, 49:68], axis=-1).std(0).sum() / 190 / side
-    assert lip_dynamics(moved) == pytest.approx(100 * known)
+    expected = np.linalg.norm(moved[:2, 48, None] - moved[:2, 49:68], axis=-1).std(0).sum() / 190 / side
+    assert lip_dynamics(moved) == pytest.approx(100 * expected)
 
 
 def test_the_head_moves_as_far_as_its_place_varies(still):
@@ -44,7 +44,7 @@ def test_the_head_moves_as_far_as_its_place_varies(still):
 
 
 def test_the_head_turns_as_far_and_as_fast_as_it_is_turned(still):
-    middle, roll = still[0, RIGID].mean(0), np.radians(2) * np.where(np.arange(150) % 2, 1, -1)
+    middle, roll = still[0, RIGID_POINTS].mean(0), np.radians(2) * np.where(np.arange(150) % 2, 1, -1)
     turns = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
     moved = np.einsum("ijt,tkj->tki", turns, still - middle) + middle  # one of three angles, by 4 degrees a frame
     assert head_dynamics(moved) == pytest.approx(np.sqrt(2 / 3 * 4**2 / 3), rel=1e-3)
@@ -69,7 +69,7 @@ def test_blinks_are_counted_and_resting_eyes_are_not(still):
 def test_a_short_pause_is_no_silence():
     level = np.zeros(40)
     level[5:12] = level[20:28] = -35
-    assert np.flatnonzero(silent(level)).tolist() == [*range(20, 28)]
+    assert np.flatnonzero(find_silence(level)).tolist() == [*range(20, 28)]
 
 
 def test_lips_that_rest_in_silence_are_stable():
@@ -90,14 +90,14 @@ def test_a_mouth_as_open_as_the_voice_is_loud_has_no_difference():
 
 
 def test_a_mouth_that_never_moves_follows_nothing_and_has_no_lag():
-    values = follows(np.ones(150), LEVEL)
-    assert values.r == 0 and np.isnan([values.best_lag_frames, values.silence_spread]).all()
+    values = measure_video_sync(np.ones(150), LEVEL)
+    assert values.correlation == 0 and np.isnan([values.best_lag_frames, values.silence_spread]).all()
 
 
-def test_nothing_is_said_of_a_mouth_without_sound(footage):
-    shown = opening(footage.landmarks)
-    values = follows(shown, np.full(len(shown), np.nan))
-    assert np.isnan([values.r, values.best_lag_frames, values.silence_spread]).all()
+def test_a_mouth_without_sound_has_no_sync(footage):
+    shown = mouth_opening(footage.landmarks)
+    values = measure_video_sync(shown, np.full(len(shown), np.nan))
+    assert np.isnan([values.correlation, values.best_lag_frames, values.silence_spread]).all()
     assert np.isnan(lip_volume_difference(shown, np.full(len(shown), np.nan)))
     assert np.isnan(silent_lip_stability(shown, np.full(len(shown), np.nan)))
 
@@ -111,12 +111,12 @@ def test_drift_is_a_change_per_minute():
     ramp = np.arange(250.0) / 1500  # one a minute
     assert drift_per_minute(ramp) == pytest.approx(1.0, rel=0.01)
     assert sharpness_drift(2 - ramp) == pytest.approx(-100 / (2 - ramp).mean(), rel=0.01)
-    colour = np.stack([50 + 9 * ramp, 3 * ramp, -4 * ramp], -1)
-    assert colour_drift(colour) == pytest.approx(5.0, rel=0.01)  # light is not colour
+    color = np.stack([50 + 9 * ramp, 3 * ramp, -4 * ramp], -1)
+    assert color_drift(color) == pytest.approx(5.0, rel=0.01)  # light is not color
     assert np.isnan(drift_per_minute(ramp[:100]))
 
 
-def test_a_border_is_told_by_the_change_there():
+def test_a_border_jump_is_measured_from_frame_changes():
     change = np.where(np.arange(61) % 6 == 0, 3.0, 1.0)  # frame 6 is the first of the second window
     assert border_jump(change, 6) == pytest.approx(3.0)
     assert border_jump(change, 7) == pytest.approx(1.0)

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emo.cli.eval import main, make_set
+from emo.cli.eval import generate_set, main
 from emo.media.audio import probe_audio
 from emo.media.video import read_video
 from emo.media.video_writer import VideoWriter
-from emo.metrics.faults import Footage, frozen_picture
-from emo.metrics.registry import Asked
+from emo.metrics.faults import Footage, freeze_picture
+from emo.metrics.registry import EvaluationOptions
 from emo.metrics.runner import evaluate
-from emo.metrics.tracks import Watch, save_tracks
+from emo.metrics.tracks import save_tracks
 
 COUNT = 48  # frames
 
@@ -30,30 +30,31 @@ def sets(tmp_path_factory, portrait):
     for name, k in itertools.product(("made", "real"), range(3)):
         with VideoWriter(folder / name / f"clip{k}.mp4", 25) as video:
             for shade in range(COUNT):
-                video.write(portrait[::3, ::3] // (1 + k) + shade)
+                video.write(portrait[::3, ::3] // (1 + k) + shade + (name == "made"))
     return folder
 
 
 @pytest.fixture(scope="module")
-def each(footage, track):
-    """Instead of looking: every video of `made` shows a frozen picture, but clip1, which is as real as all others."""
+def map_groups(footage, track):
+    """Nothing is tracked: all videos of `made` show a frozen picture except clip1, which is as real as all others."""
     part = Footage(footage.frames[:COUNT], footage.wave[: COUNT * 640], footage.landmarks[:COUNT])
-    frozen, real = track(frozen_picture(part)), track(part)
+    frozen, real = track(freeze_picture(part)), track(part)
 
-    def look(work: Watch, videos):
-        for video in videos:
-            path = work.folder / f"{video.parent.name}_{video.stem}.safetensors"
-            save_tracks(path, frozen if video.parent.name == "made" and video.stem != "clip1" else real)
-            yield video, path
+    def measure(work, groups):
+        for group in groups:
+            for video in group.all:
+                is_frozen = video.parent.name == "made" and video.stem != "clip1"
+                save_tracks(work.list_files(video, group.real).tracks, frozen if is_frozen else real)
+            yield group, work(group)
 
-    return look
+    return measure
 
 
-def test_the_report_says_what_was_measured(sets, each, tmp_path):
-    evaluate([sets / "made"], sets / "real", tmp_path, Asked(12), each)
-    told = json.loads((tmp_path / "report.json").read_text())
-    made, real = told["sets"]
-    assert [made["name"], real["name"], told["reference"]] == ["made", "real", "real"]
+def test_the_report_says_what_was_measured(sets, map_groups, tmp_path):
+    evaluate([sets / "made"], sets / "real", tmp_path, EvaluationOptions(12), map_groups)
+    content = json.loads((tmp_path / "report.json").read_text())
+    made, real = content["sets"]
+    assert [made["name"], real["name"], content["reference"]] == ["made", "real", "real"]
     assert real["score"]["mean"] == 1 and made["score"]["mean"] < 0.8
     assert made["each"]["clip1"]["score"] == pytest.approx(1) and made["each"]["clip0"]["lip_dynamics"] < 1e-9
     lips = made["measures"]["lip_dynamics"]
@@ -61,13 +62,13 @@ def test_the_report_says_what_was_measured(sets, each, tmp_path):
     assert lips["low"] < 1e-9 and lips["high"] > lips["mean"]
     assert made["each"]["clip0"]["mouth_voice_r"] == 0 and made["each"]["clip0"]["mouth_voice_lag"] is None
     assert made["measures"]["mouth_voice_r"]["clips"] == 3 and made["measures"]["mouth_voice_lag"]["clips"] == 1
-    assert told["settings"]["window_frames"] == 12 and told["settings"]["frames_per_second"] == 25
+    assert content["settings"]["window_frames"] == 12 and content["settings"]["frames_per_second"] == 25
 
 
-def test_table_card_and_page_show_the_same_figures(sets, each, tmp_path):
-    evaluate([sets / "made"], sets / "real", tmp_path, Asked(), each)
-    told = json.loads((tmp_path / "report.json").read_text())
-    figure = told["sets"][0]["measures"]["lip_dynamics"]
+def test_table_card_and_page_show_the_same_figures(sets, map_groups, tmp_path):
+    evaluate([sets / "made"], sets / "real", tmp_path, EvaluationOptions(), map_groups)
+    content = json.loads((tmp_path / "report.json").read_text())
+    figure = content["sets"][0]["measures"]["lip_dynamics"]
     cell = f"{figure['mean']:.3g} [{round(figure['low'], 9):.3g}, {figure['high']:.3g}]"
     table, card, page = ((tmp_path / name).read_text() for name in ("table.md", "card.md", "report.html"))
     row = next(line for line in table.splitlines() if "lip_dynamics" in line)
@@ -77,11 +78,11 @@ def test_table_card_and_page_show_the_same_figures(sets, each, tmp_path):
     assert not re.search(r'(src|href)="(?!data:)', page)  # self-contained
 
 
-def test_controls_stand_beside_and_score_less(sets, each, tmp_path):
-    evaluate([sets / "made"], sets / "real", tmp_path, Asked(controls=True), each)
-    _, still, _, _ = told = json.loads((tmp_path / "report.json").read_text())["sets"]
-    assert [one["name"] for one in told] == ["made", "frozen picture", "another's sound", "real"]
-    assert still["score"]["mean"] < told[3]["score"]["mean"] == 1
+def test_controls_stand_beside_and_score_less(sets, map_groups, tmp_path):
+    evaluate([sets / "made"], sets / "real", tmp_path, EvaluationOptions(controls=True), map_groups)
+    _, still, _, _ = content = json.loads((tmp_path / "report.json").read_text())["sets"]
+    assert [one["name"] for one in content] == ["made", "frozen picture", "another's sound", "real"]
+    assert still["score"]["mean"] < content[3]["score"]["mean"] == 1
 
 
 def test_two_folders_of_one_name_are_refused(sets, tmp_path, run_main):
@@ -92,21 +93,21 @@ def test_two_folders_of_one_name_are_refused(sets, tmp_path, run_main):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        (("{made}", "--reference", "nowhere"), "nowhere is no folder"),
+        (("{made}", "--reference", "nowhere"), "nowhere is not a folder"),
         (("{empty}", "--reference", "{real}"), "holds no videos"),
-        (("{made}", "--reference", "{real}", "--window", "1"), "--window 1"),
-        (("{made}", "--reference", "{real}", "--workers", "0"), "--workers 0"),
+        (("{made}", "--reference", "{real}", "--window", "1"), "--window: 1 is below 2"),
+        (("{made}", "--reference", "{real}", "--workers", "0"), "--workers: 0 is below 1"),
         (("{made}",), "--reference is missing"),
         (("--reference", "{real}"), "nothing to measure"),
         (("--model", "mini"), "--model and --set go together"),
     ],
 )
-def test_what_is_wrong_is_one_line(sets, tmp_path, run_main, arguments, said):
+def test_what_is_wrong_is_one_line(sets, tmp_path, run_main, arguments, message):
     places = {name: str(sets / name) for name in ("made", "real", "empty")}
     code, _, err = run_main(main, "emo-eval", *(a.format(**places) for a in arguments), "-o", tmp_path)
-    assert code == 2 and said in err and err.count("\n") == 1
+    assert code == 2 and message in err and err.count("\n") == 1
 
 
 def test_a_broken_video_is_one_line_and_leaves_no_report(sets, tmp_path, run_main):
@@ -114,8 +115,8 @@ def test_a_broken_video_is_one_line_and_leaves_no_report(sets, tmp_path, run_mai
     (tmp_path / "made" / "clip0.mp4").write_text("no video")
     given = (tmp_path / "made", "--reference", sets / "real", "-o", tmp_path / "out", "--workers", 1)
     code, _, err = run_main(main, "emo-eval", *given)
-    said = err.strip().splitlines()[-1]
-    assert code == 2 and said.startswith("emo-eval: ") and "clip0.mp4 can't be read" in said
+    message = err.strip().splitlines()[-1]
+    assert code == 2 and message.startswith("emo-eval: ") and "clip0.mp4 can't be read" in message
     assert not (tmp_path / "out" / "report.json").exists()
 
 
@@ -125,13 +126,13 @@ def test_a_model_makes_its_set_from_the_real_one(samples, sound_path, tiny_model
     with VideoWriter(tmp_path / "real" / "a.mp4", 25, sound_path, duration_seconds=0.24) as video:
         for _ in range(6):
             video.write(face)
-    folder = make_set(str(tiny_model_folder), tmp_path / "real", tmp_path / "out")
+    folder = generate_set(str(tiny_model_folder), tmp_path / "real", tmp_path / "out")
     (made,) = folder.iterdir()
     assert made.name == "a.mp4" and folder.name.endswith(tiny_model_folder.name)
     assert [frame.shape for frame in read_video(made)] == [face.shape] * 6
     assert abs(probe_audio(made).seconds - 0.24) < 0.05
     before = made.stat().st_mtime_ns
-    make_set(str(tiny_model_folder), tmp_path / "real", tmp_path / "out")
+    generate_set(str(tiny_model_folder), tmp_path / "real", tmp_path / "out")
     assert made.stat().st_mtime_ns == before
     other = shutil.copytree(tiny_model_folder, tmp_path / "other" / tiny_model_folder.name)
-    assert make_set(str(other), tmp_path / "real", tmp_path / "out") != folder
+    assert generate_set(str(other), tmp_path / "real", tmp_path / "out") != folder

@@ -1,34 +1,34 @@
-"""Means, their intervals and the score say what they say of known numbers."""
+"""Means, their intervals and the score are right for given numbers."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from emo.metrics.registry import Asked, measures
-from emo.metrics.score import RESAMPLES, closeness, figure, means, resample, score_set
+from emo.metrics.registry import EvaluationOptions, list_measures
+from emo.metrics.score import RESAMPLES, bootstrap_figure, closeness, resample_means, score_set, weighted_means
 
-THOSE = measures(Asked(syncnet=Path("weights")))
+THOSE = list_measures(EvaluationOptions(syncnet=Path("weights")))
 SCORED = [k for k, measure in enumerate(THOSE) if measure.scored]
 RNG = np.random.default_rng(0)
 
 
 def test_the_interval_is_that_of_the_mean():
     values = RNG.normal(3, 2, (400, 1))
-    drawn = resample(values)
-    found = figure(values.mean(), drawn[:, 0], 400)
+    drawn = resample_means(values)
+    found = bootstrap_figure(values.mean(), drawn[:, 0], 400)
     assert drawn.shape == (RESAMPLES, 1)
     assert found.high - found.low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
     assert found.low < values.mean() < found.high
-    assert np.array_equal(drawn, resample(values))
+    assert np.array_equal(drawn, resample_means(values))
 
 
 def test_what_was_not_measured_does_not_count():
     values = np.array([[1.0, np.nan, 5.0], [3.0, np.nan, np.nan]])
-    assert means(np.array([[1.0, 1.0]]), values)[0].tolist()[::2] == [2, 5]
-    assert np.isnan(means(np.array([[1.0, 1.0]]), values)[0, 1])
-    assert np.isnan(figure(np.nan, resample(values)[:, 1], 0).low)
-    assert set(resample(values)[:, 2][np.isfinite(resample(values)[:, 2])]) == {5.0}
+    assert weighted_means(np.array([[1.0, 1.0]]), values)[0].tolist()[::2] == [2, 5]
+    assert np.isnan(weighted_means(np.array([[1.0, 1.0]]), values)[0, 1])
+    assert np.isnan(bootstrap_figure(np.nan, resample_means(values)[:, 1], 0).low)
+    assert set(resample_means(values)[:, 2][np.isfinite(resample_means(values)[:, 2])]) == {5.0}
 
 
 def test_closeness_is_one_for_the_same_and_falls_to_either_side():

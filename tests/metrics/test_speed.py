@@ -5,7 +5,15 @@ import re
 import pytest
 
 from emo.core.errors import InputError
-from emo.metrics.speed import Figures, Meter, Run, Setting, plot, ratio, watched
+from emo.metrics.speed import (
+    BenchmarkResult,
+    BenchmarkRun,
+    BenchmarkSetting,
+    StageMeter,
+    measure_methods,
+    plot_svg,
+    time_ratio,
+)
 
 
 class Clock:
@@ -15,15 +23,15 @@ class Clock:
         self.now += seconds
 
 
-def made_run(seconds: float, **changes) -> Run:
+def made_run(seconds: float, **changes) -> BenchmarkRun:
     stages = {"denoise": 0.75 * seconds, "decode": 0.25 * seconds}
     given = dict(first_frame_seconds=1.0, start_up_seconds=6.0, peak_gb=0.7, flops={}, flops_per_second=0.0)
-    return Run(frames=50, seconds=seconds, stages=stages, **given | changes)
+    return BenchmarkRun(frames=50, seconds=seconds, stages=stages, **given | changes)
 
 
 def test_a_stage_is_without_the_stages_within_it():
     clock = Clock()
-    meter = Meter(lambda: clock.now)
+    meter = StageMeter(lambda: clock.now)
     with meter.stage("outer"):
         clock.spend(1)
         for _ in range(2):
@@ -32,36 +40,36 @@ def test_a_stage_is_without_the_stages_within_it():
                 with meter.stage("outer"):  # of the same name again
                     clock.spend(10)
         clock.spend(5)
-    assert meter.taken == {"inner": 4, "outer": 26}
-    assert sum(meter.taken.values()) == clock.now - 10
+    assert meter.totals == {"inner": 4, "outer": 26}
+    assert sum(meter.totals.values()) == clock.now - 10
 
 
 def test_what_fails_is_counted_and_leaves_no_stage_open():
     clock = Clock()
-    meter = Meter(lambda: clock.now)
+    meter = StageMeter(lambda: clock.now)
     with pytest.raises(KeyError), meter.stage("outer"), meter.stage("inner"):
         clock.spend(3)
         raise KeyError
-    assert meter.taken == {"inner": 3, "outer": 0} and meter.open == []
+    assert meter.totals == {"inner": 3, "outer": 0} and meter._inner == []
 
 
 def test_watched_methods_are_themselves_again_afterwards():
     clock, meter = Clock(), None
-    meter = Meter(lambda: clock.now)
-    with watched(meter, [(clock, "spend", "work")]):
+    meter = StageMeter(lambda: clock.now)
+    with measure_methods(meter, [(clock, "spend", "work")]):
         clock.spend(4)
     clock.spend(1)
-    assert meter.taken == {"work": 4} and "spend" not in vars(clock)
+    assert meter.totals == {"work": 4} and "spend" not in vars(clock)
 
 
 def test_settings_change_by_their_words_and_keep_the_rest():
-    base = Setting(model="mini", size=256)
-    assert base.changed("steps=4,guidance=1.5,model=runs/a/model") == Setting("runs/a/model", 4.0, 256, 4, 1.5)
+    base = BenchmarkSetting(model="mini", size=256)
+    assert base.changed("steps=4,guidance=1.5,model=runs/a/model") == BenchmarkSetting("runs/a/model", 4.0, 256, 4, 1.5)
     assert str(base.changed("steps=4")) == "mini size=256 steps=4"
     for text, words in [
-        ("stepz=4", "stepz=4 is no NAME"),
-        ("steps", "steps is no NAME"),
-        ("steps=x", "x is no number"),
+        ("stepz=4", "stepz=4 is not NAME"),
+        ("steps", "steps is not NAME"),
+        ("steps=x", "x is not a number"),
     ]:
         with pytest.raises(InputError, match=f"--vs {text}: {words}"):
             base.changed(text)
@@ -69,21 +77,21 @@ def test_settings_change_by_their_words_and_keep_the_rest():
 
 def test_figures_are_those_of_their_runs():
     counted = made_run(10.0, flops={"denoise": 50e9, "decode": 5e9}, flops_per_second=10e9)
-    figures = Figures(Setting(), [counted, made_run(5.0), made_run(20.0)])
+    figures = BenchmarkResult(BenchmarkSetting(), [counted, made_run(5.0), made_run(20.0)])
     assert figures.frames_per_second == pytest.approx(5) and figures.real_time_factor == pytest.approx(5)
     assert figures.stage_seconds == pytest.approx({"denoise": 0.15, "decode": 0.05})
     assert figures.limit_seconds == pytest.approx({"denoise": 0.1, "decode": 0.01})
-    said = "\n".join(figures.lines())
-    assert re.search(r"denoise\s+0\.1500\s+75\.0%\s+1\.00\s+66\.7%", said)
-    assert "5.00 frames/s (2.50 to 10.00 of 3 runs)" in said
-    half = Figures(Setting(), [made_run(5.0), made_run(3.0), made_run(8.0)])
-    assert ratio(half, figures) == pytest.approx((0.5, 0.4, 0.6))
-    assert Figures(Setting(), [made_run(1.0)]).limit_seconds == {}
+    text = "\n".join(figures.format_lines())
+    assert re.search(r"denoise\s+0\.1500\s+75\.0%\s+1\.00\s+66\.7%", text)
+    assert "5.00 frames/s (2.50 to 10.00 of 3 runs)" in text
+    half = BenchmarkResult(BenchmarkSetting(), [made_run(5.0), made_run(3.0), made_run(8.0)])
+    assert time_ratio(half, figures) == pytest.approx((0.5, 0.4, 0.6))
+    assert BenchmarkResult(BenchmarkSetting(), [made_run(1.0)]).limit_seconds == {}
 
 
 def test_bars_are_as_long_as_stages_take():
     counted = made_run(10.0, flops={"denoise": 50e9}, flops_per_second=10e9)
-    picture = plot([Figures(Setting(), [counted])])
+    picture = plot_svg([BenchmarkResult(BenchmarkSetting(), [counted])])
     bars = re.findall(r'x="([\d.]+)" y="\d+" width="([\d.]+)" height="\d+" fill="#\w+"><title>(.*?):', picture)
     starts, widths = ({bar[2]: float(bar[k]) for bar in bars} for k in (0, 1))
     assert (starts["denoise"], starts["decode"]) == pytest.approx((0, 0.75 * 640))

@@ -1,4 +1,4 @@
-"""Sound lies on the frames by time: at any frame rate, after ten minutes, whole or in pieces."""
+"""Audio features are aligned with frames: at any frame rate, after ten minutes, in one piece or in segments."""
 
 from fractions import Fraction
 from math import floor
@@ -9,7 +9,7 @@ import torch
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from emo.core.timing import SAMPLE_RATE
-from emo.models.audio import LEAST_LEVEL, AudioProjection, MelEncoder, Wav2VecEncoder, frame_centers
+from emo.models.audio import MIN_LEVEL, AudioProjection, MelEncoder, Wav2VecEncoder, frame_centers
 
 RATES = {24: Fraction(24), 25: Fraction(25), 29.97: Fraction(30000, 1001), 30: Fraction(30), 60: Fraction(60)}
 AT_RATES = pytest.mark.parametrize("rate", RATES.values(), ids=RATES.keys())
@@ -53,7 +53,7 @@ def wav2vec() -> Wav2VecEncoder:
 @torch.no_grad()
 @AT_RATES
 @AT_STARTS
-def test_a_click_lands_on_its_frame(mel, rate, start):
+def test_a_click_is_in_the_features_of_its_frame(mel, rate, start):
     for place in np.random.default_rng(0).uniform(0.5, 1.5, 20):
         sample = round(place * SAMPLE_RATE)
         time = start + Fraction(sample, SAMPLE_RATE)
@@ -62,10 +62,10 @@ def test_a_click_lands_on_its_frame(mel, rate, start):
             continue  # so near to a border that 10-ms columns cannot tell
         patches = energy(mel.log_mel(click(sample, 32000), frame - 2, 5, float(rate), float(start)))
         seconds = (torch.arange(52) - 25.5) * 0.010
-        heard = (patches * seconds).sum(1) / patches.sum(1)  # seconds after the frame's centre
-        assert heard.abs().argmin() == 2
+        measured = (patches * seconds).sum(1) / patches.sum(1)  # seconds after the frame's center
+        assert measured.abs().argmin() == 2
         truth = torch.tensor([float(time - (f + Fraction(1, 2)) / rate) for f in range(frame - 2, frame + 3)])
-        assert (heard - truth).abs().max() < 0.002
+        assert (measured - truth).abs().max() < 0.002
 
 
 @torch.no_grad()
@@ -94,20 +94,20 @@ def test_a_tone_fills_its_mel_band_and_silence_is_minus_two(mel):
 
 @torch.no_grad()
 @AT_RATES
-def test_mel_in_pieces_is_mel_of_the_whole(mel, rate):
+def test_features_of_segments_equal_those_of_the_whole_wave(mel, rate):
     wave, fps = torch.randn(2, 4 * SAMPLE_RATE), float(rate)
-    whole, mels = mel(wave, 0, 80, fps), mel.log_mel(wave, 0, 80, fps)
-    assert whole.shape == (2, 80, *mel.feature_shape)
+    full, mels = mel(wave, 0, 80, fps), mel.log_mel(wave, 0, 80, fps)
+    assert full.shape == (2, 80, *mel.feature_shape)
     for first in range(0, 80, 16):
         start = max(0, floor((first / fps - mel.past_seconds) * SAMPLE_RATE))
         stop = floor(((first + 16) / fps + mel.future_seconds) * SAMPLE_RATE) + 1
         piece = (wave[:, start:stop], first, 16, fps, start / SAMPLE_RATE)
         assert torch.equal(mel.log_mel(*piece), mels[:, first : first + 16])
-        assert torch.allclose(mel(*piece), whole[:, first : first + 16], atol=1e-5)
+        assert torch.allclose(mel(*piece), full[:, first : first + 16], atol=1e-5)
 
 
 @torch.no_grad()
-def test_the_mel_encoder_hears_words_not_loudness(mel):
+def test_the_mel_code_does_not_depend_on_loudness(mel):
     wave = torch.randn(1, 5 * SAMPLE_RATE) * (1 + torch.arange(5 * SAMPLE_RATE) // 3000 % 2) * 0.1
     codes = mel(wave, 0, 100, 25.0)
     assert torch.allclose(mel(5 * wave, 0, 100, 25.0), codes, atol=1e-4)
@@ -124,26 +124,26 @@ def test_the_level_is_the_loudest_block_of_the_last_seconds(mel, rate):
     wave = torch.zeros(1, 12 * SAMPLE_RATE)
     wave[0, 2 * SAMPLE_RATE : round(2.1 * SAMPLE_RATE)] = 0.5
     centers = frame_centers(0, round(12 * rate), float(rate))
-    level = mel.level(wave, centers, 0)[0]
+    level = mel.peak_level(wave, centers, 0)[0]
     seconds = centers / SAMPLE_RATE
-    heard = (seconds > 2.1 - 0.25) & (seconds < 2 + 4)
-    unheard = (seconds < 2 - 0.26) | (seconds > 2.1 + 4)
-    assert torch.allclose(level[heard], torch.tensor(0.25)) and torch.equal(
-        level[unheard], torch.full_like(level[unheard], LEAST_LEVEL)
+    measured = (seconds > 2.1 - 0.25) & (seconds < 2 + 4)
+    silent = (seconds < 2 - 0.26) | (seconds > 2.1 + 4)
+    assert torch.allclose(level[measured], torch.tensor(0.25)) and torch.equal(
+        level[silent], torch.full_like(level[silent], MIN_LEVEL)
     )
 
 
 @torch.no_grad()
-def test_sound_far_away_is_silence(mel, wav2vec):
+def test_audio_outside_the_receptive_field_does_not_count(mel, wav2vec):
     for encoder in (mel, wav2vec):
         silent = encoder(torch.zeros(1, 0), 0, 2, 25.0)
         assert torch.equal(encoder(torch.randn(1, 8000), 0, 2, 25.0, start_seconds=60.0), silent)
         assert torch.equal(encoder(torch.randn(1, 8000), 9000, 2, 25.0), encoder(torch.zeros(1, 0), 9000, 2, 25.0))
 
 
-def test_the_mel_encoder_is_small_and_all_of_it_learns(mel):
+def test_the_mel_encoder_is_small_and_every_parameter_gets_a_gradient(mel):
     assert 0.7e6 < sum(p.numel() for p in mel.parameters()) < 0.9e6
-    read = mel.read_lips(mel(torch.randn(1, 16000), 5, 2, 25.0)[0])
+    read = mel.predict_lips(mel(torch.randn(1, 16000), 5, 2, 25.0)[0])
     assert read.shape == (2, 20, 2)
     read.square().mul(torch.randn(2, 20, 2)).sum().backward()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in mel.parameters())
@@ -152,7 +152,7 @@ def test_the_mel_encoder_is_small_and_all_of_it_learns(mel):
 @torch.no_grad()
 @AT_RATES
 @AT_STARTS
-def test_wav2vec_hears_a_click_at_its_time(wav2vec, rate, start):
+def test_wav2vec_features_of_a_click_are_at_its_time(wav2vec, rate, start):
     frames = range(floor((start + 0.5) * rate), floor((start + 1.5) * rate))
     seconds = torch.tensor([float((f + Fraction(1, 2)) / rate - start) for f in frames], dtype=torch.float64)
     errors = []
@@ -165,7 +165,7 @@ def test_wav2vec_hears_a_click_at_its_time(wav2vec, rate, start):
 
 
 @torch.no_grad()
-def test_wav2vec_is_transformers_on_its_own_grid(wav2vec):
+def test_wav2vec_equals_transformers_on_its_own_grid(wav2vec):
     wave = torch.randn(1, 1600 * 20 + 80) * 0.1 + 0.05
     extractor = Wav2Vec2FeatureExtractor(do_normalize=True)
     values = extractor(wave[0].numpy(), sampling_rate=SAMPLE_RATE, return_tensors="pt").input_values
@@ -178,38 +178,38 @@ def test_wav2vec_is_transformers_on_its_own_grid(wav2vec):
 
 
 @torch.no_grad()
-def test_the_layers_above_are_those_of_transformers():
-    encoder, wave = Wav2VecEncoder(TINY.to_dict(), at_frames=True), torch.randn(1, 2 * SAMPLE_RATE)
+def test_the_transformer_alone_equals_that_of_transformers():
+    encoder, wave = Wav2VecEncoder(TINY.to_dict(), resample_to_frames=True), torch.randn(1, 2 * SAMPLE_RATE)
     states = torch.stack(encoder.model(wave, output_hidden_states=True).hidden_states[1:], dim=2)
-    found = encoder.layers_above(encoder.model.feature_extractor(wave).transpose(1, 2))
+    found = encoder.run_transformer(encoder.model.feature_extractor(wave).transpose(1, 2))
     assert torch.allclose(found, states, atol=1e-5) and found.shape[2:] == encoder.feature_shape
 
 
 @torch.no_grad()
-def test_mixed_before_the_layers_a_click_is_still_heard_at_its_time_and_pieces_agree():
-    encoder = Wav2VecEncoder(TINY.to_dict(), segment_seconds=1.0, at_frames=True)
+def test_resampled_to_frames_a_click_is_at_its_time_and_segments_agree():
+    encoder = Wav2VecEncoder(TINY.to_dict(), segment_seconds=1.0, resample_to_frames=True)
     states = encoder(click(16000, 32000), 5, 40, 25.0)[0, :, 0]  # the click lies between frames 24 and 25
     assert 5 + int((states - states.median(0).values).square().sum(1).argmax()) in (24, 25)
     wave = torch.randn(1, 4 * SAMPLE_RATE)
     assert torch.allclose(encoder(wave, 0, 100, 25.0)[:, 50:75], encoder(wave, 50, 25, 25.0), atol=1e-5)
 
 
-def test_large_models_are_refused_at_frames():
-    with pytest.raises(ValueError, match="at_frames=true: not for"):
-        Wav2VecEncoder(TINY.to_dict() | {"do_stable_layer_norm": True}, at_frames=True)
+def test_large_models_can_not_be_resampled_to_frames():
+    with pytest.raises(ValueError, match="resample_to_frames=true: not for"):
+        Wav2VecEncoder(TINY.to_dict() | {"do_stable_layer_norm": True}, resample_to_frames=True)
 
 
 @torch.no_grad()
-def test_wav2vec_hears_long_sound_in_segments():
+def test_wav2vec_encodes_long_audio_in_segments():
     encoder = Wav2VecEncoder(TINY.to_dict(), margin_seconds=0.5, segment_seconds=1.0)
     wave = torch.randn(1, 4 * SAMPLE_RATE)
-    whole = encoder(wave, 0, 100, 25.0)
-    assert whole.shape == (1, 100, 3, 16)
-    assert torch.allclose(whole[:, 50:75], encoder(wave, 50, 25, 25.0), atol=1e-5)
+    full = encoder(wave, 0, 100, 25.0)
+    assert full.shape == (1, 100, 3, 16)
+    assert torch.allclose(full[:, 50:75], encoder(wave, 50, 25, 25.0), atol=1e-5)
 
 
 @torch.no_grad()
-def test_encoders_save_and_load_the_same_bits(mel, wav2vec, tmp_path):
+def test_encoders_are_equal_after_saving_and_loading(mel, wav2vec, tmp_path):
     wave = torch.randn(1, 16000)
     for encoder in (mel, wav2vec):
         encoder.save_pretrained(tmp_path)
@@ -229,7 +229,7 @@ def test_wav2vec_from_transformers_is_frozen(tmp_path):
 
 
 @torch.no_grad()
-def test_projection_gathers_the_frames_around():
+def test_the_projection_uses_the_frames_within_the_margin():
     projection = AudioProjection((3, 5), margin=2, num_tokens=4, token_dim=8)
     features = torch.randn(2, 7 + 4, 3, 5)
     tokens = projection(features)

@@ -1,12 +1,13 @@
-"""EMOModel: every parameter learns, every condition is heard, a condition left out is its null."""
+"""EMOModel: every parameter gets a gradient, every condition counts, a condition left out equals its null value."""
 
 from dataclasses import replace
 
 import pytest
 import torch
 
-from emo.models.conditioners import SpeedEncoder
-from emo.models.emo import Conditions, EMOModel
+from emo.models.conditioners import HeadSpeedEncoder
+from emo.models.conditions import Conditions
+from emo.models.emo import EMOModel
 
 TINY = dict(
     block_out_channels=(8, 16),
@@ -80,7 +81,7 @@ def test_every_parameter_takes_part_when_all_is_left_out(options):
 @torch.no_grad()
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("scale", [None, 0.5])
-def test_each_condition_is_heard_and_left_out_it_is_its_null(name, scale):
+def test_each_condition_counts_and_left_out_equals_null(name, scale):
     model, (sample, timestep, conditions) = tiny(residual_scale=scale), inputs()
     given = model(sample, timestep, conditions)
     without = model(sample, timestep, replace(conditions, **{name: None}))
@@ -90,13 +91,13 @@ def test_each_condition_is_heard_and_left_out_it_is_its_null(name, scale):
 
 
 @torch.no_grad()
-def test_all_left_out_is_all_null():
+def test_no_conditions_equal_null_conditions():
     model, (sample, timestep, _) = tiny(), inputs()
     assert torch.equal(model(sample, timestep, Conditions()), model(sample, timestep, nulls()))
 
 
 @torch.no_grad()
-def test_a_condition_left_out_of_one_clip_leaves_the_other_alone():
+def test_null_conditions_of_one_clip_do_not_change_the_other():
     model, (sample, timestep, conditions) = tiny(), inputs()
     given, null = model(sample, timestep, conditions), nulls()
     half = Conditions(**{name: torch.stack([getattr(null, name)[0], getattr(conditions, name)[1]]) for name in NAMES})
@@ -107,24 +108,24 @@ def test_a_condition_left_out_of_one_clip_leaves_the_other_alone():
 
 @torch.no_grad()
 @CASES
-def test_seen_beforehand_is_the_same(options):
+def test_conditions_encoded_before_give_the_same_prediction(options):
     model, (sample, timestep, conditions) = tiny(**options), inputs()
-    portrait = model.look_at_portrait(conditions.reference)
-    seen = model.look(conditions, sample.shape, reference=portrait)
-    assert torch.equal(model(sample, timestep, conditions, seen), model(sample, timestep, conditions))
+    portrait = model.encode_reference(conditions.reference)
+    encoded = model.encode_conditions(conditions, sample.shape, reference_tokens=portrait)
+    assert torch.equal(model(sample, timestep, conditions, encoded), model(sample, timestep, conditions))
 
 
 @torch.no_grad()
-def test_motion_frames_are_images_of_their_own():
+def test_motion_frames_are_encoded_independently():
     model, (_, _, conditions) = tiny(), inputs()
-    maps = model.look_at_motion(conditions.motion)
-    first = model.look_at_motion(conditions.motion[:, :1])
+    maps = model.encode_motion(conditions.motion)
+    first = model.encode_motion(conditions.motion[:, :1])
     assert all(torch.allclose(m[:, :1], f, atol=1e-5) for m, f in zip(maps, first, strict=True))
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("embedding", [False, True])
-def test_sound_reaches_the_frames_within_the_margin(embedding):
+def test_audio_reaches_only_the_frames_within_the_margin(embedding):
     model = tiny(temporal=False, audio_embedding=embedding)
     sample, timestep, conditions = inputs()
     given = model(sample, timestep, conditions)
@@ -136,14 +137,14 @@ def test_sound_reaches_the_frames_within_the_margin(embedding):
 
 
 @torch.no_grad()
-def test_a_fresh_audio_embedding_changes_nothing():
+def test_a_new_audio_embedding_changes_nothing():
     plain, fresh, given = tiny(), EMOModel(**TINY, audio_embedding=True).eval(), inputs()
     fresh.load_state_dict(plain.state_dict(), strict=False)
     assert torch.equal(fresh(*given), plain(*given))
 
 
 @torch.no_grad()
-def test_anchored_latents_return():
+def test_from_diffused_inverts_to_diffused():
     model, (sample, _, conditions) = tiny(residual_scale=0.5), inputs()
     diffused = model.to_diffused(sample, conditions.reference)
     assert torch.allclose(model.from_diffused(diffused, conditions.reference), sample, atol=1e-5)
@@ -154,7 +155,7 @@ def test_anchored_latents_return():
 
 
 @torch.no_grad()
-def test_faint_differences_are_the_portrait_and_strong_ones_lose_the_threshold():
+def test_the_threshold_shrinks_differences_and_removes_faint_ones():
     model, reference = tiny(residual_scale=2.0, residual_threshold=0.3), torch.randn(1, 4, 1, 3)
     strength = torch.tensor([0.0, 0.29, 1.3])  # RMS over the channels, of each place
     diffused = strength * torch.tensor([1.0, -1.0, 1.0, -1.0])[:, None, None].expand(1, 1, 4, 1, 3)
@@ -162,7 +163,7 @@ def test_faint_differences_are_the_portrait_and_strong_ones_lose_the_threshold()
     assert torch.allclose(change, diffused * torch.tensor([0.0, 0.0, 1.0 / 1.3]), atol=1e-6)
 
 
-def test_more_frames_than_positions_are_refused():
+def test_more_frames_than_positions_raise_an_error():
     with pytest.raises(ValueError, match="max_frames=8"):
         EMOModel(**TINY | {"num_frames": 7})
     assert EMOModel(**TINY | {"num_frames": 6}).config.num_frames == 6
@@ -170,7 +171,7 @@ def test_more_frames_than_positions_are_refused():
 
 @torch.no_grad()
 @CASES
-def test_saved_and_loaded_gives_the_same_bits(options, tmp_path):
+def test_saved_and_loaded_models_are_equal(options, tmp_path):
     model = tiny(**options)
     model.save_pretrained(tmp_path)
     loaded = EMOModel.from_pretrained(tmp_path)
@@ -190,7 +191,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(options):
 
 
 def test_speed_buckets_are_emo_equation_3():
-    encoder = SpeedEncoder((0.0, 0.5), (0.1, 0.25), margin=1, dim=4)
+    encoder = HeadSpeedEncoder((0.0, 0.5), (0.1, 0.25), margin=1, dim=4)
     expected = torch.tensor([[0.3 / 0.1 * 3, -0.2 / 0.25 * 3], [0.5 / 0.1 * 3, 0.0]]).tanh()
     assert torch.allclose(encoder.buckets(torch.tensor([0.3, 0.5])), expected, atol=1e-6)
     assert torch.equal(encoder.buckets(torch.tensor([torch.nan])), torch.zeros(1, 2))

@@ -8,8 +8,8 @@ from importlib import import_module
 import pytest
 
 import emo
-from emo.hub.registry import BUILT_IN
-from emo.models.loading import trained_parts
+from emo.hub.registry import BUILT_IN_MODELS
+from emo.models.loading import list_components
 
 PINNED = {
     "EMOPipeline": "emo.pipelines.emo",
@@ -28,16 +28,16 @@ WRITTEN = {
 
 
 @pytest.mark.parametrize("name", PINNED)
-def test_a_class_is_where_published_models_look(name):
+def test_classes_are_importable_by_the_paths_of_published_models(name):
     found = getattr(import_module(PINNED[name]), name)
     assert found.__module__ == PINNED[name] and found.__name__ == name
     assert getattr(emo, name) is found  # of config.json, which names the class alone
 
 
 @pytest.mark.parametrize("which", ["mini", "saved now"])
-def test_model_index_names_them(which, tiny_model_folder):
-    folder = BUILT_IN.get(which, tiny_model_folder)
+def test_model_index_names_these_paths(which, tiny_model_folder):
+    folder = BUILT_IN_MODELS.get(which, tiny_model_folder)
     index = json.loads((folder / "model_index.json").read_text())
     assert {name: value for name, value in index.items() if name == "_class_name" or isinstance(value, list)} == WRITTEN
-    for name in trained_parts(folder):
+    for name in list_components(folder):
         assert json.loads((folder / name / "config.json").read_text())["_class_name"] == WRITTEN[name][1]

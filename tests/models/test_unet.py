@@ -98,14 +98,14 @@ def test_reference_projected_once_equals_reference_repeated():
 
 
 @torch.no_grad()
-def test_a_clip_in_a_batch_is_the_clip_alone():
+def test_a_clip_in_a_batch_equals_the_clip_alone():
     unet = fill(UNet(**OURS, max_frames=8, speed_dim=6))
     look = fill(UNet(**SIZE, num_attention_heads=2, audio_dim=None, max_frames=None, out_channels=None))
     sample, timestep = torch.randn(2, 3, 4, 8, 8), torch.tensor([7, 600])
-    audio, speed, located = torch.randn(2, 3, 5, 12), torch.randn(2, 3, 6), torch.randn(2, 8, 8, 8)
+    audio, speed, face_features = torch.randn(2, 3, 5, 12), torch.randn(2, 3, 6), torch.randn(2, 8, 8, 8)
     reference = [f.tokens for f in look(torch.randn(2, 1, 4, 8, 8), torch.tensor(0))[1]]
     motion = [f.map.unflatten(0, (2, 2)) for f in look(torch.randn(2, 2, 4, 8, 8), torch.tensor(0))[1]]
-    whole, _ = unet(sample, timestep, audio, reference, motion, speed, located)
+    full, _ = unet(sample, timestep, audio, reference, motion, speed, face_features)
     for i in range(2):
         part = slice(i, i + 1)
         alone, _ = unet(
@@ -115,13 +115,13 @@ def test_a_clip_in_a_batch_is_the_clip_alone():
             [None if r is None else r[part] for r in reference],
             [m[part] for m in motion],
             speed[part],
-            located[part],
+            face_features[part],
         )
-        assert torch.allclose(alone, whole[part], atol=1e-5)
+        assert torch.allclose(alone, full[part], atol=1e-5)
 
 
 @torch.no_grad()
-def test_fresh_branches_change_nothing():
+def test_new_branches_change_nothing():
     unet = UNet(**OURS, max_frames=None)
     stages = [*unet.down_blocks, unet.mid_block, *unet.up_blocks]
     x, emb, audio = torch.randn(2, 16, 4, 4), torch.randn(2, 32), torch.randn(2, 3, 12)
@@ -135,7 +135,7 @@ def test_fresh_branches_change_nothing():
 
 
 @torch.no_grad()
-def test_fresh_speed_layers_change_nothing_and_trained_ones_tell_the_frames_apart():
+def test_new_speed_layers_change_nothing_and_trained_ones_distinguish_frames():
     unet = fill(UNet(**OURS, max_frames=8, speed_dim=6).eval())
     plain = UNet(**OURS, max_frames=8).eval()
     plain.load_state_dict({k: v for k, v in unet.state_dict().items() if "speed" not in k})

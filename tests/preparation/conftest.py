@@ -1,12 +1,13 @@
-"""A drawn head that moves, as a video with its labels."""
+"""A drawn head that moves, as a video with its labels; the pixels around it as preparation keeps them."""
 
 import cv2
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from emo.face.crop import transform
+from emo.face.crop import region_of_landmarks, transform_points
 from emo.media.video_writer import VideoWriter
+from emo.preparation.face_patches import FacePatches
 
 
 def place(index: int, scale: float = 1.0) -> np.ndarray:
@@ -28,7 +29,7 @@ def footage(draw, mesh_of, openings, sound_path, tmp_path):
                 matrix = place(index * 25 / fps, scale)
                 face = cv2.warpAffine(draw(opening), matrix, (400, 320), borderValue=(120, 140, 160))
                 writer.write(face)
-                points = transform(matrix, mesh_of(opening) * 192)
+                points = transform_points(matrix, mesh_of(opening) * 192)
                 meshes.append(np.column_stack([points, np.zeros(len(points))]))
         save_file({"landmarks": np.float32(meshes)}, labels)
         return video, labels
@@ -40,3 +41,22 @@ def footage(draw, mesh_of, openings, sound_path, tmp_path):
 def place_of():
     """place_of(index, scale) -> (2 3), see `place`."""
     return place
+
+
+@pytest.fixture(scope="session")
+def keep_patches():
+    """keep_patches(frames, tracks) -> FacePatches of these frames and the tracks in them."""
+
+    def keep(frames, tracks, **options):
+        patches = FacePatches(**options)
+        for number, frame in enumerate(frames):
+            regions = {}
+            for key, track in enumerate(tracks):
+                row = number - track.first_frame
+                if 0 <= row < len(track.landmarks) and np.isfinite(track.landmarks[row]).all():
+                    regions[key] = region_of_landmarks(track.landmarks[row])
+            patches.add(number, frame, regions)
+        patches.finish()
+        return patches
+
+    return keep

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from emo.preparation.duplicates import near_duplicates, picture_hash, sound_hash
+from emo.preparation.duplicates import find_duplicates, hash_picture, hash_sound
 
 
 def test_a_clip_stored_anew_is_found_and_its_neighbours_are_not(draw):
@@ -19,10 +19,10 @@ def test_a_clip_stored_anew_is_found_and_its_neighbours_are_not(draw):
         (other, waves[0]),  # somebody else under the same sound
         (frame, waves[2]),
     ]
-    hashes = [(picture_hash(picture), sound_hash(wave.astype(np.float32))) for picture, wave in clips]
-    assert near_duplicates(hashes) == [[0, 2]]
+    hashes = [(hash_picture(picture), hash_sound(wave.astype(np.float32))) for picture, wave in clips]
+    assert find_duplicates(hashes) == [[0, 2]]
 
 
 def test_many_of_one_moment_are_one_group():
     hashes = [(0, 0), (2**64 - 1, 0), (1, 2**40), (3, 2**40 + 2**50)]
-    assert near_duplicates(hashes) == [[0, 2, 3]] and near_duplicates([]) == []
+    assert find_duplicates(hashes) == [[0, 2, 3]] and find_duplicates([]) == []

@@ -10,10 +10,10 @@ from PIL import Image
 from emo.core.timing import FPS
 from emo.data.clip import load_clip
 from emo.face.crop import region_of_landmarks
-from emo.media.video import damaged_spans, probe_video
-from emo.preparation.clips import Job
-from emo.preparation.filters import Limits
-from emo.preparation.processing_log import read_ledger
+from emo.media.video import probe_video
+from emo.preparation.clips import PreparationJob
+from emo.preparation.filters import ClipLimits
+from emo.preparation.processing_log import read_processing_log
 from emo.preparation.recipe import Recipe
 from emo.preparation.runner import prepare_videos
 from emo.preparation.sources import list_sources
@@ -55,11 +55,16 @@ def write(tmp_path, wave):
 
 
 def prepare(raw, out, **limits) -> dict[str, str]:
-    """The reason against each file, empty for one that was kept."""
-    open_to_all = {"least_ear_confidence": -1, "most_ear_offset_frames": 15, "least_change": 0, "least_voice": 0}
-    limits = Limits(**{"shortest_seconds": 1.0} | open_to_all | limits)
-    prepare_videos(list_sources(raw, Recipe()), Job(out, None, 64, limits), set(), None, 1, None)
-    return {source: found[0].reason for source, found in read_ledger(out).items()}
+    """The reason against each file, empty for a clip."""
+    open_to_all = {
+        "min_lip_sync_confidence": -1,
+        "max_lip_sync_offset_frames": 15,
+        "min_motion": 0,
+        "min_speech_ratio": 0,
+    }
+    limits = ClipLimits(**{"min_seconds": 1.0} | open_to_all | limits)
+    prepare_videos(list_sources(raw, Recipe()), PreparationJob(out, None, 64, limits), set(), None, 1, None)
+    return {source: found[0].reason for source, found in read_processing_log(out).items()}
 
 
 def test_odd_footage_is_read_as_a_player_shows_it(write, face, tmp_path):
@@ -96,14 +101,14 @@ def test_what_is_broken_or_hostile_has_its_reason(write, face, tmp_path, monkeyp
     (raw / "empty.mp4").touch()
     (raw / "letter.mp4").write_text("Dear reader")
     (raw / "photo.mp4").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(64))
-    (raw / "torn.mp4").write_bytes(whole[: len(whole) // 2])
+    (raw / "cut.mp4").write_bytes(whole[: len(whole) // 2])
     write("hours.mp4", [face[:64, :64]] * 2, [0, 7 * 3600.0])
 
     def hdr(stream):
         stream.codec_context.color_trc = 16
 
     write("hdr.mp4", [face[:64, :64]] * 2, steady[:2], format="yuv420p10le", set_up=hdr)
-    monkeypatch.setattr("emo.media.video.MOST_PIXELS", 300 * 300)
+    monkeypatch.setattr("emo.media.video_pass.MAX_FRAME_PIXELS", 300 * 300)
     write("bomb.mp4", [np.zeros((320, 320, 3), np.uint8)] * 2, steady[:2])
     reasons = prepare(raw, tmp_path / "clips")
     for name, words in {
@@ -111,8 +116,8 @@ def test_what_is_broken_or_hostile_has_its_reason(write, face, tmp_path, monkeyp
         "empty.mp4": "can't be read",
         "letter.mp4": "can't be read",
         "photo.mp4": "holds no picture",
-        "torn.mp4": "can't be read",
-        "hours.mp4": "longer than 6 hours; cut it",
+        "cut.mp4": "can't be read",
+        "hours.mp4": "longer than max_video_hours=6: cut it",
         "hdr.mp4": "the picture is HDR",
         "bomb.mp4": "frames of 320 x 320 are too large",
     }.items():
@@ -131,13 +136,10 @@ def test_a_shot_with_a_damaged_picture_is_left_out_and_the_others_stay(write, fa
         stream.codec_context.gop_size = count
 
     path = write("film.mp4", frames, np.arange(3 * count) / FPS, set_up=key_per_shot)
-    assert damaged_spans(path) == []
     data = bytearray(path.read_bytes())
     middle = slice(len(data) // 2, len(data) // 2 + 8000)
     data[middle] = chance.integers(0, 256, 8000, dtype=np.uint8).tobytes()
     path.write_bytes(data)
-    ((start, end),) = damaged_spans(path)
-    assert count / FPS < start < end == pytest.approx(2 * count / FPS, abs=0.01)
-    assert list(prepare(tmp_path / "raw", tmp_path / "clips", shortest_seconds=0.5).values()) == [""]
-    pieces = {piece.name: piece.reason for piece in read_ledger(tmp_path / "clips")["film.mp4"]}
+    assert list(prepare(tmp_path / "raw", tmp_path / "clips", min_seconds=0.5).values()) == [""]
+    pieces = {piece.name: piece.reason for piece in read_processing_log(tmp_path / "clips")["film.mp4"]}
     assert pieces == {"film__0": "", "film__1": "the picture is damaged", "film__2": ""}

@@ -1,4 +1,4 @@
-"""The page says how much was kept, of whom, and why the rest was not."""
+"""The page tells how much was kept, of whom, and why the rest was dropped."""
 
 import re
 import shutil
@@ -8,20 +8,20 @@ from PIL import Image
 
 from emo.cli.prepare import main
 from emo.data.clip import ClipInfo
-from emo.media.html import histogram
-from emo.preparation.processing_log import Ledger, Piece
-from emo.preparation.report import measured, spread, write_report
+from emo.media.html import histogram_chart
+from emo.preparation.processing_log import LogItem, ProcessingLog
+from emo.preparation.report import interleave_groups, list_measurements, write_report
 
 
 def test_the_page_counts_what_was_kept_and_dropped(clips_folder, run_main, tmp_path):
-    ledger = Ledger(clips_folder)
-    ledger.add("x.mp4", [Piece("x_0", 36.0, "the <face> is small"), Piece("x_1", 18.0, "the <face> is small")])
-    ledger.add("a.mp4", [Piece("a0", 18.0)])
+    log = ProcessingLog(clips_folder)
+    log.add("x.mp4", [LogItem("x_0", 36.0, "the <face> is small"), LogItem("x_1", 18.0, "the <face> is small")])
+    log.add("a.mp4", [LogItem("a0", 18.0)])
     (clips_folder / "dropped").mkdir()
     Image.new("RGB", (96, 96)).save(clips_folder / "dropped" / "x_1.jpg")
     code, out, _ = run_main(main, "emo-prepare", "report", clips_folder, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
-    (clips_folder / "ledger.jsonl").unlink()
+    (clips_folder / "processing_log.jsonl").unlink()
     shutil.rmtree(clips_folder / "dropped")
     assert code == 0 and out.strip().endswith("page.html")
     assert "<h1>3 clips, 0.001 hours, 2 people</h1>" in page and page.count('<img src="data:image/jpeg') == 4
@@ -43,16 +43,16 @@ def test_clips_of_the_same_moment_are_named(clips_folder, tmp_path):
 
 def test_what_was_not_measured_is_in_no_histogram():
     infos = [ClipInfo(name, "anna", "drawn", "", 50, sharpness=value) for name, value in [("a", 0.4), ("b", None)]]
-    assert np.isfinite(measured("sharpness", infos)).tolist() == [True, False]
+    assert np.isfinite(list_measurements("sharpness", infos)).tolist() == [True, False]
 
 
 def test_a_histogram_counts_what_is_a_number():
-    counts = re.findall(r"<title>(\d+)</title>", histogram("x", [0.0, 1.0, 1.0, float("nan")], "s"))
+    counts = re.findall(r"<title>(\d+)</title>", histogram_chart("x", [0.0, 1.0, 1.0, float("nan")], "s"))
     assert counts == ["1", *["0"] * 18, "2"]
 
 
 def test_the_sheet_shows_one_of_each_before_the_second_of_any():
-    assert spread(list("abcde"), list("xxxyz")) == list("adebc")
+    assert interleave_groups(list("abcde"), list("xxxyz")) == list("adebc")
 
 
 def test_the_page_of_a_folder_without_clips_is_refused(run_main, tmp_path):

@@ -1,5 +1,6 @@
-"""Every video is looked at once; what becomes of each face in it is written down, and nothing stops the run."""
+"""Every video is decoded once; what becomes of each face in it is logged, and nothing stops the run."""
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,29 +14,29 @@ from emo.media.audio import read_audio
 from emo.media.image import read_image
 from emo.media.video import read_video
 from emo.media.video_writer import VideoWriter
-from emo.preparation.clips import Job, load_mesh
-from emo.preparation.filters import Limits
-from emo.preparation.processing_log import Ledger, Piece, read_ledger
+from emo.preparation.clips import PreparationJob, load_mesh
+from emo.preparation.filters import ClipLimits
+from emo.preparation.processing_log import LogItem, ProcessingLog, read_processing_log
 from emo.preparation.recipe import Recipe
-from emo.preparation.runner import prepare_videos, within
+from emo.preparation.runner import prepare_videos
 from emo.preparation.sources import list_sources
-from emo.speech.voice_activity import packaged_voice
+from emo.speech.voice_activity import load_voice_detector
 
 COUNT = 50
 
 
 OPEN = {
-    "shortest_seconds": 1,
-    "least_ear_confidence": -1,
-    "most_ear_offset_frames": 15,
-    "least_change": 0,
-    "least_voice": 0,
+    "min_seconds": 1,
+    "min_lip_sync_confidence": -1,
+    "max_lip_sync_offset_frames": 15,
+    "min_motion": 0,
+    "min_speech_ratio": 0,
 }  # limits that let 2 s of a portrait with a buzz pass
 
 
 def prepare(raw, out, labels=None, **limits) -> int:
     """How many clips `out` holds afterwards."""
-    job = Job(out, labels, 64, Limits(**limits))
+    job = PreparationJob(out, labels, 64, ClipLimits(**limits))
     return prepare_videos(list_sources(raw, Recipe()), job, set(), None, 1, None)
 
 
@@ -52,18 +53,18 @@ def test_each_shot_of_a_video_becomes_a_clip_and_what_is_left_out_is_written_dow
             writer.write(frame)
     gap = np.full((10, 468, 3), np.nan, np.float32)
     save_file({"landmarks": np.concatenate([meshes, gap, meshes])}, film.parent / "two.safetensors")
-    buzz = {"shortest_seconds": 1, "least_voice": 0, "least_ear_confidence": -1, "most_ear_offset_frames": 15}
+    buzz = {"min_seconds": 1, "min_speech_ratio": 0, "min_lip_sync_confidence": -1, "max_lip_sync_offset_frames": 15}
     assert prepare(film.parent, tmp_path / "clips", film.parent, **buzz) == 2
     first, last = (load_clip(tmp_path / "clips" / f"two__{k}.json") for k in (0, 2))
     assert first.info.num_frames == last.info.num_frames == COUNT
     assert first.gaze.shape == (COUNT, 2) and first.info.covered is not None
     assert np.abs(first.landmarks - last.landmarks).max() < 0.01 and np.abs(first.wave - last.wave).max() < 0.05
-    assert read_ledger(tmp_path / "clips")["two.mp4"] == [
-        Piece("two__0", 2.0),
-        Piece("two__1", 0.4, "the face is out of sight; cut the video where it is seen"),
-        Piece("two__2", 2.0),
+    assert read_processing_log(tmp_path / "clips")["two.mp4"] == [
+        LogItem("two__0", 2.0),
+        LogItem("two__1", 0.4, "no face for more than 5 frames: trim the video to where it is visible"),
+        LogItem("two__2", 2.0),
     ]
-    assert "left out: two__1: the face is out of sight" in capsys.readouterr().out
+    assert "left out: two__1: no face for more than 5 frames" in capsys.readouterr().out
 
 
 @pytest.fixture
@@ -79,14 +80,14 @@ def pair(samples, write_wav, wave, tmp_path):
     return folder
 
 
-def test_what_is_seen_to_be_unfit_is_not_listened_to(pair, tmp_path):
+def test_the_sound_of_unfit_pictures_is_not_separated(pair, tmp_path):
     def separate(wave, sample_rate):
-        raise AssertionError("music was taken from a sound that nobody needs")
+        raise AssertionError("music was separated from a sound that is not needed")
 
-    job = Job(tmp_path / "clips", None, 64, Limits(shortest_seconds=1, smallest_face_pixels=999), separate)
+    job = PreparationJob(tmp_path / "clips", None, 64, ClipLimits(min_seconds=1, min_face_pixels=999), separate)
     assert prepare_videos(list_sources(pair, Recipe()), job, set(), None, 1, None) == 0
-    (found,) = read_ledger(job.out).values()
-    assert {piece.reason for piece in found} == {"the face is smaller than 999 pixels"}
+    (found,) = read_processing_log(job.out).values()
+    assert {piece.reason for piece in found} == {"the face is smaller than min_face_pixels=999"}
 
 
 def test_without_labels_each_face_is_followed_and_becomes_a_clip(pair, tmp_path, run_main):
@@ -107,15 +108,63 @@ def test_a_photo_under_a_sound_and_a_video_of_nobody_are_left_out(pair, tmp_path
     with VideoWriter(pair / "nobody.mp4", 25) as writer:
         for _ in range(30):
             writer.write(np.full((128, 128, 3), 90, np.uint8))
-    (pair / "torn.mp4").write_bytes((pair / "nobody.mp4").read_bytes()[:900])
+    (pair / "cut.mp4").write_bytes((pair / "nobody.mp4").read_bytes()[:900])
     (pair / "text.mp4").write_text("no video")
-    short = "--limits", "shortest_seconds=1", "--workers", 1
+    short = "--limits", "min_seconds=1", "--workers", 1
     code, out, _ = run_main(main, "emo-prepare", "videos", pair, tmp_path / "clips", *short)
     assert code == 0 and out.endswith("clips: 0 clips\n")
-    assert "left out: nobody: no face is seen" in out and "left out: pair__1: the picture stands still" in out
-    assert "left out: torn: the file " in out and "left out: text: the file " in out
+    assert (
+        "left out: nobody: no face was found" in out
+        and "left out: pair__1: the face moves less than min_motion=" in out
+    )
+    assert "left out: cut: the file " in out and "left out: text: the file " in out
     face = read_image(tmp_path / "clips" / "dropped" / "pair__1.jpg")
     assert face.shape == (96, 96, 3) and face.std() > 30
+
+
+class CountedPacket:
+    def __init__(self, packet, frames: list):
+        self.packet, self.frames = packet, frames
+
+    def __getattr__(self, name):
+        return getattr(self.packet, name)
+
+    def decode(self):
+        found = self.packet.decode()
+        self.frames += found if self.packet.stream.type == "video" else []
+        return found
+
+
+class CountedContainer:
+    """A container of PyAV whose decoded frames are added to a list."""
+
+    def __init__(self, container, frames: list):
+        self.container, self.frames = container, frames
+
+    def __getattr__(self, name):
+        return getattr(self.container, name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.container.close()
+
+    def demux(self, *streams):
+        return (CountedPacket(packet, self.frames) for packet in self.container.demux(*streams))
+
+
+def test_each_video_is_decoded_once(pair, tmp_path, monkeypatch):
+    """Shots, two faces, quality, damage, cutting: the 100 frames of the video are decoded 100 times in all."""
+    decoded, real = [], av.open
+
+    def open_counted(file, *mode, **options):
+        container = real(file, *mode, **options)
+        return container if mode else CountedContainer(container, decoded)
+
+    monkeypatch.setattr(av, "open", open_counted)
+    assert prepare(pair, tmp_path / "clips", **OPEN) == 2
+    assert len(decoded) == 100
 
 
 def test_the_largest_video_comes_first(tmp_path):
@@ -124,7 +173,7 @@ def test_the_largest_video_comes_first(tmp_path):
     for name, size in (("a", 10), ("b", 1000), ("c", 100)):
         (raw / f"{name}.mp4").write_text("x" * size)
     assert prepare(raw, tmp_path / "clips") == 0
-    assert [*read_ledger(tmp_path / "clips")] == ["b.mp4", "c.mp4", "a.mp4"]
+    assert [*read_processing_log(tmp_path / "clips")] == ["b.mp4", "c.mp4", "a.mp4"]
 
 
 def test_what_is_done_is_not_done_again_and_what_was_cut_off_is(pair, tmp_path):
@@ -134,7 +183,7 @@ def test_what_is_done_is_not_done_again_and_what_was_cut_off_is(pair, tmp_path):
     (clips / "pair__0.json").write_text("{}")
     prepare(pair, clips, **OPEN)
     assert (clips / "pair__0.json").read_text() == "{}"
-    (clips / "ledger.jsonl").write_text('{"source": "pair.mp')
+    (clips / "processing_log.jsonl").write_text('{"source": "pair.mp')
     assert prepare(pair, clips, **OPEN) == 2
     assert {path.name: path.read_bytes() for path in clips.iterdir()} == whole
 
@@ -144,30 +193,38 @@ def test_an_unforeseen_error_is_a_reason_and_a_full_disk_is_the_end(pair, tmp_pa
         def raise_it(*_):
             raise error
 
-        monkeypatch.setattr("emo.preparation.runner.save_clip", raise_it)
+        monkeypatch.setattr("emo.preparation.clip_maker.write_frames", raise_it)
 
     fail(ZeroDivisionError("hm"))
     assert prepare(pair, tmp_path / "a", **OPEN) == 0
-    assert read_ledger(tmp_path / "a")["pair.mp4"] == [Piece("pair", 0.0, "ZeroDivisionError: hm")]
+    assert read_processing_log(tmp_path / "a")["pair.mp4"] == [LogItem("pair", 0.0, "ZeroDivisionError: hm")]
     fail(OutputError("the disk is full"))
     with pytest.raises(OutputError, match="the disk is full"):
         prepare(pair, tmp_path / "b", **OPEN)
-    assert read_ledger(tmp_path / "b") == {}
+    assert read_processing_log(tmp_path / "b") == {}
 
 
-def test_a_ledger_that_can_not_be_written_says_so(tmp_path):
-    ledger = Ledger(tmp_path)
-    (tmp_path / "ledger.jsonl").mkdir()
-    with pytest.raises(OutputError, match=r"ledger.jsonl can't be written \(.*\); free some space"):
-        ledger.add("a.mp4", [Piece("a", 1.0)])
+def test_a_log_under_its_old_name_is_to_be_renamed(tmp_path):
+    (tmp_path / "ledger.jsonl").write_text('{"source": "a.mp4", "pieces": []}\n')
+    with pytest.raises(InputError, match="ledger.jsonl: rename it to processing_log.jsonl"):
+        ProcessingLog(tmp_path)
+    (tmp_path / "ledger.jsonl").rename(tmp_path / "processing_log.jsonl")
+    assert ProcessingLog(tmp_path).done == {"a.mp4"}
+
+
+def test_a_log_that_can_not_be_written_says_so(tmp_path):
+    log = ProcessingLog(tmp_path)
+    (tmp_path / "processing_log.jsonl").mkdir()
+    with pytest.raises(OutputError, match=r"processing_log.jsonl can't be written \(.*\); free some space"):
+        log.add("a.mp4", [LogItem("a", 1.0)])
 
 
 def test_a_missing_package_is_said_before_any_video_is_blamed(pair, tmp_path, monkeypatch):
     monkeypatch.setattr("emo.speech.voice_activity.find_spec", lambda name: None)
-    packaged_voice.cache_clear()
+    load_voice_detector.cache_clear()
     with pytest.raises(InputError, match="silero-vad is missing: pip install"):
         prepare(pair, tmp_path / "clips")
-    packaged_voice.cache_clear()
+    load_voice_detector.cache_clear()
     assert not (tmp_path / "clips").exists()
 
 
@@ -180,10 +237,3 @@ def test_trouble_that_may_pass_is_left_to_the_next_run(pair, tmp_path, monkeypat
         assert prepare(pair, tmp_path / "clips", **OPEN) == 0
     assert "pair.mp4: ConnectionResetError: the line is dead" in capsys.readouterr().out
     assert prepare(pair, tmp_path / "clips", **OPEN) == 2
-
-
-def test_only_the_wanted_spans_of_the_shots_are_taken_and_no_frame_twice():
-    shots = [(0, 50), (50, 100)]
-    assert within(shots, [(0.0, float("inf"))]) == shots
-    assert within(shots, [(1.0, 3.0), (2.5, 10.0)]) == [(25, 50), (50, 75), (75, 100)]
-    assert within(shots, [(2.4, 2.6), (90.0, 95.0)]) == [(60, 65)]

@@ -1,4 +1,4 @@
-"""The voice is taken out of the music, and is then what is measured, kept and learnt from."""
+"""The voice is separated from the music; it is then what is measured and trained on."""
 
 import json
 import sys
@@ -17,17 +17,17 @@ from emo.data.clip import load_clip
 from emo.media.audio import read_audio
 from emo.media.video import read_video
 from emo.media.video_writer import VideoWriter
-from emo.preparation.clips import Job
-from emo.preparation.filters import Limits
+from emo.preparation.clips import PreparationJob
+from emo.preparation.filters import ClipLimits
 from emo.preparation.recipe import Recipe
 from emo.preparation.runner import prepare_videos
-from emo.preparation.sound import Listener
+from emo.preparation.sound import VideoAudio
 from emo.preparation.sources import list_sources
-from emo.speech.separation import fitted, load_separator, separate, separator, sung_share
-from emo.speech.voice_activity import voice_share
+from emo.speech.separation import fit_length, load_separator, load_vocal_separator, separate_vocals, singing_ratio
+from emo.speech.voice_activity import speech_ratio
 
-DEAF = "shortest_seconds=1", "least_ear_confidence=-1", "most_ear_offset_frames=15"
-LIMITS = Limits(shortest_seconds=1.0, least_voice=0.0, least_ear_confidence=-1.0, most_ear_offset_frames=15)
+ANY_SYNC = "min_seconds=1", "min_lip_sync_confidence=-1", "max_lip_sync_offset_frames=15"
+LIMITS = ClipLimits(min_seconds=1.0, min_speech_ratio=0.0, min_lip_sync_confidence=-1.0, max_lip_sync_offset_frames=15)
 
 
 def band(wave: np.ndarray, sample_rate: int) -> np.ndarray:
@@ -63,7 +63,7 @@ def song(footage, wave, write_wav, tmp_path):
 
 
 def prepare(raw, out, by) -> int:
-    job = Job(out, raw, 64, LIMITS, by)
+    job = PreparationJob(out, raw, 64, LIMITS, by)
     return prepare_videos(list_sources(raw, Recipe()), job, set(), None, 1, None)
 
 
@@ -91,10 +91,10 @@ def test_how_much_music_is_music_may_be_said(sound_path):
     def half(wave, sample_rate):
         return wave / 2
 
-    heard = Listener(sound_path, half, 0.49).hear(12, 25)
-    assert heard.music_share == pytest.approx(0.5) and np.allclose(heard.voice, heard.wave / 2, atol=0.01)
-    assert np.array_equal(Listener(sound_path, half, 0.51).hear(12, 25).voice, heard.wave)
-    assert Listener(sound_path).hear(12, 25).music_share is None
+    sound = VideoAudio(sound_path, half, 0.49).read(12, 25)
+    assert sound.music_share == pytest.approx(0.5) and np.allclose(sound.voice, sound.wave / 2, atol=0.01)
+    assert np.array_equal(VideoAudio(sound_path, half, 0.51).read(12, 25).voice, sound.wave)
+    assert VideoAudio(sound_path).read(12, 25).music_share is None
 
 
 def test_a_song_behind_drums_is_heard_as_a_voice_once_they_are_gone(samples, write_wav, tmp_path):
@@ -104,15 +104,15 @@ def test_a_song_behind_drums_is_heard_as_a_voice_once_they_are_gone(samples, wri
     music += np.sin(2 * np.pi * 60 * t) * np.exp(-12 * (t % 0.5))
     music += 0.4 * np.random.default_rng(0).normal(size=len(t)) * np.exp(-40 * (t % 0.25))
     write_wav(tmp_path / "song.wav", resample(song, 44100, rate) + 2 * song.std() / music.std() * music)
-    assert voice_share(read_audio(tmp_path / "song.wav", rate)) < 0.1
-    assert Listener(tmp_path / "song.wav", lambda wave, _: fitted(song, len(wave))).hear(0, 100).voice_share > 0.5
+    assert speech_ratio(read_audio(tmp_path / "song.wav", rate)) < 0.1
+    assert VideoAudio(tmp_path / "song.wav", lambda wave, _: fit_length(song, len(wave))).read(0, 100).voice_share > 0.5
 
 
 def test_where_vocals_hold_a_tenth_of_the_power_somebody_sings():
     wave = np.full(6400, 0.5, np.float32)
     vocals = np.repeat([0.2, 0.1, 0.0, 0.5, 0.17], 1280).astype(np.float32)
-    assert sung_share(vocals, wave) == pytest.approx(3 / 5)
-    assert sung_share(1e-3 * vocals, 1e-3 * wave) == sung_share(vocals[:0], wave[:0]) == 0  # silence; nothing
+    assert singing_ratio(vocals, wave) == pytest.approx(3 / 5)
+    assert singing_ratio(1e-3 * vocals, 1e-3 * wave) == singing_ratio(vocals[:0], wave[:0]) == 0  # silence; nothing
 
 
 @pytest.fixture(scope="module")
@@ -138,16 +138,16 @@ def test_demucs_says_what_its_own_separator_says(weights, samples):
     theirs.update_parameter("cpu", shifts=0, split=True, overlap=0.25, segment=None, jobs=0, progress=False)
     theirs.update_parameter(callback=None, callback_arg=None)
     stems = theirs.separate_tensor(torch.from_numpy(wave).expand(2, -1))[1]
-    vocals = separate(wave, 44100, str(weights))
+    vocals = separate_vocals(wave, 44100, str(weights))
     assert vocals.std() > 1e-3 and np.allclose(vocals, stems["vocals"].mean(0), atol=1e-5)
-    assert np.array_equal(vocals, separate(wave, 44100, str(weights)))
-    low = separate(read_audio(samples / "song.wav", 16000)[:14513], 16000, str(weights))
-    assert low.shape == (14513,) and np.corrcoef(low, fitted(resample(vocals, 44100, 16000), 14513))[0, 1] > 0.95
+    assert np.array_equal(vocals, separate_vocals(wave, 44100, str(weights)))
+    low = separate_vocals(read_audio(samples / "song.wav", 16000)[:14513], 16000, str(weights))
+    assert low.shape == (14513,) and np.corrcoef(low, fit_length(resample(vocals, 44100, 16000), 14513))[0, 1] > 0.95
     assert load_separator(str(weights)) is net
 
 
 def test_footage_is_prepared_with_demucs(weights, song, wave, tmp_path, run_main):
-    raw, loose = song(0.5 * wave), ("least_voice=0", "least_music=0", "least_loud_db=-200", *DEAF)
+    raw, loose = song(0.5 * wave), ("min_speech_ratio=0", "min_music_ratio=0", "min_peak_db=-200", *ANY_SYNC)
     options = "--labels", raw, "--size", 64, "--workers", 1, "--vocals", weights, "--limits", *loose
     code, out, err = run_main(main, "emo-prepare", "videos", raw, tmp_path / "clips", *options)
     assert code == 0 and out.endswith("1 clips\n"), (out, err)
@@ -170,14 +170,14 @@ def test_weights_that_can_not_be_had_are_one_line_with_the_mend(weights, tmp_pat
     assert line(tmp_path / "x.safetensors").endswith(
         f"x.safetensors can't be loaded (No such file or directory: {tmp_path}/x.safetensors): {mend}"
     )
-    (tmp_path / "torn.safetensors").write_bytes(weights.read_bytes()[:900])
+    (tmp_path / "cut.safetensors").write_bytes(weights.read_bytes()[:900])
     save_file({"other": torch.zeros(1)}, tmp_path / "other.safetensors")
-    for name in ("torn", "other"):
+    for name in ("cut", "other"):
         assert f"{name}.safetensors can't be loaded (" in line(tmp_path / f"{name}.safetensors")
     with pytest.raises(InputError, match="separates drums, bass, no vocals: give htdemucs"):
         monkeypatch.setattr("demucs.hf.load_safetensors_model", lambda _: torch.nn.Module())
         monkeypatch.setattr(torch.nn.Module, "sources", ["drums", "bass"], raising=False)
-        separator("rhythm.safetensors")
+        load_vocal_separator("rhythm.safetensors")
 
 
 def test_without_demucs_the_extra_is_named(tmp_path, run_main, monkeypatch):

@@ -7,9 +7,9 @@ import fsspec
 import pytest
 
 from emo.core.errors import InputError
-from emo.core.storage import is_local, local_copy, upload
-from emo.preparation.recipe import Recipe, in_seconds, read_list, read_recipe
-from emo.preparation.sources import list_sources, unique_names
+from emo.core.storage import is_local, local_copy, upload_files
+from emo.preparation.recipe import Recipe, parse_seconds, read_file_list, read_recipe
+from emo.preparation.sources import list_sources, make_unique_names
 
 DATASETS = Path(__file__).parents[2] / "datasets"
 
@@ -32,7 +32,7 @@ def test_videos_are_found_at_any_depth_and_named_apart(pile):
         "s2/one.mp4": ("s2_one_mp4", "s2"),
         "s2/one.webm": ("s2_one_webm", "s2"),
     }
-    assert "." not in "".join(unique_names(["a.b.mp4", "c d.mp4"]).values())
+    assert "." not in "".join(make_unique_names(["a.b.mp4", "c d.mp4"]).values())
 
 
 def test_a_manifest_knows_more_than_the_recipe(pile):
@@ -50,18 +50,18 @@ def test_a_manifest_knows_more_than_the_recipe(pile):
 def test_a_list_names_the_parts_that_are_wanted(pile, tmp_path):
     recipe = Recipe(line=r"^(?P<file>\w+),(?P<start_seconds>[\d.:]+),(?P<end_seconds>[\d.:]+),(?P<person>\w+)")
     (tmp_path / "list.csv").write_text("# file,start,end,person\ntwo,0:10,1:00.5,ben\ntwo,70,80,ben\ngone,1,2,eve\n")
-    listed = list(read_list(tmp_path / "list.csv", recipe))
+    listed = list(read_file_list(tmp_path / "list.csv", recipe))
     assert len(listed) == 3
     (source,) = list_sources(pile, recipe, listed)
     assert source.key == "s1/two.MOV" and source.info.person == "ben" and source.spans == ((10.0, 60.5), (70.0, 80.0))
     with pytest.raises(InputError, match="holds no videos that stand on the list"):
         list_sources(pile, recipe, listed[2:])
     (tmp_path / "list.csv").write_text("nothing\n")
-    with pytest.raises(InputError, match="no line is like one of"):
-        list(read_list(tmp_path / "list.csv", recipe))
+    with pytest.raises(InputError, match="no line matches the list format of"):
+        list(read_file_list(tmp_path / "list.csv", recipe))
     with pytest.raises(InputError, match="has no list"):
-        list(read_list(tmp_path / "list.csv", Recipe()))
-    assert in_seconds("1:02:03.5") == 3723.5
+        list(read_file_list(tmp_path / "list.csv", Recipe()))
+    assert parse_seconds("1:02:03.5") == 3723.5
 
 
 def test_footage_from_elsewhere_is_here_while_it_is_needed(pile):
@@ -81,10 +81,10 @@ def test_shards_go_up_once(tmp_path):
     shard, index = tmp_path / "a.tar", tmp_path / "index.parquet"
     shard.write_bytes(b"first")
     index.write_bytes(b"one")
-    upload([shard, index], "memory://out")
+    upload_files([shard, index], "memory://out")
     shard.write_bytes(b"its name is its content: this can't be")
     index.write_bytes(b"two")
-    upload([shard, index], "memory://out")
+    upload_files([shard, index], "memory://out")
     fs = fsspec.filesystem("memory")
     assert fs.cat_file("/out/a.tar") == b"first" and fs.cat_file("/out/index.parquet") == b"two"
 
@@ -133,20 +133,21 @@ def test_a_recipe_knows_the_person_of_a_file(name, path, person):
 )
 def test_a_recipe_reads_its_list(name, line, file, times, tmp_path):
     (tmp_path / "list").write_text(f"{line}\n")
-    (found,) = read_list(tmp_path / "list", read_recipe(DATASETS / f"{name}.yaml"))
+    (found,) = read_file_list(tmp_path / "list", read_recipe(DATASETS / f"{name}.yaml"))
     assert (found.file, found.start_seconds, found.end_seconds) == (file, *times)
 
 
 @pytest.mark.parametrize(
     "text, words",
     [
-        ("persn: x", "is no recipe"),
-        ("person: '[a'", "is no recipe"),
+        ("persn: x", "is not a recipe"),
+        ("person: '[a'", "is not a recipe"),
         ("person: a", "the regex needs a group"),
         ("line: (?P<name>a)", "name its groups"),
-        ("limits: {loud: 1}", "limits: give those of"),
-        ("- a", "is no recipe"),
-        ("a: [", "is no recipe"),
+        ("limits: {loud: 1}", "limits: give name=number of"),
+        ("limits: {shortest_seconds: 1}", "limits: shortest_seconds was renamed: write min_seconds"),
+        ("- a", "is not a recipe"),
+        ("a: [", "is not a recipe"),
     ],
 )
 def test_a_wrong_recipe_is_said_in_one_line(text, words, tmp_path):

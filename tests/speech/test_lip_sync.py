@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from emo.media.audio import read_audio
-from emo.speech.lip_sync import REACH_FRAMES, agreement, heard_lips, lip_sync, packaged_ear
+from emo.speech.lip_sync import REACH_FRAMES, load_lip_sync_scorer, predict_lips, score_lip_sync, weighted_correlation
 
 FRAME = 640  # samples at 25 frames per second
 
@@ -20,7 +20,7 @@ class Reader:
         padded = torch.cat([torch.zeros(-first), frames, torch.zeros(count)])[:count]
         return padded[None, :, None, None]
 
-    def read_lips(self, code: torch.Tensor) -> torch.Tensor:
+    def predict_lips(self, code: torch.Tensor) -> torch.Tensor:
         return code.expand(-1, 20, 2)
 
 
@@ -36,49 +36,54 @@ def talk() -> tuple[np.ndarray, np.ndarray]:
 def test_the_offset_is_found(talk, offset):
     opening, wave = talk
     lips = opening[:, None, None] * np.array([[0.0, 1.0]] * 20) + 5
-    sync = lip_sync(lips, np.roll(wave, offset * FRAME), Reader())
+    sync = score_lip_sync(lips, np.roll(wave, offset * FRAME), Reader())
     assert sync.offset_frames == offset and sync.confidence > 0.2
-    assert 0.4 < sync.r < 0.5  # x rests, y follows
+    assert 0.4 < sync.correlation < 0.5  # x rests, y follows
 
 
 def test_a_head_that_drifts_hides_no_offset(talk):
     opening, wave = talk
     drift = 40 * np.sin(np.linspace(0, 2 * np.pi, 100))
     lips = (opening + drift)[:, None, None] * np.ones((1, 20, 2))
-    assert [lip_sync(lips, np.roll(wave, k * FRAME), Reader()).offset_frames for k in (-6, 3)] == [-6, 3]
+    assert [score_lip_sync(lips, np.roll(wave, k * FRAME), Reader()).offset_frames for k in (-6, 3)] == [-6, 3]
 
 
 def test_lips_that_rest_or_move_by_themselves_are_in_no_step(talk):
     _, wave = talk
-    resting = lip_sync(np.ones((100, 20, 2)), wave, Reader())
-    assert resting.r == resting.confidence == 0
+    resting = score_lip_sync(np.ones((100, 20, 2)), wave, Reader())
+    assert resting.correlation == resting.confidence == 0
     others = np.random.default_rng(1).normal(size=(100, 1, 1)) * np.ones((1, 20, 2))
-    assert lip_sync(others, wave, Reader()).r < 0.4
+    assert score_lip_sync(others, wave, Reader()).correlation < 0.4
 
 
-def test_agreement_is_the_mean_correlation(talk):
+def test_correlation_is_the_mean_correlation(talk):
     opening, _ = talk
-    assert agreement(opening[:, None] * [1, 1], opening[:, None] * [2, -1]) == pytest.approx(0)
-    assert agreement(opening[:, None] * [1, 1], opening[:, None] * [2, 3] + 1) == pytest.approx(1)
+    assert weighted_correlation(opening[:, None] * [1, 1], opening[:, None] * [2, -1]) == pytest.approx(0)
+    assert weighted_correlation(opening[:, None] * [1, 1], opening[:, None] * [2, 3] + 1) == pytest.approx(1)
 
 
-def test_a_coordinate_counts_as_far_as_it_is_read_to_move(talk):
+def test_a_coordinate_weighs_by_its_predicted_motion(talk):
     opening, _ = talk
     lips = np.stack([opening, np.random.default_rng(1).normal(size=100)], 1)
-    assert agreement(opening[:, None] * [1, 0.01], lips) > 0.98 > 0.7 > agreement(opening[:, None] * [1, 1], lips)
+    assert (
+        weighted_correlation(opening[:, None] * [1, 0.01], lips)
+        > 0.98
+        > 0.7
+        > weighted_correlation(opening[:, None] * [1, 1], lips)
+    )
 
 
-def test_the_packaged_ear_finds_how_late_its_own_lips_are(samples):
-    wave, ear = read_audio(samples / "song.wav", 16000), packaged_ear()
+def test_the_packaged_scorer_finds_the_offset_of_its_own_lips(samples):
+    wave, ear = read_audio(samples / "song.wav", 16000), load_lip_sync_scorer()
     with torch.no_grad():
-        lips = ear.read_lips(ear(torch.from_numpy(wave)[None], 0, 150, 25.0)[0]).numpy()
+        lips = ear.predict_lips(ear(torch.from_numpy(wave)[None], 0, 150, 25.0)[0]).numpy()
     late = np.pad(wave, (4 * FRAME, 0))[: 150 * FRAME]
-    assert lip_sync(lips, late, ear).offset_frames == 4
-    assert lip_sync(lips, wave[: 150 * FRAME], ear).r > 0.95
+    assert score_lip_sync(lips, late, ear).offset_frames == 4
+    assert score_lip_sync(lips, wave[: 150 * FRAME], ear).correlation > 0.95
 
 
-def test_a_long_sound_is_heard_in_parts_as_if_at_once(samples, monkeypatch):
-    wave, ear = read_audio(samples / "song.wav", 16000), packaged_ear()
-    whole = heard_lips(wave, 150, ear)
-    monkeypatch.setattr("emo.speech.lip_sync.AT_ONCE_FRAMES", 47)
-    assert whole.shape == (150 + 2 * REACH_FRAMES, 40) and np.allclose(heard_lips(wave, 150, ear), whole, atol=1e-5)
+def test_a_long_sound_in_chunks_gives_the_same(samples, monkeypatch):
+    wave, ear = read_audio(samples / "song.wav", 16000), load_lip_sync_scorer()
+    whole = predict_lips(wave, 150, ear)
+    monkeypatch.setattr("emo.speech.lip_sync.CHUNK_FRAMES", 47)
+    assert whole.shape == (150 + 2 * REACH_FRAMES, 40) and np.allclose(predict_lips(wave, 150, ear), whole, atol=1e-5)

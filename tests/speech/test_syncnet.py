@@ -10,11 +10,27 @@ import torch
 from safetensors.torch import save_file
 
 from emo.core.errors import InputError
-from emo.speech.syncnet import DIM, SyncNet, compare, hear_wave, load_syncnet, mfcc, see_faces, syncnet_sync
+from emo.speech.syncnet import (
+    EMBEDDING_DIM,
+    SyncNet,
+    SyncNetScorer,
+    embed_audio,
+    load_syncnet,
+    mfcc,
+    score_embeddings,
+    score_syncnet,
+)
 
 # Said by the published code (joonson/syncnet_python@6efbb1c, python_speech_features 0.6) of `weights`, `faces`, `sound`
 SAID = json.loads((Path(__file__).parent / "syncnet.json").read_text())
 FRAMES = 10
+
+
+def embed_faces(net: SyncNet, faces) -> torch.Tensor:
+    scorer = SyncNetScorer(net)
+    for face in faces:
+        scorer.add(face)
+    return scorer.embeddings()
 
 
 def weights(net: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -31,7 +47,7 @@ def weights(net: torch.nn.Module) -> dict[str, torch.Tensor]:
         else:
             new *= np.sqrt(2 / np.prod(old.shape[1:])) / (40 if name == "netcnnlip.0.weight" else 1)
         if name in ("netfcaud.3.bias", "netfclip.3.bias"):
-            new = np.cos(np.arange(DIM))  # one place for both, far from the zeros beyond the ends
+            new = np.cos(np.arange(EMBEDDING_DIM))  # one place for both, far from the zeros beyond the ends
         elif name in ("netfcaud.3.weight", "netfclip.3.weight"):
             new *= 0.02 if "aud" in name else 0.1
         state[name] = torch.from_numpy(new.astype(np.float32))
@@ -73,16 +89,16 @@ def test_cepstra_are_those_of_python_speech_features():
     assert mfcc(np.zeros(100)).shape == (1, 13)
 
 
-def test_what_is_seen_and_heard_is_what_the_published_code_sees_and_hears(net):
+def test_embeddings_are_those_of_the_published_code(net):
     with torch.no_grad():
-        seen, heard = torch.cat(list(see_faces(net, faces()))), hear_wave(net, sound() / 32768, FRAMES - 5)
-    assert seen.shape == (FRAMES - 4, DIM) and heard.shape == (FRAMES - 5, DIM)
+        seen, heard = embed_faces(net, faces()), embed_audio(net, sound() / 32768, FRAMES - 5)
+    assert seen.shape == (FRAMES - 4, EMBEDDING_DIM) and heard.shape == (FRAMES - 5, EMBEDDING_DIM)
     for name, found in (("seen", seen[:-1]), ("heard", heard)):
         assert np.abs(found[:, ::128].numpy() - SAID[name]).max() < 1e-4
 
 
 def test_offset_confidence_and_distance_are_those_of_the_published_code(net):
-    sync = syncnet_sync(net, iter(faces()), sound() / 32768)
+    sync = score_syncnet(net, iter(faces()), sound() / 32768)
     assert sync.offset_frames == -SAID["offset"]  # there it is positive when the sound is early
     assert sync.confidence == pytest.approx(SAID["confidence"], abs=1e-4)
     assert sync.distance == pytest.approx(SAID["distance"], abs=1e-4)
@@ -90,7 +106,7 @@ def test_offset_confidence_and_distance_are_those_of_the_published_code(net):
 
 def test_so_they_are_of_a_sound_that_is_late():
     seen, heard = late_features()
-    sync = compare(seen, heard)
+    sync = score_embeddings(seen, heard)
     assert (sync.offset_frames, SAID["late"]["offset"]) == (4, -4)
     assert sync.confidence == pytest.approx(SAID["late"]["confidence"], abs=1e-4)
     assert sync.distance == pytest.approx(SAID["late"]["distance"], abs=1e-4)
@@ -98,10 +114,10 @@ def test_so_they_are_of_a_sound_that_is_late():
 
 def test_pieces_of_a_long_face_are_the_whole(net, monkeypatch):
     with torch.no_grad():
-        whole = torch.cat(list(see_faces(net, faces()[:8])))
+        whole = embed_faces(net, faces()[:8])
         for size in (2, 3, 7):
             monkeypatch.setattr("emo.speech.syncnet.BATCH", size)
-            parts = torch.cat(list(see_faces(net, iter(faces()[:8]))))
+            parts = embed_faces(net, faces()[:8])
             assert parts.shape == whole.shape and (parts - whole).abs().max() < 1e-5
 
 
@@ -109,7 +125,7 @@ def test_pieces_of_a_long_face_are_the_whole(net, monkeypatch):
 def test_the_offset_is_how_late_the_sound_is(late):
     said = torch.randn(100, 8, generator=torch.manual_seed(0))
     seen, heard = said[20:80], said[20 - late : 80 - late]
-    sync = compare(seen, heard)
+    sync = score_embeddings(seen, heard)
     alone = seen[60 - late :] if late > 0 else seen[:-late]  # what is seen and no longer, or not yet, heard
     assert sync.offset_frames == late
     assert sync.distance == pytest.approx(float(alone.norm(dim=1).sum() / 60), abs=1e-4)
@@ -118,9 +134,9 @@ def test_the_offset_is_how_late_the_sound_is(late):
 
 def test_too_few_frames_are_an_error(net):
     with pytest.raises(InputError, match="SyncNet needs 6 frames and their sound; 5 are there"):
-        syncnet_sync(net, faces()[:5], sound() / 32768)
+        score_syncnet(net, faces()[:5], sound() / 32768)
     with pytest.raises(InputError, match="SyncNet needs 6 frames"):
-        syncnet_sync(net, [], np.zeros(640))
+        score_syncnet(net, [], np.zeros(640))
 
 
 def test_a_file_that_is_not_its_weights_is_an_error_and_no_code_in_it_runs(net, tmp_path):
@@ -140,8 +156,8 @@ def test_a_file_that_is_not_its_weights_is_an_error_and_no_code_in_it_runs(net, 
     for name, reason in [
         ("lacking.safetensors", 'Missing key.*"netfclip.3.weight"'),
         ("other.model", "Missing key"),
-        ("code.model", "no torch.save of weights alone"),
-        ("text.model", "no torch.save of weights alone"),
+        ("code.model", "not a torch.save of weights alone"),
+        ("text.model", "not a torch.save of weights alone"),
         ("none.model", "No such file"),
     ]:
         with pytest.raises(InputError, match=f"{name} can't be loaded as SyncNet .*{reason}.*get syncnet_v2") as error:

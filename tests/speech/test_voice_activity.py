@@ -6,7 +6,7 @@ import torch
 
 from emo.core.errors import InputError
 from emo.media.audio import read_audio
-from emo.speech.voice_activity import VoiceNet, silero_folder, voice_share
+from emo.speech.voice_activity import SileroVAD, silero_folder, speech_ratio
 
 RATE = 16000
 
@@ -22,7 +22,7 @@ def notes(hz: list[float], decay: float) -> np.ndarray:
 def test_the_network_is_silero_s(samples):
     """With the weights of the wheel's TorchScript model ours says what that one does."""
     script = torch.jit.load(silero_folder() / "silero_vad.jit")
-    theirs, net = dict(script._model.state_dict()), VoiceNet()
+    theirs, net = dict(script._model.state_dict()), SileroVAD()
     layers = [f"encoder.{k}.reparam_conv" for k in range(4)]
     named = {"stft_conv.weight": "stft.forward_basis_buffer"}
     named |= {f"conv{k + 1}.{part}": f"{layer}.{part}" for k, layer in enumerate(layers) for part in ("weight", "bias")}
@@ -39,15 +39,15 @@ def test_the_network_is_silero_s(samples):
 
 def test_a_song_is_a_voice_and_instruments_noise_and_silence_are_not(samples):
     song = read_audio(samples / "song.wav", RATE)
-    assert voice_share(song) > 0.6
-    assert voice_share(np.pad(song, (0, len(song)))) == pytest.approx(voice_share(song) / 2, abs=0.05)
+    assert speech_ratio(song) > 0.6
+    assert speech_ratio(np.pad(song, (0, len(song)))) == pytest.approx(speech_ratio(song) / 2, abs=0.05)
     tune = [220.0, 277.2, 329.6, 440.0, 329.6, 246.9]
     noise = np.random.default_rng(0).normal(0, 0.1, 2 * RATE).astype(np.float32)
     for other in (notes(tune, 6.0), notes(tune, 0.0), noise, 0 * noise, noise[:0]):
-        assert voice_share(other) == 0
+        assert speech_ratio(other) == 0
 
 
-def test_without_the_wheel_the_mend_is_named(monkeypatch):
+def test_without_the_wheel_the_error_names_the_fix(monkeypatch):
     monkeypatch.setattr("emo.speech.voice_activity.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'emo-portrait\[prepare\]'"):
         silero_folder()

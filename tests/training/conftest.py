@@ -1,4 +1,4 @@
-"""A tiny run, and what it leaves behind."""
+"""A tiny training run, and readers of its checkpoints and log."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ def config(tmp_path, clips_folder, tiny_model_folder, tiny_model) -> Config:
         batch_size=2,
         learning_rate=1e-3,
         warmup_steps=2,
-        final_learning_rate=0.1,
+        final_learning_rate_ratio=0.1,
         log_steps=1,
         checkpoint_steps=2,
         autoencoder=str(tiny_model_folder / "vae"),
@@ -31,7 +31,7 @@ def config(tmp_path, clips_folder, tiny_model_folder, tiny_model) -> Config:
     )
 
 
-def read_checkpoint(run: Path, step: int) -> dict[str, torch.Tensor]:
+def load_checkpoint(run: Path, step: int) -> dict[str, torch.Tensor]:
     folder = run / "checkpoints" / f"step_{step:08d}"
     tensors = load_file(folder / "model.safetensors")
     average = torch.load(folder / "custom_checkpoint_0.pkl", weights_only=True)
@@ -42,20 +42,20 @@ def read_checkpoint(run: Path, step: int) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture
-def checkpoint():
-    """checkpoint(run, step) -> all tensors of model, average and optimizer by name."""
-    return read_checkpoint
+def read_checkpoint():
+    """read_checkpoint(run, step) -> all tensors of model, average and optimizer by name."""
+    return load_checkpoint
 
 
-TIMED = {"seconds_per_step", "samples_per_second", "data_wait", "memory_gib"}
+MACHINE_VALUES = {"seconds_per_step", "samples_per_second", "data_wait", "memory_gib"}
 
 
 @pytest.fixture
-def logged():
-    """logged(run) -> the rows of its log, without what differs from one machine to the next."""
+def read_log():
+    """read_log(run) -> the rows of its log, without values that differ between machines."""
 
     def read(run: Path) -> list[dict]:
         rows = [json.loads(line) for line in (run / "log.jsonl").open()]
-        return [{key: value for key, value in row.items() if key not in TIMED} for row in rows]
+        return [{key: value for key, value in row.items() if key not in MACHINE_VALUES} for row in rows]
 
     return read

@@ -1,4 +1,4 @@
-"""Published weights: each arrives under its name, what is left over or missing is refused, and three stages follow."""
+"""First weights: each is loaded under its name, missing and unused ones are refused, and three stages run in turn."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +9,12 @@ from diffusers import AutoencoderKL, MotionAdapter, UNet2DConditionModel, UNetMo
 from safetensors.torch import load_file, save_file
 from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
-from emo.core.config import Config, InitialiseConfig, load_config
+from emo.core.config import Config, InitializeConfig, load_config
 from emo.core.errors import InputError
 from emo.models.autoencoder import encode_images
 from emo.models.loading import load_weights
-from emo.training.diffusion import load_frozen, make_model, start
+from emo.training.diffusion import load_frozen_component, make_model
+from emo.training.initialization import initialize_weights
 from emo.training.trainer import train
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -25,7 +26,7 @@ TINY += ["audio_layers=3", "audio_feature_dim=16", "audio_tokens=2", "audio_hidd
 
 
 def sd_unet(**sizes) -> UNet2DConditionModel:
-    """Of SD 1.5's layout."""
+    """A UNet in the layout of Stable Diffusion 1.5."""
     down = ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",)
     up = ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3
     return UNet2DConditionModel(down_block_types=down, up_block_types=up, **sizes)
@@ -44,7 +45,7 @@ def tiny_wav2vec() -> Wav2Vec2ForCTC:
 
 
 def fill(model: torch.nn.Module) -> torch.nn.Module:
-    """Random weights everywhere, where some start at zero."""
+    """Adds random numbers to all weights, some of which start at zero."""
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
@@ -53,7 +54,7 @@ def fill(model: torch.nn.Module) -> torch.nn.Module:
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory) -> Path:
-    """A folder of tiny checkpoints: sd (a pipeline's unet/ and vae/), motion and wav2vec."""
+    """A folder of tiny published weights: sd (a pipeline's unet/ and vae/), motion and wav2vec."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("published")
     unet = sd_unet(block_out_channels=WIDTHS, norm_num_groups=4, cross_attention_dim=12, attention_head_dim=2)
@@ -70,7 +71,7 @@ def stage(published, clips_folder, tmp_path):
 
     def make(number: int, *overrides: str) -> Config:
         tokens = [[], ["audio_token_dim=12"], ["audio_token_dim=12", "speed_token_dim=8"]][number - 1]
-        sources = [f"initialise.unet={published}/sd"], [f"initialise.motion_adapter={published}/motion"], []
+        sources = [f"initialize.unet={published}/sd"], [f"initialize.motion_adapter={published}/motion"], []
         before = [] if number == 1 else [f"start_from={tmp_path}/stage{number - 1}/model/model"]
         frozen = [f"autoencoder={published}/sd", f"audio_encoder={published}/wav2vec"]
         run = ["device=cpu", "precision=fp32", f"output={tmp_path}/stage{number}", "steps=2", "batch_size=2"]
@@ -90,11 +91,11 @@ def below(net: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]
     return {name.removeprefix(f"{net}."): value for name, value in tensors.items() if name.startswith(f"{net}.")}
 
 
-def test_every_weight_of_sd_arrives_in_both_nets(stage, published):
+def test_every_weight_of_sd_is_in_both_networks(stage, published):
     config = stage(1)
     model, theirs = make_model(config), load_file(published / "sd" / "unet" / WEIGHTS)
     locator = {name: value.clone() for name, value in model.face_locator.state_dict().items()}
-    start(model, config)
+    initialize_weights(model, config)
     backbone, reference = model.unet.state_dict(), model.reference_net.state_dict()
     assert all(torch.equal(value, theirs[name]) for net in (backbone, reference) for name, value in net.items())
     text = {name for name in theirs if ".attn2." in name or ".transformer_blocks.0.norm2." in name}
@@ -104,93 +105,109 @@ def test_every_weight_of_sd_arrives_in_both_nets(stage, published):
 
 
 @torch.no_grad()
-def test_the_backbone_paints_as_diffusers_does_once_text_is_silent(stage, published):
+def test_backbone_equals_diffusers_without_text(stage, published):
     sd = UNet2DConditionModel.from_pretrained(published / "sd", subfolder="unet")
     for name, parameter in sd.named_parameters():
         if ".attn2.to_out." in name:
             parameter.zero_()
     image, sample, timestep = make_model(stage(1)), torch.randn(4, 4, 16, 16), torch.tensor(500)
-    start(image, stage(1))
+    initialize_weights(image, stage(1))
     expected = sd(sample, timestep, torch.zeros(4, 1, 12)).sample
-    painted = image.unet(sample[:, None], timestep)[0]
-    assert expected.std() > 0.1 and torch.allclose(painted[:, 0], expected, atol=1e-6)
+    predicted = image.unet(sample[:, None], timestep)[0]
+    assert expected.std() > 0.1 and torch.allclose(predicted[:, 0], expected, atol=1e-6)
 
     image.save_pretrained(stage(2).start_from)
     video = make_model(stage(2))
-    start(video, stage(2))
+    initialize_weights(video, stage(2))
     motion = UNetMotionModel.from_unet2d(sd, MotionAdapter.from_pretrained(published / "motion"))
     expected = motion(sample[None].transpose(1, 2), timestep, torch.zeros(4, 1, 12)).sample.transpose(1, 2)
-    moved = video.unet(sample[None], timestep, torch.randn(1, 4, 2, 12))[0]  # fresh audio attention changes nothing
-    assert torch.allclose(moved, expected, atol=1e-6) and (moved[0] - painted[:, 0]).abs().max() > 0.1
+    moved = video.unet(sample[None], timestep, torch.randn(1, 4, 2, 12))[0]  # new audio attention starts at zero
+    assert torch.allclose(moved, expected, atol=1e-6) and (moved[0] - predicted[:, 0]).abs().max() > 0.1
 
 
-def test_some_weights_take_the_place_of_those_it_starts_from(config, tiny_model_folder, tmp_path):
+def test_replacement_weights_replace_those_of_the_start(config, tiny_model_folder, tmp_path):
     before = load_file(tiny_model_folder / "model" / WEIGHTS)
     name = next(name for name in before if name.startswith("unet.conv_in"))
     save_file({name: before[name] + 1}, tmp_path / WEIGHTS)
-    there = replace(
-        config, start_from=str(tiny_model_folder / "model"), initialise=InitialiseConfig(over=str(tmp_path))
+    settings = replace(
+        config,
+        start_from=str(tiny_model_folder / "model"),
+        initialize=InitializeConfig(replacement_weights=str(tmp_path)),
     )
-    model = make_model(there)
-    start(model, there)
+    model = make_model(settings)
+    initialize_weights(model, settings)
     after = model.state_dict()
     assert torch.equal(after.pop(name), before.pop(name) + 1)
     assert all(torch.equal(after[other], value) for other, value in before.items())
     save_file({"unet.nothing": torch.zeros(1)}, tmp_path / WEIGHTS)
-    with pytest.raises(InputError, match=f"start_from has not what initialise.over={tmp_path} has, 'unet.nothing'"):
-        start(model, there)
+    with pytest.raises(
+        InputError, match=f"start_from lacks what initialize.replacement_weights={tmp_path} has, 'unet.nothing'"
+    ):
+        initialize_weights(model, settings)
 
 
-def test_your_own_mini_starts_before_the_student(monkeypatch):
-    """Its backbone and audio projection are the guided ones, all else is what ships."""
+def test_fine_tuning_mini_starts_from_the_weights_before_distillation(monkeypatch):
+    """Backbone and audio projection are those before it, everything else is as published."""
     monkeypatch.chdir(CONFIGS.parent)
-    config = load_config(CONFIGS / "mini" / "own.yaml")
-    guided = load_file(Path(config.initialise.over) / WEIGHTS)
-    shipped = load_file(Path(config.start_from) / WEIGHTS)
-    assert {name.split(".")[0] for name in guided} == {"unet", "audio_projection"}
-    assert not any(torch.equal(value, shipped[name]) for name, value in guided.items())
+    config = load_config(CONFIGS / "mini" / "fine_tune.yaml")
+    undistilled = load_file(Path(config.initialize.replacement_weights) / WEIGHTS)
+    published_weights = load_file(Path(config.start_from) / WEIGHTS)
+    assert {name.split(".")[0] for name in undistilled} == {"unet", "audio_projection"}
+    assert not any(torch.equal(value, published_weights[name]) for name, value in undistilled.items())
     model = make_model(config)
-    start(model, config)
-    expected = shipped | guided
+    initialize_weights(model, config)
+    expected = published_weights | undistilled
     assert all(torch.equal(value, expected[name].float()) for name, value in model.state_dict().items())
 
 
 @pytest.mark.parametrize(
-    ("overrides", "says"),
+    ("overrides", "message"),
     [
-        (["new=[]"], r"initialise.unet=.*/sd lacks 'face_locator.net.0.bias' \(6 such\): .* add to `new`"),
-        (["unused=[reference_net.*]"], r"sd has, and the model has not, 'unet.*attn2.* such\): .* add to `unused`"),
-        (["new=[face_locator.*,unet.conv_in.*]"], r"sd has 'unet.conv_in.bias' \(2 such\): it matches `new`"),
         (
-            ["new=[face_locator.*,nonsense.*]"],
-            r"new: no name of the model matches 'nonsense.\*' \(1 such\)",
+            ["new_weights=[]"],
+            r"initialize.unet=.*/sd lacks 'face_locator.net.0.bias' and 5 more: .* add to `new_weights`",
         ),
         (
-            ["unused=[nonsense.*]"],
-            r"unused: no name in initialise.unet=.*/sd matches 'nonsense.\*'.*: take it out",
+            ["unused_weights=[reference_net.*]"],
+            r"sd has weights that the model lacks: 'unet.*attn2.* more: .* add to `unused_weights`",
         ),
-        (["model.block_out_channels=[8,16,24,32]"], r"sd has of another shape 'reference_net.* the sizes of these"),
-        (["initialise.unet=nowhere"], "initialise.unet=nowhere: give the folder of a trained one, or a Hub id"),
+        (
+            ["new_weights=[face_locator.*,unet.conv_in.*]"],
+            r"sd has 'unet.conv_in.bias' and 1 more: it matches `new_weights`",
+        ),
+        (
+            ["new_weights=[face_locator.*,nonsense.*]"],
+            r"new_weights: no name of the model matches 'nonsense.\*': remove it",
+        ),
+        (
+            ["unused_weights=[nonsense.*]"],
+            r"unused_weights: no name in initialize.unet=.*/sd matches 'nonsense.\*': remove it",
+        ),
+        (
+            ["model.block_out_channels=[8,16,24,32]"],
+            r"sd has other shapes than the model: 'reference_net.* the sizes of these",
+        ),
+        (["initialize.unet=nowhere"], "initialize.unet=nowhere: give the folder of a trained one, or a Hub id"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_weights_that_do_not_fit_are_refused(stage, overrides, says):
+def test_weights_that_do_not_fit_are_refused(stage, overrides, message):
     config = stage(1, *overrides)
     model = make_model(config)
     before = model.unet.conv_in.weight.clone()
-    with pytest.raises(InputError, match=says) as caught:
-        start(model, config)
+    with pytest.raises(InputError, match=message) as caught:
+        initialize_weights(model, config)
     assert "\n" not in str(caught.value) and torch.equal(model.unet.conv_in.weight, before)
 
 
-def test_a_weight_that_two_sources_have_is_refused():
+def test_weight_in_two_sources_is_refused():
     layer = torch.nn.Linear(1, 1)
-    with pytest.raises(InputError, match=r"one and other both have 'bias' \(1 such\)"):
+    with pytest.raises(InputError, match=r"one and other both have 'bias': leave"):
         load_weights(layer, {"one": layer.state_dict(), "other": {"bias": torch.ones(1)}}, [], [])
 
 
-def test_our_files_fit_the_published_names_and_shapes_to_the_last():
-    """At full size, without values."""
+def test_our_configs_match_all_published_names_and_shapes():
+    """At full size, on the meta device."""
     stages = [load_config(CONFIGS / f"stage{number}.yaml") for number in (1, 2, 3)]
     with torch.device("meta"):
         sd, motion = (
@@ -202,51 +219,53 @@ def test_our_files_fit_the_published_names_and_shapes_to_the_last():
     adapter = {f"unet.{name}": value for name, value in motion.state_dict().items()}
     sources = [{"sd": nets}, {"stage1": image.state_dict(), "motion": adapter}, {"stage2": video.state_dict()}]
     for model, given, config in zip((image, video, full), sources, stages, strict=True):
-        load_weights(model, given, config.new, config.unused)
+        load_weights(model, given, config.new_weights, config.unused_weights)
     assert len(adapter) == 567 and sum(p.numel() for p in full.parameters()) > 2e9
 
 
-def test_three_stages_run_one_after_the_other(stage, published, tmp_path):
-    look = ["sample_steps=2", "sampling.num_inference_steps=1"]
-    first, second, third = (weights(train(stage(number, *look))) for number in (1, 2, 3))
+def test_three_stages_run_in_turn(stage, published, tmp_path):
+    options = ["sample_steps=2", "sampling.num_inference_steps=1"]
+    first, second, third = (weights(train(stage(number, *options))) for number in (1, 2, 3))
     assert all(len(list((tmp_path / f"stage{number}" / "samples").glob("*.mp4"))) == 3 for number in (1, 2, 3))
     assert not [name for name in first if "audio" in name or "motion" in name or ".attn2." in name]
-    hears = {name for name in second if "audio_projection." in name or ".attentions." in name and ".attn2." in name}
-    moves = {name for name in second if ".motion_modules." in name}
-    assert hears and moves and all(torch.equal(value, second[name]) for name, value in first.items())
+    audio = {name for name in second if "audio_projection." in name or ".attentions." in name and ".attn2." in name}
+    temporal = {name for name in second if ".motion_modules." in name}
+    assert audio and temporal and all(torch.equal(value, second[name]) for name, value in first.items())
     theirs = load_file(published / "motion" / WEIGHTS)
-    moved = {name for name in moves if not torch.equal(second[name], theirs[name.removeprefix("unet.")])}
-    assert moved == {name for name in moves if not name.endswith("pos_embed.pe")}
-    assert all(torch.equal(third[name], second[name]) for name in second.keys() - moves)  # what hears is among them
-    assert any(not torch.equal(third[name], second[name]) for name in moves)
+    moved = {name for name in temporal if not torch.equal(second[name], theirs[name.removeprefix("unet.")])}
+    assert moved == {name for name in temporal if not name.endswith("pos_embed.pe")}
+    assert all(
+        torch.equal(third[name], second[name]) for name in second.keys() - temporal
+    )  # among them the audio layers
+    assert any(not torch.equal(third[name], second[name]) for name in temporal)
     assert third.keys() - second.keys() == {name for name in third if "_speed." in name or "speed_encoder." in name}
 
 
-def test_the_autoencoder_is_a_pipelines_or_its_own_folder(published, tmp_path):
+def test_autoencoder_is_loaded_from_a_pipeline_or_its_own_folder(published, tmp_path):
     vae = AutoencoderKL.from_pretrained(published / "sd", subfolder="vae")
     vae.save_pretrained(tmp_path / "half", variant="fp16")
     vae.save_pretrained(tmp_path / "pickled", safe_serialization=False)
     pictures = torch.rand(1, 3, 32, 32)
     for folder in (published / "sd", published / "sd" / "vae", tmp_path / "half", tmp_path / "pickled"):
-        loaded = load_frozen("autoencoder", str(folder), "vae")
+        loaded = load_frozen_component("autoencoder", str(folder), "vae")
         assert not any(parameter.requires_grad for parameter in loaded.parameters())
         latents = encode_images(loaded, pictures)
         assert torch.equal(latents, 0.18215 * vae.encode(pictures).latent_dist.mode()) and latents.std() > 0
 
 
-def test_the_audio_encoder_is_wav2vec_whole(published, tmp_path):
+def test_audio_encoder_has_all_weights_of_wav2vec(published, tmp_path):
     theirs = load_file(published / "wav2vec" / "model.safetensors")
-    ours = load_frozen("audio_encoder", str(published / "wav2vec"), "audio_encoder").model.state_dict()
+    ours = load_frozen_component("audio_encoder", str(published / "wav2vec"), "audio_encoder").model.state_dict()
     assert ours and all(torch.equal(value, theirs[f"wav2vec2.{name}"]) for name, value in ours.items())
     (tmp_path / "config.json").write_text((published / "wav2vec" / "config.json").read_text())
-    lost = "wav2vec2.encoder.layer_norm.weight"
-    kept = {name: value for name, value in theirs.items() if name != lost}
+    missing = "wav2vec2.encoder.layer_norm.weight"
+    kept = {name: value for name, value in theirs.items() if name != missing}
     save_file(kept, tmp_path / "model.safetensors", {"format": "pt"})
-    with pytest.raises(InputError, match="can't be loaded .it lacks 'encoder.layer_norm.weight', 1 such.: get the"):
-        load_frozen("audio_encoder", str(tmp_path), "audio_encoder")
+    with pytest.raises(InputError, match="can't be loaded .missing weight 'encoder.layer_norm.weight'.: download the"):
+        load_frozen_component("audio_encoder", str(tmp_path), "audio_encoder")
 
 
 @pytest.mark.parametrize(("setting", "has"), [("latent_channels=5", 4), ("audio_layers=2", 3)])
-def test_a_model_of_other_sizes_than_the_frozen_parts_is_refused(stage, setting, has):
+def test_model_that_does_not_match_the_frozen_components_is_refused(stage, setting, has):
     with pytest.raises(InputError, match=f"model.{setting}: autoencoder and audio_encoder give {has}, set it"):
         train(stage(1, f"model.{setting}"))

@@ -1,4 +1,4 @@
-"""A run that is killed at any moment, again and again, ends as if nothing had happened."""
+"""A run that is killed repeatedly, at any moment, ends as an unbroken one does."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import torch
 
 from emo.core.config import save_config
 
-LIVES = """
+SCRIPT = """
 import os, random, signal, sys, traceback
 from dataclasses import replace
 from pathlib import Path
@@ -17,31 +17,31 @@ from pathlib import Path
 from emo.core.config import load_config
 from emo.training import diffusion, trainer
 
-config, chance, claim = load_config(sys.argv[1]), random.Random(0), trainer.claim
+config, rng, save_config = load_config(sys.argv[1]), random.Random(0), trainer.save_config
 
 
-def live(output, moments):
-    # Trains in a process of its own, which kills itself after so many calls and returns; its wait status
+def run(output, calls):
+    # Trains in a child process, which kills itself after so many Python calls and returns; its wait status
     child = os.fork()
     if child:
         return os.waitpid(child, 0)[1]
 
     def count(frame, event, argument):
-        nonlocal moments
-        moments -= 1
-        if moments == 0:
+        nonlocal calls
+        calls -= 1
+        if calls == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def claim_and_count(*arguments):
+    def start_counting(*arguments):
         sys.setprofile(count)
-        claim(*arguments)
+        save_config(*arguments)
 
-    trainer.claim = claim_and_count
+    trainer.save_config = start_counting  # the first thing that a run writes
     code = 1
     try:
         trainer.train(replace(config, output=output))
         sys.setprofile(None)
-        Path(output + ".moments").write_text(str(-moments))
+        Path(output + ".calls").write_text(str(-calls))
         code = 0
     except BaseException:
         traceback.print_exc()
@@ -51,22 +51,22 @@ def live(output, moments):
 
 
 folder = Path(config.output).parent
-assert live(str(folder / "unbroken"), 0) == 0
-whole = int((folder / "unbroken.moments").read_text())
+assert run(str(folder / "unbroken"), 0) == 0
+total = int((folder / "unbroken.calls").read_text())
 kills = runs = 0
 while kills < 10:
     runs += 1
-    while status := live(str(folder / f"killed_{runs}"), chance.randint(1, whole // 3) if kills < 10 else 0):
+    while status := run(str(folder / f"killed_{runs}"), rng.randint(1, total // 3) if kills < 10 else 0):
         assert status == signal.SIGKILL, status
         kills += 1
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no fork")
-def test_ten_kills_at_any_moment_leave_no_trace(config, checkpoint, logged, tmp_path):
+def test_ten_kills_do_not_change_the_result(config, read_checkpoint, read_log, tmp_path):
     save_config(config, tmp_path / "tiny.yaml")
     done = subprocess.run(
-        [sys.executable, "-c", LIVES, tmp_path / "tiny.yaml"],
+        [sys.executable, "-c", SCRIPT, tmp_path / "tiny.yaml"],
         capture_output=True,
         text=True,
         cwd=Path(__file__).parents[2],
@@ -75,9 +75,9 @@ def test_ten_kills_at_any_moment_leave_no_trace(config, checkpoint, logged, tmp_
     unbroken, killed = tmp_path / "unbroken", sorted(tmp_path.glob("killed_?"))
     assert killed
     for run in killed:
-        one, other = checkpoint(run, 6), checkpoint(unbroken, 6)
+        one, other = read_checkpoint(run, 6), read_checkpoint(unbroken, 6)
         assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-        assert logged(run) == logged(unbroken) and [row["step"] for row in logged(run)] == [1, 2, 3, 4, 5, 6]
+        assert read_log(run) == read_log(unbroken) and [row["step"] for row in read_log(run)] == [1, 2, 3, 4, 5, 6]
         kept = [sorted(path.relative_to(folder) for path in folder.rglob("*")) for folder in (run, unbroken)]
         assert kept[0] == kept[1]
         for file in ("model/model/diffusion_pytorch_model.safetensors", "checkpoints/step_00000006/loss.json"):

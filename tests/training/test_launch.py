@@ -1,4 +1,4 @@
-"""The launch files: accelerate reads them, and the layers they wrap are ours."""
+"""The launch files: accelerate reads them, and they wrap layers of our model."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ FOLDER = Path(__file__).parents[2] / "configs" / "accelerate"
 
 
 def read(name: str):
-    """What `accelerate launch --config_file` makes of it."""
+    """The settings that `accelerate launch --config_file` reads."""
     return _validate_launch_command(
         launch_command_parser().parse_args(["--config_file", str(FOLDER / f"{name}.yaml"), "emo-train"])
     )[0]
@@ -20,19 +20,19 @@ def read(name: str):
 @pytest.mark.parametrize(
     ("name", "kind"), [("ddp", "multi_gpu"), ("fsdp2", "use_fsdp"), ("deepspeed_zero2", "use_deepspeed")]
 )
-def test_each_is_of_its_kind_and_for_a_machine_of_eight(name, kind):
+def test_each_file_is_of_its_kind_and_for_eight_gpus(name, kind):
     found = read(name)
     kinds = {"multi_gpu", "use_fsdp", "use_deepspeed"}
     assert {each for each in kinds if getattr(found, each)} == {kind}
     assert found.num_processes == 8 and found.num_machines == 1
-    assert (FOLDER / f"{name}.yaml").read_text().startswith("# Take it where ")
+    assert (FOLDER / f"{name}.yaml").read_text().startswith("# ")
 
 
-def test_all_are_tested():
+def test_all_files_are_tested():
     assert sorted(path.stem for path in FOLDER.iterdir()) == ["ddp", "deepspeed_zero2", "fsdp2"]
 
 
-def test_the_layers_that_are_sharded_are_the_models(tiny_model):
+def test_sharded_layers_are_those_of_the_model(tiny_model):
     found = read("fsdp2")
     assert found.fsdp_version == 2 and found.fsdp_state_dict_type == "SHARDED_STATE_DICT"
     wrapped = found.fsdp_transformer_layer_cls_to_wrap.split(",")

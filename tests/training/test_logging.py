@@ -1,4 +1,4 @@
-"""What a run reports: means of what was measured, in log.jsonl and, where asked, in a real offline run of wandb."""
+"""What a run logs: means of its steps, in log.jsonl and, where asked, in a real offline run of wandb."""
 
 import json
 import struct
@@ -12,10 +12,9 @@ import torch
 
 from emo.core.config import SamplingConfig, TrackingConfig
 from emo.core.errors import InputError
-from emo.training import logging as board
-from emo.training import logging as monitor
+from emo.training import logging
 from emo.training.diffusion import DiffusionTask
-from emo.training.logging import Board, Monitor, commit, monitored, sample_name
+from emo.training.logging import TrainingMonitor, WandbLogger, describe_commit, get_sample_name, open_monitor
 from emo.training.trainer import train
 
 CPU = torch.device("cpu")
@@ -23,25 +22,25 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def offline(tmp_path, monkeypatch):
-    """wandb without a network; all that it keeps lies in the test's folder."""
+    """wandb without a network; all its files are in the test's folder."""
     monkeypatch.setenv("WANDB_MODE", "offline")
     for name in ("DATA", "CACHE", "CONFIG"):
         monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / "wandb" / name))
 
 
 def records(path: Path) -> Iterator:
-    """The records of a .wandb file: 32-KiB blocks of pieces, each a checksum, a length and a kind (LevelDB's log)."""
+    """The records of a .wandb file: 32-KiB blocks of chunks with checksum, length and type (the log of LevelDB)."""
     from wandb.proto.wandb_internal_pb2 import Record
 
     data, at, record = path.read_bytes(), 7, b""
     assert data.startswith(b":W&B")
     while at + 7 <= len(data):
-        if -at % 32768 < 7:  # the block's rest
+        if -at % 32768 < 7:  # padding of the block
             at += -at % 32768
         length, kind = struct.unpack_from("<HB", data, at + 4)
         record += data[at + 7 : at + 7 + length]
         at += 7 + length
-        if kind in (1, 4):  # whole, or the last piece
+        if kind in (1, 4):  # a full record, or its last chunk
             yield Record.FromString(record)
             record = b""
 
@@ -50,8 +49,8 @@ def values(items) -> dict:
     return {(item.key or "/".join(item.nested_key)): json.loads(item.value_json) for item in items}
 
 
-def pages(run: Path) -> list[list]:
-    """The records of each time that the run was on its page, in order."""
+def wandb_runs(run: Path) -> list[list]:
+    """The records of each start of the run, in order."""
     return [
         list(records(path))
         for path in sorted((run / "wandb").glob("offline-run-*/*.wandb"), key=lambda p: p.stat().st_mtime_ns)
@@ -59,49 +58,50 @@ def pages(run: Path) -> list[list]:
 
 
 def stop_in_fourth_step(monkeypatch) -> None:
-    batch, calls = DiffusionTask.batch, iter(range(9))
+    batch, calls = DiffusionTask.make_batch, iter(range(9))
 
     def stopping(self, rng, device):
         if next(calls) == 3:
             raise KeyboardInterrupt
         return batch(self, rng, device)
 
-    monkeypatch.setattr(DiffusionTask, "batch", stopping)
+    monkeypatch.setattr(DiffusionTask, "make_batch", stopping)
 
 
-def test_a_run_and_what_follows_a_kill_are_on_one_page(config, tmp_path, monkeypatch, offline):
+def test_run_and_its_resumption_are_one_wandb_run(config, tmp_path, monkeypatch, offline):
     run = tmp_path / "run"
     config = replace(config, sample_steps=6, sampling=SamplingConfig(2, 1.0), tracking=TrackingConfig("heads"))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         stop_in_fourth_step(patch)
         train(config)
     train(config)
-    before, after = pages(run)
+    before, after = wandb_runs(run)
     starts = [next(r.run for r in page if r.HasField("run")) for page in (before, after)]
     assert {(start.project, start.run_id) for start in starts} == {("heads", (run / "wandb_id").read_text())}
-    known = values(starts[0].config.update)
-    assert known["learning_rate"] == 1e-3 and known["data"]["num_frames"] == 4 and known["commit"] == commit()
+    logged_config = values(starts[0].config.update)
+    assert logged_config["learning_rate"] == 1e-3 and logged_config["data"]["num_frames"] == 4
+    assert logged_config["commit"] == describe_commit()
 
-    told = [[values(r.history.item) for r in page if r.HasField("history")] for page in (before, after)]
-    rows = [[row for row in page if "loss" in row] for page in told]
+    history = [[values(r.history.item) for r in page if r.HasField("history")] for page in (before, after)]
+    rows = [[row for row in page if "loss" in row] for page in history]
     assert [[row["step"] for row in page] for page in rows] == [[1, 2, 3], [3, 4, 5, 6]]
     logged = [json.loads(line) for line in (run / "log.jsonl").open()]
-    for seen, row in zip(rows[0][:2] + rows[1], logged, strict=True):
-        assert {name: seen[name] for name in row} == row
+    for sent, row in zip(rows[0][:2] + rows[1], logged, strict=True):
+        assert {name: sent[name] for name in row} == row
     metrics = [r.metric for r in before if r.HasField("metric")]
     assert any(metric.glob_name == "*" and metric.step_metric == "step" for metric in metrics)
 
-    shown = {name: value for row in told[1] for name, value in row.items() if name.endswith("/path")}
-    assert sorted(shown) == [f"sample/{clip}/path" for clip in ("a0", "a1", "b0")]
-    media = next((run / "wandb").glob(f"*/files/{shown['sample/a0/path']}"))
+    media_files = {name: value for row in history[1] for name, value in row.items() if name.endswith("/path")}
+    assert sorted(media_files) == [f"sample/{clip}/path" for clip in ("a0", "a1", "b0")]
+    media = next((run / "wandb").glob(f"*/files/{media_files['sample/a0/path']}"))
     assert media.read_bytes() == (run / "samples" / "step_00000006_a0.mp4").read_bytes()
     artifacts = [r.artifact for page in (before, after) for r in page if r.HasField("artifact")]
-    assert [json.loads(artifact.metadata) for artifact in artifacts] == [{"step": 6}]  # the last checkpoint alone
+    assert [json.loads(artifact.metadata) for artifact in artifacts] == [{"step": 6}]  # only the last checkpoint
     assert {"model.safetensors", "optimizer.bin"} <= {entry.path for entry in artifacts[0].manifest.contents}
 
 
-def test_without_a_project_there_is_no_page_and_the_log_tells_all(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(board, "Board", lambda *_: pytest.fail("asked for nothing"))
+def test_without_a_project_only_the_log_file_is_written(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(logging, "WandbLogger", lambda *_: pytest.fail("wandb is used"))
     train(replace(config, steps=2, log_steps=2))
     (row,) = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").open()]
     by_timestep = [name for name in row if name.startswith("loss/t")]
@@ -112,32 +112,32 @@ def test_without_a_project_there_is_no_page_and_the_log_tells_all(config, tmp_pa
     assert not (tmp_path / "run" / "wandb").exists()
 
 
-class Listening:
-    """Keeps the rows."""
+class RecordingLogger:
+    """Records the rows."""
 
     def __init__(self):
         self.rows = []
 
-    def row(self, row: dict[str, float]) -> None:
+    def log_row(self, row: dict[str, float]) -> None:
         self.rows.append(row)
 
 
-def test_means_and_shares_are_of_what_came_since_the_row_before(monkeypatch):
+def test_row_has_the_means_since_the_last_row(monkeypatch):
     clock = iter([0.0, 1.0, 3.0, 8.0, 8.0, 8.0, 9.0, 10.0, 10.0])
-    monkeypatch.setattr(monitor.time, "perf_counter", lambda: next(clock))
-    heard = Listening()
-    watch = Monitor([heard], samples_per_step=6, device=CPU)  # at 0
-    with watch.waiting():  # from 1 to 3
+    monkeypatch.setattr(logging.time, "perf_counter", lambda: next(clock))
+    logger = RecordingLogger()
+    monitor = TrainingMonitor([logger], samples_per_step=6, device=CPU)  # at 0
+    with monitor.time_data():  # from 1 to 3
         pass
-    watch.step(True, {"loss": torch.tensor(1.0), "loss/t0-249": torch.tensor([1.0, 2.0])})
-    watch.step(False, {"loss": torch.tensor(torch.nan)})
-    watch.step(True, {"loss": torch.tensor(4.0), "loss/t0-249": torch.tensor([6.0])})
-    watch.report(3, lr=0.5)  # at 8
-    with watch.waiting():  # from 8 to 9
+    monitor.add_step(True, {"loss": torch.tensor(1.0), "loss/t0-249": torch.tensor([1.0, 2.0])})
+    monitor.add_step(False, {"loss": torch.tensor(torch.nan)})
+    monitor.add_step(True, {"loss": torch.tensor(4.0), "loss/t0-249": torch.tensor([6.0])})
+    monitor.log_means(3, lr=0.5)  # at 8
+    with monitor.time_data():  # from 8 to 9
         pass
-    watch.step(False, {"loss": torch.tensor(torch.nan)})
-    watch.report(4)  # at 10
-    first, second = [{k: v for k, v in row.items() if k != "memory_gib"} for row in heard.rows]
+    monitor.add_step(False, {"loss": torch.tensor(torch.nan)})
+    monitor.log_means(4)  # at 10
+    first, second = [{k: v for k, v in row.items() if k != "memory_gib"} for row in logger.rows]
     assert first == {
         **{"step": 3, "loss": 2.5, "loss/t0-249": 3.0, "lr": 0.5, "skipped": 1},
         **{"seconds_per_step": 8 / 3, "samples_per_second": 6 * 3 / 8, "data_wait": 2 / 8},
@@ -145,17 +145,17 @@ def test_means_and_shares_are_of_what_came_since_the_row_before(monkeypatch):
     assert second == {"step": 4, "skipped": 1, "seconds_per_step": 2.0, "samples_per_second": 3.0, "data_wait": 0.5}
 
 
-def test_only_the_main_process_reports(config, tmp_path, capsys):
-    with monitored(tmp_path, config, 0, False, CPU) as watch:
-        watch.say("hello")
-        watch.step(True, {"loss": torch.tensor(1.0)})
-        watch.report(1)
-        watch.checkpoint(1, tmp_path)
+def test_only_the_main_process_logs(config, tmp_path, capsys):
+    with open_monitor(tmp_path, config, 0, False, CPU) as monitor:
+        monitor.log_message("hello")
+        monitor.add_step(True, {"loss": torch.tensor(1.0)})
+        monitor.log_means(1)
+        monitor.log_checkpoint(1, tmp_path)
     assert capsys.readouterr().out == "" and list(tmp_path.iterdir()) == []
 
 
-class Broken:
-    """A page whose network went away."""
+class UnreachableRun:
+    """A wandb run that has lost its network."""
 
     def __init__(self):
         self.calls = 0
@@ -168,31 +168,31 @@ class Broken:
         raise ConnectionError("no route")
 
 
-def test_a_page_that_fails_does_not_end_the_run(config, tmp_path, monkeypatch, capsys):
-    page = Broken()
-    monkeypatch.setattr(board.wandb, "init", lambda **_: page)
+def test_failing_wandb_does_not_end_the_run(config, tmp_path, monkeypatch, capsys):
+    unreachable = UnreachableRun()
+    monkeypatch.setattr(logging.wandb, "init", lambda **_: unreachable)
     train(replace(config, steps=3, tracking=TrackingConfig("heads")))
-    assert page.calls == 1 and (tmp_path / "run" / "model").exists()
-    assert capsys.readouterr().out.count("Weights & Biases fails (ConnectionError('no route')): the run goes on") == 1
+    assert unreachable.calls == 1 and (tmp_path / "run" / "model").exists()
+    assert capsys.readouterr().out.count("Weights & Biases fails (ConnectionError('no route')): the run continues") == 1
 
 
-def test_no_account_is_said_at_the_door(config, tmp_path, monkeypatch):
+def test_missing_account_is_reported_at_the_start(config, tmp_path, monkeypatch):
     def init(**_):
-        raise board.wandb.errors.UsageError("No API key configured.\nUse `wandb login`")
+        raise logging.wandb.errors.UsageError("No API key configured.\nUse `wandb login`")
 
-    monkeypatch.setattr(board.wandb, "init", init)
+    monkeypatch.setattr(logging.wandb, "init", init)
     with pytest.raises(
         InputError, match="^tracking.project=heads: No API key configured.; run `wandb login`, set WANDB_"
     ):
-        Board(tmp_path, replace(config, tracking=TrackingConfig("heads")))
+        WandbLogger(tmp_path, replace(config, tracking=TrackingConfig("heads")))
 
 
-def test_samples_have_the_same_name_at_every_step():
-    assert [sample_name(Path(p)) for p in ("step_00000010_anna_1.mp4", "step_00000020.png")] == ["anna_1", "png"]
+def test_sample_has_the_same_name_at_every_step():
+    assert [get_sample_name(Path(p)) for p in ("step_00000010_anna_1.mp4", "step_00000020.png")] == ["anna_1", "png"]
 
 
-def test_the_commit_is_that_of_the_checkout():
+def test_commit_is_that_of_the_checkout():
     root = Path(__file__).parents[2]
     head = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True)
-    own = head.returncode == 0 and (root / ".git").exists()
-    assert (commit() or "").removesuffix("-dirty") == (head.stdout.strip() if own else "")
+    is_checkout = head.returncode == 0 and (root / ".git").exists()
+    assert (describe_commit() or "").removesuffix("-dirty") == (head.stdout.strip() if is_checkout else "")

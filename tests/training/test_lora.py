@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from emo.core.config import LoraConfig
 from emo.core.errors import InputError
 from emo.hub.resolve import load_pipeline
-from emo.models.emo import Conditions, EMOModel
+from emo.models.conditions import Conditions
+from emo.models.emo import EMOModel
 from emo.models.lora import add_lora, load_lora, merge_lora, save_lora
 from emo.training.trainer import train
 
@@ -86,7 +87,7 @@ def test_peft_itself_reads_them(trained, make_pipeline):
 
 @pytest.mark.parametrize("changes", [{"block_out_channels": [8, 24]}, {"layers_per_block": 2}, {"temporal": False}])
 def test_another_model_refuses_them(trained, make_pipeline, changes):
-    with pytest.raises(InputError, match="was trained beside another model .the tiny model.: give that one") as caught:
+    with pytest.raises(InputError, match="was trained for another model .the tiny model.: load that model") as caught:
         load_lora(make_pipeline(audio_margin=0, **changes).model, trained[1])
     assert "\n" not in str(caught.value)
 
@@ -96,23 +97,23 @@ def test_files_that_are_not_whole_are_refused(trained, model, make_pipeline):
     path = folder / "adapter_model.safetensors"
     whole = load_file(path)
     save_file({name: whole[name] for name in sorted(whole)[1:]}, path)
-    with pytest.raises(InputError, match="trained beside another model"):
+    with pytest.raises(InputError, match="trained for another model"):
         load_lora(make_pipeline(audio_margin=0).model, folder)
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(InputError, match="holds no LoRA"):
+    with pytest.raises(InputError, match="is not a LoRA"):
         load_lora(make_pipeline(audio_margin=0).model, folder)
 
 
 @pytest.fixture
-def person(config, tiny_model_folder):
-    """The settings of a run that fine-tunes the tiny model by adapters."""
+def lora_config(config, tiny_model_folder):
+    """The settings of a run that trains adapters for the tiny model."""
     return replace(config, start_from=str(tiny_model_folder / "model"), lora=LoraConfig(2, 4.0, TARGETS))
 
 
-def test_only_adapters_learn_and_lie_beside_the_model_as_it_was(
-    person, tiny_model_folder, tiny_pipeline, portrait, wave
+def test_only_adapters_are_trained_and_the_model_is_saved_unchanged(
+    lora_config, tiny_model_folder, tiny_pipeline, portrait, wave
 ):
-    model = train(person)
+    model = train(lora_config)
     assert (model / "model" / WEIGHTS).read_bytes() == (tiny_model_folder / "model" / WEIGHTS).read_bytes()
     last = load_file(model.parent / "checkpoints" / "step_00000006" / "model.safetensors")
     for name, before in tiny_pipeline.model.state_dict().items():
@@ -132,22 +133,22 @@ def test_only_adapters_learn_and_lie_beside_the_model_as_it_was(
     assert (frames(plain) == frames(tiny_pipeline)).all() and abs(frames(tuned) - frames(plain)).max() > 0
 
 
-def test_settings_that_can_not_be(person):
+def test_impossible_settings_are_refused(lora_config):
     for changes, says in [
-        ({"start_from": None}, "lora.rank=2: needs a trained model"),
-        ({"trainable": ["unet.*"]}, "trainable: with lora.rank the adapters alone learn"),
+        ({"start_from": None}, "lora.rank=2: adapters need a trained model"),
+        ({"trainable": ["unet.*"]}, "trainable: with lora.rank only the adapters are trained"),
         ({"lora": LoraConfig(-1)}, "lora.rank=-1 lora.alpha=16.0: give both above 0"),
-        ({"lora": LoraConfig(2, targets=["to_x"])}, "lora.targets: 'to_x' ends no layer's name"),
+        ({"lora": LoraConfig(2, target_modules=["to_x"])}, "lora.target_modules: no layer's name ends with 'to_x'"),
         ({"task": "autoencoder"}, "lora.rank=2: task=autoencoder has no UNet"),
     ]:
         with pytest.raises(InputError, match=says):
-            train(replace(person, **changes))
+            train(replace(lora_config, **changes))
 
 
-def test_a_folder_without_adapters(tiny_model_folder):
+def test_folder_without_adapters_is_refused(tiny_model_folder):
     for given, says in [
         (str(tiny_model_folder), "holds no adapter_config.json, and no lora/ with one"),
-        ("runs/nowhere/lora", "is no folder: give one with adapter_config.json, or a Hub id"),
+        ("runs/nowhere/lora", "is not a folder: give one with adapter_config.json, or a Hub id"),
     ]:
-        with pytest.raises(InputError, match=f"--lora {given} {says}"):
+        with pytest.raises(InputError, match=f"lora={given} {says}"):
             load_pipeline(str(tiny_model_folder), "cpu", lora=given)

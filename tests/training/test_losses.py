@@ -1,6 +1,6 @@
-"""The diffusion loss: weights by the paper, conditions dropped to exactly their nulls, errors counted at the mouth."""
+"""The diffusion loss: weights as in the paper, dropped conditions equal their null value, the mouth weighs more."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,22 +9,31 @@ from diffusers import DDIMScheduler
 
 from emo.core.config import LossConfig, SchedulerConfig
 from emo.data.dataset import Batch
-from emo.models.autoencoder import encode_images, to_model
-from emo.models.emo import Conditions, EMOModel
-from emo.training.distributed import Generators
-from emo.training.losses import by_timestep, diffusion_loss, draw_timesteps, drop, mouth_map, step_weights
+from emo.media.image import images_to_tensor
+from emo.models.autoencoder import encode_images
+from emo.models.conditions import Conditions, drop_conditions
+from emo.models.emo import EMOModel
+from emo.training.distributed import SampleGenerators
+from emo.training.losses import (
+    compute_diffusion_loss,
+    compute_snr_weights,
+    draw_timesteps,
+    group_by_timestep,
+    make_mouth_map,
+)
 
 B, F, M, C, S = 3, 4, 2, 4, 4
-NAMES = [field.name.removeprefix("drop_") for field in fields(LossConfig) if field.name.startswith("drop_")]
-KEEP_ALL = LossConfig(**{f"drop_{name}": 0.0 for name in NAMES})
+NAMES = ["reference", "audio", "motion", "face_region", "head_speed"]
+KEEP_ALL = {name: 0.0 for name in NAMES}
+LOSS = LossConfig()
 
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def generators(seed: int = 0, count: int = B) -> Generators:
-    return Generators(seed, range(count), torch.device("cpu"))
+def generators(seed: int = 0, count: int = B) -> SampleGenerators:
+    return SampleGenerators(seed, range(count), torch.device("cpu"))
 
 
 def scheduler(kind: str = "sample", zero_snr: bool = False) -> DDIMScheduler:
@@ -32,13 +41,13 @@ def scheduler(kind: str = "sample", zero_snr: bool = False) -> DDIMScheduler:
 
 
 def conditions() -> Conditions:
-    chance = generator(5)
+    rng = generator(5)
     return Conditions(
-        reference=torch.randn(B, C, S, S, generator=chance),
-        audio=torch.randn(B, F, 1, 16, generator=chance),
-        motion=torch.randn(B, M, C, S, S, generator=chance),
-        face_region=torch.rand(B, 1, S, S, generator=chance),
-        head_speed=torch.rand(B, F + 4, generator=chance),
+        reference=torch.randn(B, C, S, S, generator=rng),
+        audio=torch.randn(B, F, 1, 16, generator=rng),
+        motion=torch.randn(B, M, C, S, S, generator=rng),
+        face_region=torch.rand(B, 1, S, S, generator=rng),
+        head_speed=torch.rand(B, F + 4, generator=rng),
     )
 
 
@@ -48,74 +57,74 @@ def batch(given: Conditions) -> Batch:
     return Batch(latents, given.reference, given.motion, given.audio, lips, given.face_region, given.head_speed)
 
 
-class Fixed(torch.nn.Module):
-    """A model that always says the same, and keeps what it was shown."""
+class ConstantModel(torch.nn.Module):
+    """A model with a fixed prediction, which records its input."""
 
-    def __init__(self, answer: torch.Tensor | float, scale: float = 2.0):
+    def __init__(self, prediction: torch.Tensor | float, scale: float = 2.0):
         super().__init__()
-        self.answer, self.scale = answer, scale
+        self.prediction, self.scale = prediction, scale
 
     def to_diffused(self, latents, reference):
         return (latents - reference[:, None]) * self.scale
 
     def forward(self, sample, timesteps, given):
-        self.shown, self.timesteps = sample, timesteps
-        return self.answer + torch.zeros_like(sample)
+        self.sample, self.timesteps = sample, timesteps
+        return self.prediction + torch.zeros_like(sample)
 
 
-def mean_loss(*arguments) -> torch.Tensor:
-    return diffusion_loss(*arguments)[0].mean()
+def compute_mean_loss(*arguments) -> torch.Tensor:
+    return compute_diffusion_loss(*arguments)[0].mean()
 
 
-def same(one: Conditions, other: Conditions, but: str = "") -> bool:
-    pairs = [(getattr(one, name), getattr(other, name)) for name in NAMES if name != but]
+def are_equal(one: Conditions, other: Conditions, except_name: str = "") -> bool:
+    pairs = [(getattr(one, name), getattr(other, name)) for name in NAMES if name != except_name]
     return all(torch.equal(a, b) for a, b in pairs)
 
 
 @pytest.mark.parametrize("name", NAMES)
 @torch.no_grad()
-def test_always_dropped_is_the_null_and_the_rest_is_untouched(make_pipeline, name):
+def test_condition_dropped_at_rate_one_equals_its_null_value(make_pipeline, name):
     model, given = make_pipeline().model, conditions()
-    dropped = drop(given, replace(KEEP_ALL, **{f"drop_{name}": 1.0}), generators())
-    assert same(dropped, given, but=name)
+    dropped = drop_conditions(given, KEEP_ALL | {name: 1.0}, generators().rand)
+    assert are_equal(dropped, given, except_name=name)
     sample, step = torch.randn(B, F, C, S, S, generator=generator()), torch.tensor([3, 500, 900])
     without = model(sample, step, replace(given, **{name: None}))
     assert torch.equal(model(sample, step, dropped), without)
     assert not torch.equal(model(sample, step, given), without)
 
 
-def test_never_dropped_is_untouched():
-    assert same(drop(conditions(), KEEP_ALL, generators()), conditions())
+def test_condition_dropped_at_rate_zero_is_unchanged():
+    assert are_equal(drop_conditions(conditions(), KEEP_ALL, generators().rand), conditions())
 
 
-def test_a_rate_drops_that_share_of_the_samples_whole():
+def test_rate_is_the_share_of_samples_that_lose_the_condition():
     given = Conditions(*(torch.ones(4000, *size) for size in [(1, 2, 2), (2, 2, 2), (1, 1, 2, 2), (1, 2, 2), (3,)]))
     rates = {"reference": 0.1, "audio": 0.2, "motion": 0.3, "face_region": 0.0, "head_speed": 0.5}
-    dropped = drop(given, LossConfig(**{f"drop_{name}": rate for name, rate in rates.items()}), generators(count=4000))
+    dropped = drop_conditions(given, rates, generators(count=4000).rand)
     for name in ("reference", "audio", "motion", "head_speed"):
-        gone = getattr(dropped, name).flatten(1).ne(1)
-        assert torch.equal(gone.any(1), gone.all(1))
-        assert gone.any(1).float().mean() == pytest.approx(rates[name], abs=0.03)
+        is_dropped = getattr(dropped, name).flatten(1).ne(1)
+        assert torch.equal(is_dropped.any(1), is_dropped.all(1))
+        assert is_dropped.any(1).float().mean() == pytest.approx(rates[name], abs=0.03)
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
-def test_min_snr_weights_are_the_papers(kind):
+def test_min_snr_weights_are_those_of_the_paper(kind):
     """arXiv 2303.09556, section 3.4: min(SNR, g) on the clean sample, over SNR on the noise, over SNR + 1 on v."""
     made, steps = scheduler(kind), torch.tensor([0, 10, 300, 700, 999])
     alpha = made.alphas_cumprod[steps]
     snr = alpha / (1 - alpha)
     assert snr[0] > 5 > snr[-1] > 0
     expected = torch.minimum(snr, torch.tensor(5.0)) / {"epsilon": snr, "v_prediction": snr + 1, "sample": 1}[kind]
-    assert torch.allclose(step_weights(made, steps, 5.0), expected, rtol=1e-4)
-    assert torch.equal(step_weights(made, steps, None), torch.ones(5))
+    assert torch.allclose(compute_snr_weights(made, steps, 5.0), expected, rtol=1e-4)
+    assert torch.equal(compute_snr_weights(made, steps, None), torch.ones(5))
 
 
 def test_weights_are_finite_at_pure_noise():
     for kind in ("v_prediction", "sample"):
-        assert step_weights(scheduler(kind, zero_snr=True), torch.tensor([999]), 5.0).isfinite().all()
+        assert compute_snr_weights(scheduler(kind, zero_snr=True), torch.tensor([999]), 5.0).isfinite().all()
 
 
-def test_timesteps_are_uniform_but_for_those_at_full_noise():
+def test_timesteps_are_uniform_except_for_those_of_pure_noise():
     steps = draw_timesteps(scheduler(), 0.25, generators(count=8000))
     assert steps.min() >= 0 and steps.max() == 999
     assert (steps == 999).float().mean() == pytest.approx(0.25, abs=0.02)
@@ -123,9 +132,9 @@ def test_timesteps_are_uniform_but_for_those_at_full_noise():
     assert (draw_timesteps(scheduler(), 1.0, generators(count=100)) == 999).all()
 
 
-def test_the_mouth_map_peaks_at_the_mouth():
+def test_mouth_map_peaks_at_the_mouth():
     lips = torch.tensor([[[0.3, 0.6, 0.2], [0.7, 0.5, 0.1]]])
-    found = mouth_map(lips, 64)
+    found = make_mouth_map(lips, 64)
     assert found.shape == (1, 2, 1, 64, 64) and found.max() <= 1 and found.min() >= 0
     for frame, (x, y, width) in enumerate(lips[0].tolist()):
         row, column = np.unravel_index(int(found[0, frame, 0].argmax()), (64, 64))
@@ -137,46 +146,46 @@ def test_the_mouth_map_peaks_at_the_mouth():
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
-def test_the_right_answer_costs_nothing_and_a_wrong_one_its_square(kind):
+def test_loss_is_the_weighted_squared_error(kind):
     made, given = scheduler(kind), conditions()
     target = (batch(given).latents - given.reference[:, None]) * 2.0
     chance = generators(7)
     noise = chance.randn(*target.shape[1:])
     steps = draw_timesteps(made, 0.0, chance)
-    answer = {"epsilon": noise, "sample": target, "v_prediction": made.get_velocity(target, noise, steps)}[kind]
-    plain = replace(KEEP_ALL, min_snr_gamma=None)
-    model = Fixed(answer)
-    assert mean_loss(model, made, batch(given), given, plain, generators(7)) == 0
-    assert torch.allclose(model.shown, made.add_noise(target, noise, steps)) and torch.equal(model.timesteps, steps)
-    wrong = mean_loss(Fixed(answer + 0.5), made, batch(given), given, plain, generators(7))
+    prediction = {"epsilon": noise, "sample": target, "v_prediction": made.get_velocity(target, noise, steps)}[kind]
+    plain = replace(LOSS, min_snr_gamma=None)
+    model = ConstantModel(prediction)
+    assert compute_mean_loss(model, made, batch(given), given, plain, generators(7)) == 0
+    assert torch.allclose(model.sample, made.add_noise(target, noise, steps)) and torch.equal(model.timesteps, steps)
+    wrong = compute_mean_loss(ConstantModel(prediction + 0.5), made, batch(given), given, plain, generators(7))
     assert wrong == pytest.approx(0.25)
-    weighed = mean_loss(Fixed(answer + 0.5), made, batch(given), given, KEEP_ALL, generators(7))
-    assert weighed == pytest.approx(0.25 * step_weights(made, steps, 5.0).mean().item(), rel=1e-4)
+    weighted = compute_mean_loss(ConstantModel(prediction + 0.5), made, batch(given), given, LOSS, generators(7))
+    assert weighted == pytest.approx(0.25 * compute_snr_weights(made, steps, 5.0).mean().item(), rel=1e-4)
     at_mouth = replace(plain, mouth_weight=6.0)
-    more = mean_loss(Fixed(answer + 0.5), made, batch(given), given, at_mouth, generators(7))
-    assert more == pytest.approx(0.25 * (1 + 5 * mouth_map(batch(given).lips, S).mean().item()), rel=1e-4)
+    more = compute_mean_loss(ConstantModel(prediction + 0.5), made, batch(given), given, at_mouth, generators(7))
+    assert more == pytest.approx(0.25 * (1 + 5 * make_mouth_map(batch(given).lips, S).mean().item()), rel=1e-4)
 
 
-def test_a_share_of_the_loss_weighs_channels_as_they_are_seen():
+def test_channel_weights_apply_to_their_share_of_the_loss():
     made, given, weights = scheduler(), conditions(), torch.tensor([4.0, 0.0, 0.0, 0.0])
     target = (batch(given).latents - given.reference[:, None]) * 2.0
     for share, cost in [(0.0, (1, 1)), (0.5, (2.5, 0.5)), (1.0, (4, 0))]:
-        options = replace(KEEP_ALL, min_snr_gamma=None, perceived_share=share)
+        options = replace(LOSS, min_snr_gamma=None, perceptual_channel_weight=share)
         for channel, weight in enumerate(cost):
             wrong = target.clone()
             wrong[:, :, channel] += 1
-            found = mean_loss(Fixed(wrong), made, batch(given), given, options, generators(), weights)
+            found = compute_mean_loss(ConstantModel(wrong), made, batch(given), given, options, generators(), weights)
             assert found == pytest.approx(weight / C)
 
 
-def test_each_sample_has_its_loss_and_its_quarter_of_the_timesteps():
-    made, given, plain = scheduler(), conditions(), replace(KEEP_ALL, min_snr_gamma=None)
+def test_losses_are_per_sample_and_grouped_by_timestep():
+    made, given, plain = scheduler(), conditions(), replace(LOSS, min_snr_gamma=None)
     target = (batch(given).latents - given.reference[:, None]) * 2.0
     off = torch.tensor([0.5, 0.0, 2.0])
-    model = Fixed(target + off[:, None, None, None, None])
-    losses, steps = diffusion_loss(model, made, batch(given), given, plain, generators(7))
+    model = ConstantModel(target + off[:, None, None, None, None])
+    losses, steps = compute_diffusion_loss(model, made, batch(given), given, plain, generators(7))
     assert torch.allclose(losses, off**2, atol=1e-5) and torch.equal(steps, model.timesteps)
-    found = by_timestep(torch.arange(6.0), torch.tensor([999, 0, 250, 249, 750, 998]), 1000)
+    found = group_by_timestep(torch.arange(6.0), torch.tensor([999, 0, 250, 249, 750, 998]), 1000)
     assert {name: values.tolist() for name, values in found.items()} == {
         "loss/t0-249": [1.0, 3.0],
         "loss/t250-499": [2.0],
@@ -184,21 +193,21 @@ def test_each_sample_has_its_loss_and_its_quarter_of_the_timesteps():
     }
 
 
-def test_the_noise_offset_is_one_number_per_channel():
+def test_noise_offset_is_one_number_per_channel():
     made, given = scheduler(), conditions()
-    options = replace(KEEP_ALL, min_snr_gamma=None, full_noise_rate=1.0)
-    plain, offset = Fixed(0.0), Fixed(0.0)
-    diffusion_loss(plain, made, batch(given), given, options, generators())
-    diffusion_loss(offset, made, batch(given), given, replace(options, noise_offset=0.5), generators())
-    shift = offset.shown - plain.shown
+    options = replace(LOSS, min_snr_gamma=None, pure_noise_rate=1.0)
+    plain, offset = ConstantModel(0.0), ConstantModel(0.0)
+    compute_diffusion_loss(plain, made, batch(given), given, options, generators())
+    compute_diffusion_loss(offset, made, batch(given), given, replace(options, noise_offset=0.5), generators())
+    shift = offset.sample - plain.sample
     assert torch.allclose(shift, shift[:, :1, :, :1, :1].expand_as(shift), atol=1e-4) and shift.abs().max() > 0.1
 
 
-def test_two_frames_are_learnt_by_heart(tiny_pipeline, tiny_model, draw):
-    """The loss of the closed and the open mouth of one portrait, told apart by their sound alone, falls to nothing."""
+def test_two_frames_are_overfitted(tiny_pipeline, tiny_model, draw):
+    """Closed and open mouth of one portrait, which differ only in their audio: the loss falls to almost nothing."""
     torch.manual_seed(0)
-    model, made, options = EMOModel(**tiny_model | {"temporal": False}), scheduler(), replace(KEEP_ALL, min_snr_gamma=1)
-    images = to_model(np.stack([draw(opening, 64) for opening in (0, 1)]))
+    model, made, options = EMOModel(**tiny_model | {"temporal": False}), scheduler(), replace(LOSS, min_snr_gamma=1)
+    images = images_to_tensor(np.stack([draw(opening, 64) for opening in (0, 1)]))
     with torch.no_grad():
         latents = encode_images(tiny_pipeline.vae, images).expand(4, -1, -1, -1, -1)
     audio = torch.randn(1, 2, 1, 16).expand(4, -1, -1, -1)
@@ -207,7 +216,7 @@ def test_two_frames_are_learnt_by_heart(tiny_pipeline, tiny_model, draw):
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     losses = []
     for step in range(70):
-        loss = mean_loss(model, made, sample, given, options, generators(step, 4))
+        loss = compute_mean_loss(model, made, sample, given, options, generators(step, 4))
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -1,4 +1,5 @@
-"""Weights of others -> safetensors, tensor by tensor: no file is ever whole in memory, and nothing in one is run."""
+"""Read published weights tensor by tensor and write them as safetensors: no file is in memory as a whole, none is
+run."""
 
 import json
 import pickle
@@ -17,17 +18,26 @@ NAME = "diffusion_pytorch_model"
 
 
 def open_weights(path: Path) -> Mapping[str, Tensor]:
-    """A .safetensors, or what torch.save left, name -> tensor, read from the disk as they are used.
+    """Open a file of weights; tensors are read from the disk as they are used.
 
-    Raises InputError for a file that holds more than tensors, which is refused unread, or is broken.
+    Args:
+        path: A .safetensors file, or one of torch.save.
+
+    Returns:
+        Name -> tensor.
+
+    Raises:
+        InputError: The file is broken, or contains more than tensors; it is refused without running its code.
     """
     try:
-        weights = Opened(path) if path.suffix == ".safetensors" else load_tensors(path)
+        weights = LazySafetensors(path) if path.suffix == ".safetensors" else load_tensors(path)
     except pickle.UnpicklingError as error:
-        raise InputError(f"{path} is refused: it holds more than tensors, which could run code; get another") from error
-    except Exception as error:  # the readers raise what they like on a broken file
+        raise InputError(
+            f"{path} is refused: it holds more than tensors, which could run code; use a copy without them"
+        ) from error
+    except Exception as error:  # the readers raise many kinds on a broken file
         reason = " ".join(str(error).split())[:150] or type(error).__name__
-        raise InputError(f"{path} is no file of weights ({reason}): get it again") from error
+        raise InputError(f"{path} is not a file of weights ({reason}): download it again") from error
     other = [name for name, value in weights.items() if not isinstance(value, Tensor)]
     if other or not weights:
         raise InputError(f"{path} holds {f'no tensor in {other[0]!r}' if other else 'nothing'}: give its net.pth")
@@ -35,14 +45,15 @@ def open_weights(path: Path) -> Mapping[str, Tensor]:
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a file of torch.save, mapped into memory. Raises TypeError when its content is not a dict."""
     weights = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     if not isinstance(weights, dict):
         raise TypeError(f"a {type(weights).__name__}, not a dict")
     return weights
 
 
-class Opened(Mapping):
-    """The tensors of a .safetensors, each read when it is asked for."""
+class LazySafetensors(Mapping):
+    """Tensors of a .safetensors file by name, each read when it is used."""
 
     def __init__(self, path: Path):
         self.file = safe_open(path, "pt")
@@ -58,8 +69,16 @@ class Opened(Mapping):
         return len(self.names)
 
 
-def shards(sizes: Mapping[str, int], limit: int) -> list[list[str]]:
-    """Names of tensors, by their bytes in files of at most `limit`, but for a tensor that is larger."""
+def split_by_size(sizes: Mapping[str, int], limit: int) -> list[list[str]]:
+    """Distribute tensors over files.
+
+    Args:
+        sizes: Name -> bytes.
+        limit: Bytes of a file; a larger tensor has a file of its own.
+
+    Returns:
+        The names of each file.
+    """
     files, used = [[]], 0
     for name, size in sizes.items():
         if files[-1] and used + size > limit:
@@ -69,9 +88,15 @@ def shards(sizes: Mapping[str, int], limit: int) -> list[list[str]]:
     return files
 
 
-def save_tensors(weights: Mapping[str, Tensor], folder: Path, limit: int = SHARD_BYTES) -> None:
-    """As diffusers lays large models out: numbered files of `limit` bytes, and an index where there are several."""
-    files = shards({name: weight.nbytes for name, weight in weights.items()}, limit)
+def save_sharded(weights: Mapping[str, Tensor], folder: Path, limit: int = SHARD_BYTES) -> None:
+    """Write weights in diffusers' layout: one file, or numbered files and an index.
+
+    Args:
+        weights: Name -> tensor.
+        folder: Where the files are written.
+        limit: Bytes of a file.
+    """
+    files = split_by_size({name: weight.nbytes for name, weight in weights.items()}, limit)
     where = {}
     for i, names in enumerate(files):
         file = f"{NAME}-{i + 1:05}-of-{len(files):05}.safetensors" if len(files) > 1 else f"{NAME}.safetensors"

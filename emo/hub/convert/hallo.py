@@ -1,11 +1,11 @@
-"""What Hallo (arXiv 2406.08801) and Hallo2 (2410.07718) published, in the names and sizes of an EMOModel.
+"""Map the weights of Hallo (arXiv 2406.08801) and Hallo2 (2410.07718) to the names and sizes of a HalloModel.
 
-Their `net.pth` holds reference_unet, denoising_unet, face_locator, imageproj and audioproj. What their model has and
-EMO's lacks are options of EMOModel; every name of theirs has a place in ours, or stands in UNUSED.
+Their `net.pth` holds reference_unet, denoising_unet, face_locator, imageproj and audioproj. Each of its names has a
+place in a HalloModel, or matches UNUSED.
 
-Their code does one thing in training mode, in which they train and also run it, and another in evaluation mode
-(`trained` False): there motion frames and the scales of regions reach the middle of the UNet alone, and temporal layers
-stand in the coarsest stages too.
+Their code behaves differently in training mode, in which the authors train and also run it, and in evaluation mode
+(`training_mode` False): there motion frames and the scales of regions reach only the middle of the UNet, and temporal
+layers stand in the coarsest blocks too.
 """
 
 import re
@@ -15,7 +15,7 @@ from torch import Size, Tensor
 
 from emo.core.errors import InputError
 
-MARGIN, LAYERS = 2, 12  # frames on each side that a frame hears, and layers of wav2vec 2.0 base
+MARGIN, LAYERS = 2, 12  # frames on each side whose audio features a frame gets; layers of wav2vec 2.0 base
 RENAMES = [
     (r"^denoising_unet\.", "unet."),
     (r"^reference_unet\.", "reference_net."),
@@ -35,61 +35,97 @@ RENAMES = [
 ]
 UNUSED = [
     r"\.attention_blocks\.1\.pos_encoder\.pe$",  # the same table as that of block 0
-    # behind the last tokens of the reference net, which nothing sees
+    # behind the last tokens of the ReferenceNet, which nothing uses
     r"^reference_unet\.up_blocks\.{up}\.attentions\.{last}\.(proj_out|transformer_blocks\.0\.(attn[12]|norm[23]|ff))\.",
 ]
-COARSEST = r"^denoising_unet\.(down_blocks\.{up}|up_blocks\.0)\.motion_modules\."  # no use when `trained`
+COARSEST = r"^denoising_unet\.(down_blocks\.{up}|up_blocks\.0)\.motion_modules\."  # unused in training mode
 
 
-def our_name(name: str) -> str:
+def rename_key(name: str) -> str:
+    """Return the name in a HalloModel of a weight of net.pth."""
     for pattern, replacement in RENAMES:
         name = re.sub(pattern, replacement, name)
     return name
 
 
-def renamed(names: list[str], trained: bool = True) -> dict[str, str]:
-    """Names of net.pth that have a use -> what EMOModel calls them."""
-    up = number(names, r"^reference_unet\.up_blocks\.(\d+)\.")
-    last = number(names, rf"^reference_unet\.up_blocks\.{up - 1}\.attentions\.(\d+)\.")
-    patterns = [*UNUSED, COARSEST] if trained else UNUSED
+def rename_keys(names: list[str], training_mode: bool = True) -> dict[str, str]:
+    """List the names in a HalloModel of the weights of net.pth.
+
+    Args:
+        names: Names of the weights in net.pth.
+        training_mode: Connect the layers as in training mode, see the module.
+
+    Returns:
+        Name in net.pth -> name in a HalloModel; unused weights are left out.
+    """
+    up = count_modules(names, r"^reference_unet\.up_blocks\.(\d+)\.")
+    last = count_modules(names, rf"^reference_unet\.up_blocks\.{up - 1}\.attentions\.(\d+)\.")
+    patterns = [*UNUSED, COARSEST] if training_mode else UNUSED
     unused = [pattern.replace("{up}", str(up - 1)).replace("{last}", str(last - 1)) for pattern in patterns]
-    return {name: our_name(name) for name in names if not any(re.search(pattern, name) for pattern in unused)}
+    return {name: rename_key(name) for name in names if not any(re.search(pattern, name) for pattern in unused)}
 
 
-def shaped(name: str, weight: Tensor) -> Tensor:
-    """The weight as the module of ours with this name has it: convolutions of single tokens are linear."""
+def reshape_weight(name: str, weight: Tensor) -> Tensor:
+    """Reshape a weight for a HalloModel: convolutions over single tokens are linear layers there.
+
+    Args:
+        name: Name of the weight in a HalloModel.
+        weight: The published tensor.
+
+    Returns:
+        The tensor in the shape of a HalloModel.
+    """
     return weight.flatten(1) if re.search(r"\.mix\.\d\.weight$", name) else weight
 
 
-def number(names: list[str], pattern: str) -> int:
-    """How many modules there are: one more than the largest number that the pattern finds in the names."""
+def count_modules(names: list[str], pattern: str) -> int:
+    """Count the modules of a numbered list.
+
+    Args:
+        names: Names of weights.
+        pattern: Regular expression whose group is a module's number.
+
+    Returns:
+        One more than the largest number; 0 where no name matches.
+    """
     return 1 + max((int(found[1]) for name in names if (found := re.search(pattern, name))), default=-1)
 
 
-def sizes(shapes: Mapping[str, Size], trained: bool = True) -> dict:
-    """Shapes of net.pth -> the settings of its EMOModel. How many heads and groups they have no shape says: 8 and 32.
+def infer_config(shapes: Mapping[str, Size], training_mode: bool = True) -> dict:
+    """Infer the arguments of a HalloModel. No shape depends on the numbers of heads and groups: they stay 8 and 32.
 
-    Raises InputError where the names are not Hallo's.
+    Args:
+        shapes: Shapes of the weights in net.pth by name.
+        training_mode: Connect the layers as in training mode, see the module.
+
+    Returns:
+        Arguments of HalloModel.
+
+    Raises:
+        InputError: The names are not Hallo's.
     """
     try:
-        return read_sizes(shapes, trained)
+        return _read_config(shapes, training_mode)
     except (KeyError, ZeroDivisionError) as error:
-        raise InputError(f"no net.pth of Hallo or Hallo2: it lacks {error}") from error
+        raise InputError(f"not a net.pth of Hallo or Hallo2: it lacks {error}") from error
 
 
-def read_sizes(shapes: Mapping[str, Size], trained: bool) -> dict:
+def _read_config(shapes: Mapping[str, Size], training_mode: bool) -> dict:
     names = list(shapes)
-    net, levels = "denoising_unet.down_blocks", number(names, r"^denoising_unet\.down_blocks\.(\d+)\.")
+    net, levels = "denoising_unet.down_blocks", count_modules(names, r"^denoising_unet\.down_blocks\.(\d+)\.")
     table = "motion_modules.0.temporal_transformer.transformer_blocks.0.attention_blocks.0.pos_encoder.pe"
-    locator = ["conv_in", *(f"blocks.{i}" for i in range(1, number(names, r"^face_locator\.blocks\.(\d+)\."), 2))]
-    hidden, heard = shapes["audioproj.proj1.weight"]
+    locator = [
+        "conv_in",
+        *(f"blocks.{i}" for i in range(1, count_modules(names, r"^face_locator\.blocks\.(\d+)\."), 2)),
+    ]
+    hidden, features = shapes["audioproj.proj1.weight"]
     audio_dim, identity_dim = shapes["audioproj.norm.weight"][0], shapes["imageproj.norm.weight"][0]
     return {
         "latent_channels": shapes["denoising_unet.conv_in.weight"][1],
         "block_out_channels": [shapes[f"{net}.{i}.resnets.0.conv1.weight"][0] for i in range(levels)],
-        "layers_per_block": number(names, r"^denoising_unet\.down_blocks\.0\.resnets\.(\d+)\."),
+        "layers_per_block": count_modules(names, r"^denoising_unet\.down_blocks\.0\.resnets\.(\d+)\."),
         "audio_layers": LAYERS,
-        "audio_feature_dim": heard // ((2 * MARGIN + 1) * LAYERS),
+        "audio_feature_dim": features // ((2 * MARGIN + 1) * LAYERS),
         "audio_tokens": shapes["audioproj.proj3.weight"][0] // audio_dim,
         "audio_token_dim": audio_dim,
         "audio_hidden_dim": hidden,
@@ -97,14 +133,13 @@ def read_sizes(shapes: Mapping[str, Size], trained: bool) -> dict:
         "num_frames": 16,
         "num_motion_frames": 2,
         "max_frames": shapes[f"{net}.0.{table}"][1],
-        "speed_token_dim": None,
         "identity_dim": shapes["imageproj.proj.weight"][1],
         "identity_tokens": shapes["imageproj.proj.weight"][0] // identity_dim,
         "identity_token_dim": identity_dim,
         "audio_regions": 3,
         "locator_widths": [shapes[f"face_locator.{name}.weight"][0] for name in locator],
         "motion_tokens": True,
-        "motion_levels": None if trained else [levels - 1],
+        "motion_levels": None if training_mode else [levels - 1],
         "frame_norm": True,
-        "sparse_time": trained,
+        "sparse_temporal": training_mode,
     }

@@ -1,4 +1,5 @@
-"""Published parts -> the folder of an EMOPipeline: net.pth of Hallo or Hallo2, Stable Diffusion's VAE, wav2vec 2.0."""
+"""Convert published parts to the folder of a HalloPipeline: net.pth of Hallo or Hallo2, Stable Diffusion's VAE, wav2vec
+2.0."""
 
 import json
 import shutil
@@ -6,18 +7,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 import torch
-from diffusers import DDIMScheduler
+from diffusers import AutoencoderKL, DDIMScheduler
 from torch import Tensor
 
 from emo.core.errors import InputError
-from emo.hub.convert.checkpoint import open_weights, save_tensors
-from emo.hub.convert.hallo import renamed, shaped, sizes
+from emo.hub.convert.checkpoint import open_weights, save_sharded
+from emo.hub.convert.hallo import infer_config, rename_keys, reshape_weight
 from emo.models.audio import Wav2VecEncoder
-from emo.models.emo import EMOModel
-from emo.models.loading import load_part, refuse
-from emo.pipelines.emo import EMOPipeline
+from emo.models.hallo import HalloModel
+from emo.models.loading import load_component, raise_for_names
+from emo.pipelines.hallo import HalloPipeline
 
 SCHEDULER = {  # of Hallo's inference: v-prediction, the last step without signal (arXiv 2305.08891)
     "beta_start": 0.00085,
@@ -29,39 +31,50 @@ SCHEDULER = {  # of Hallo's inference: v-prediction, the last step without signa
     "rescale_betas_zero_snr": True,
     "timestep_spacing": "trailing",
 }
-SAMPLING = {"size": 512, "num_inference_steps": 40, "guidance_scale": 3.5, "guides_identity": True}
-SAMPLING |= {"motion_through_pixels": True, "crop_scale": 1.25}  # faces fill 50 to 70 % of the pictures it learnt from
-LICENCES = {
-    "net": "Hallo and Hallo2: MIT (its UNets began as Stable Diffusion 1.5, CreativeML OpenRAIL-M, whose use "
+LICENSES = {
+    "net": "Hallo and Hallo2: MIT (its UNets started from Stable Diffusion 1.5, CreativeML OpenRAIL-M, whose use "
     "restrictions go with them, its motion modules as AnimateDiff, Apache-2.0)",
     "vae": "sd-vae-ft-mse: MIT; the VAE inside Stable Diffusion 1.5: CreativeML OpenRAIL-M",
     "wav2vec": "wav2vec2-base-960h: Apache-2.0",
 }
 FACES = (
     "face embedding: not converted. insightface's weights are for non-commercial research only: emo-infer --arcface "
-    "takes them. Without it nobody's embedding (zeros) is given, which is the way for commercial use"
+    "takes them. Without it the embedding is zeros, which is the way for commercial use"
 )
 
 
 @dataclass
-class Parts:
-    """Where the three parts lie."""
+class SourceParts:
+    """Paths of the three parts.
 
-    net: Path  # a file
-    vae: Path  # folders
+    Attributes:
+        net: File net.pth of Hallo or Hallo2.
+        vae: Folder of Stable Diffusion's VAE.
+        wav2vec: Folder of wav2vec 2.0.
+    """
+
+    net: Path
+    vae: Path
     wav2vec: Path
 
-    def licences(self) -> list[str]:
-        """A line for each part, and one for the face embedding, that is none."""
-        return [f"{getattr(self, name)}: {licence}" for name, licence in LICENCES.items()] + [FACES]
+    def licenses(self) -> list[str]:
+        """One line for each part, and one for the face embedding, which is not converted."""
+        return [f"{getattr(self, name)}: {license}" for name, license in LICENSES.items()] + [FACES]
 
 
-def find_parts(sources: Iterable[Path]) -> Parts:
-    """The parts among files and folders, which may hold them further down, as Hallo's `pretrained_models` does.
+def find_parts(sources: Iterable[Path]) -> SourceParts:
+    """Find the parts among files and folders.
 
-    Raises InputError where one is missing, or is there twice.
+    Args:
+        sources: Files, and folders that may hold parts further down, as Hallo's `pretrained_models` does.
+
+    Returns:
+        The parts.
+
+    Raises:
+        InputError: A part is missing or ambiguous.
     """
-    found = {"net": set(), "vae": set(), "wav2vec": set()}
+    found: dict[str, set[Path]] = {"net": set(), "vae": set(), "wav2vec": set()}
     for source in sources:
         if not source.exists():
             raise InputError(f"{source} does not exist: give a net.pth, and folders of a VAE and of wav2vec 2.0")
@@ -70,74 +83,103 @@ def find_parts(sources: Iterable[Path]) -> Parts:
             continue
         found["net"] |= {path for suffix in ("pth", "safetensors") for path in source.rglob(f"net.{suffix}")}
         for path in source.rglob("config.json"):
-            kind = kind_of(path)
-            found.get(kind, set()).add(path.parent)
+            kind = detect_kind(path)
+            if kind is not None:
+                found[kind].add(path.parent)
     for name, paths in found.items():
         if len(paths) != 1:
             given = ", ".join(sorted(map(str, paths))) or "none"
-            raise InputError(f"the sources hold {len(paths)} of {LICENCES[name].split(':')[0]} ({given}): give one")
-    return Parts(**{name: paths.pop() for name, paths in found.items()})
+            raise InputError(f"the sources hold {len(paths)} of {LICENSES[name].split(':')[0]} ({given}): give one")
+    return SourceParts(**{name: paths.pop() for name, paths in found.items()})
 
 
-def kind_of(path: Path) -> str | None:
-    """Which part a config.json is of."""
+def detect_kind(path: Path) -> str | None:
+    """Which part a config.json belongs to: wav2vec, vae or none. Raises InputError when it is no JSON."""
     try:
         config = json.loads(path.read_text())
     except ValueError as error:
-        raise InputError(f"{path} is no JSON ({error}): get it again") from error
+        raise InputError(f"{path} is not valid JSON ({error}): download it again") from error
     if config.get("model_type") == "wav2vec2":
         return "wav2vec"
     return "vae" if config.get("_class_name") == "AutoencoderKL" else None
 
 
-def convert(parts: Parts, out: Path, trained: bool = True, **settings) -> None:
-    """Writes the pipeline's folder, or nothing. trained: see emo.hub.convert.hallo; settings: of EMOModel, where the
-    shapes of the weights do not tell.
+def convert_hallo(parts: SourceParts, out: Path, training_mode: bool = True, **settings) -> None:
+    """Write the pipeline's folder completely, or not at all.
 
-    Raises InputError where a weight is missing or left over, a file is no such part, or the folder exists.
+    Args:
+        parts: Parts of the pipeline.
+        out: The folder; it must not exist.
+        training_mode: See emo.hub.convert.hallo.
+        settings: Arguments of HalloModel that the shapes of the weights do not determine.
+
+    Raises:
+        InputError: A weight is missing or left over, a file is not such a part, or the folder exists.
     """
     if out.exists():
         raise InputError(f"{out} exists: give another, or remove it")
     out.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as half:
-        folder = Path(half) / "pipeline"
-        model = convert_net(parts.net, folder / "model", trained, settings)
-        vae = load_part(parts.vae)
+    with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
+        folder = Path(temporary) / "pipeline"
+        model = convert_net(parts.net, folder / "model", training_mode, settings)
+        vae = cast(AutoencoderKL, load_component(parts.vae))
         vae.save_pretrained(folder / "vae")
-        encoder = Wav2VecEncoder.from_wav2vec(str(parts.wav2vec), at_frames=True)
-        check_ear(encoder, model, parts)
+        encoder = Wav2VecEncoder.from_wav2vec(str(parts.wav2vec), resample_to_frames=True)
+        check_audio_encoder(encoder, model, parts)
         encoder.save_pretrained(folder / "audio_encoder")
         scheduler = DDIMScheduler(**SCHEDULER)
         scheduler.save_pretrained(folder / "scheduler")
-        EMOPipeline(model, vae, encoder, scheduler, **SAMPLING).save_config(folder)
+        HalloPipeline(model, vae, encoder, scheduler).save_config(folder)
         shutil.move(folder, out)
 
 
-def convert_net(path: Path, folder: Path, trained: bool, settings: dict) -> EMOModel:
-    """Writes the model's folder and returns the model, of which there are shapes alone."""
+def convert_net(path: Path, folder: Path, training_mode: bool, settings: dict) -> HalloModel:
+    """Write the model's folder.
+
+    Args:
+        path: The published net.pth.
+        folder: Where the configuration and the weights are written.
+        training_mode: Connect the layers as in training mode, see emo.hub.convert.hallo.
+        settings: Arguments of HalloModel that the shapes of the weights do not determine.
+
+    Returns:
+        The model on the meta device: shapes without values.
+
+    Raises:
+        InputError: A weight is missing, left over or of another shape, or the file can't be read.
+    """
     theirs = open_weights(path)
     with torch.device("meta"):
-        model = EMOModel(**sizes({name: weight.shape for name, weight in theirs.items()}, trained) | settings)
-    ours = Renamed(theirs, {our: their for their, our in renamed(list(theirs), trained).items()})
+        model = HalloModel(
+            **infer_config({name: weight.shape for name, weight in theirs.items()}, training_mode) | settings
+        )
+    ours = RenamedWeights(theirs, {our: their for their, our in rename_keys(list(theirs), training_mode).items()})
     own = model.state_dict()
-    refuse((ours.names[name] for name in ours.keys() - own.keys()), f"{path} has", "it is no net.pth of Hallo")
-    refuse(own.keys() - ours.keys(), f"{path} lacks what is to be", "get it again")
+    raise_for_names(
+        (ours.names[name] for name in ours.keys() - own.keys()), f"{path} has", "it is not a net.pth of Hallo"
+    )
+    raise_for_names(own.keys() - ours.keys(), f"{path} lacks what would become", "download it again")
     other = [ours.names[name] for name, weight in ours.items() if weight.shape != own[name].shape]
-    refuse(other, f"{path} has of another shape", "it is no net.pth of Hallo")
+    raise_for_names(other, f"{path} has of another shape", "it is not a net.pth of Hallo")
     model.save_config(folder)
-    save_tensors(ours, folder)
+    save_sharded(ours, folder)
     return model
 
 
 @dataclass
-class Renamed(Mapping):
-    """Weights of others under our names, in our shapes."""
+class RenamedWeights(Mapping):
+    """Published weights under the names and in the shapes of a HalloModel.
+
+    Attributes:
+        weights: By their published names.
+        names: Name in a HalloModel -> published name.
+    """
 
     weights: Mapping[str, Tensor]
-    names: dict[str, str]  # ours -> theirs
+    names: dict[str, str]
 
     def __getitem__(self, name: str) -> Tensor:
-        return shaped(name, self.weights[self.names[name]])
+        return reshape_weight(name, self.weights[self.names[name]])
 
     def __iter__(self):
         return iter(self.names)
@@ -146,7 +188,17 @@ class Renamed(Mapping):
         return len(self.names)
 
 
-def check_ear(encoder: Wav2VecEncoder, model: EMOModel, parts: Parts) -> None:
+def check_audio_encoder(encoder: Wav2VecEncoder, model: HalloModel, parts: SourceParts) -> None:
+    """Check that the audio encoder's features have the sizes that the model takes.
+
+    Args:
+        encoder: The converted audio encoder.
+        model: The converted model.
+        parts: The sources, for the message.
+
+    Raises:
+        InputError: The number of layers or their width differs.
+    """
     wanted = (model.config.audio_layers, model.config.audio_feature_dim)
     if encoder.feature_shape != wanted:
-        raise InputError(f"{parts.wav2vec} has {encoder.feature_shape} layers and width, {parts.net} wants {wanted}")
+        raise InputError(f"{parts.wav2vec} has {encoder.feature_shape} layers and width, {parts.net} expects {wanted}")

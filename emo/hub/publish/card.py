@@ -1,6 +1,6 @@
-"""A model's card, from what its run knows: what is not known is not in it.
+"""Write a model card from the facts of a model; unknown facts are omitted.
 
-What it says of limits, use and misuse holds for every model of this architecture (EMO, arXiv 2402.17485).
+The sections on limits, use and misuse hold for every model of this architecture (EMO, arXiv 2402.17485).
 """
 
 from dataclasses import dataclass, field
@@ -11,19 +11,27 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from emo.core.errors import InputError
-from emo.hub.publish.facts import Facts
-from emo.hub.publish.results import TASK, Result, indexed, measures_table, results, speeds_table, table
+from emo.hub.publish.facts import ModelFacts
+from emo.hub.publish.results import (
+    PIPELINE_TAG,
+    Result,
+    make_eval_results,
+    markdown_table,
+    measures_table,
+    read_results,
+    speeds_table,
+)
 
-CURVE = "training.svg"
+CURVE_FILE = "training.svg"
 TAGS = ["emo", "talking-head", "portrait-animation", "audio-driven", "arxiv:2402.17485"]
-LIMITS = """One face per video, seen mostly from the front; hands and bodies stand still. Languages and singing styles
-far from the training footage move the mouth less exactly, loud music hides the voice, and faces unlike those of the
-training footage are served worse."""
-USE = """Meant for animating portraits of people who agreed to it, of drawn or made-up faces, and for research on such
+LIMITS = """One face per video, mostly frontal; hands and bodies are not animated. Lip sync is less accurate for
+languages and singing styles that are rare in the training footage, and under loud music. Quality is lower for faces
+that are under-represented in the training footage."""
+USE = """Meant for animating portraits of people who agreed to it, of drawn or generated faces, and for research on such
 models and on how to detect them.
 
-Not meant for, and not to be used for: showing real people saying what they never said without their consent, fraud,
-harassment, or getting past a check of identity. Say openly that a video is synthetic wherever it is shown."""
+Not meant for, and not to be used for: showing real people saying what they did not say, without their consent; fraud;
+harassment; or bypassing identity verification. Label a video as synthetic wherever it is shown."""
 CITATION = """```bibtex
 @misc{tian2024emo,
   title={EMO: Emote Portrait Alive - Generating Expressive Portrait Videos with Audio2Video Diffusion Model under Weak
@@ -37,54 +45,77 @@ CITATION = """```bibtex
 
 
 @dataclass
-class Told:
-    """What the publisher says beside what the run knows."""
+class CardOptions:
+    """The publisher's options of a card.
 
-    name: str  # OWNER/NAME
-    licence: str  # an id of the Hub, such as apache-2.0
-    datasets: list[str] = field(default_factory=list)  # Hub ids
-    report: Path | None = None  # of emo-eval
-    bench: Path | None = None  # of emo-bench
-    samples: int = 4  # videos to show
+    Attributes:
+        name: OWNER/NAME on the Hub.
+        license: An id of the Hub, such as apache-2.0.
+        datasets: Hub ids of training data.
+        report: File report.json of emo-eval.
+        bench: File bench.json of emo-bench.
+        samples: Number of videos that the card shows.
+    """
+
+    name: str
+    license: str
+    datasets: list[str] = field(default_factory=list)
+    report: Path | None = None
+    bench: Path | None = None
+    samples: int = 4
 
 
-def make_card(facts: Facts, told: Told, has_curve: bool) -> ModelCard:
-    """The card, checked. Raises InputError for a report that is none, or metadata that the Hub would refuse."""
-    reference, found = results(told.report) if told.report else ("", [])
+def make_card(facts: ModelFacts, options: CardOptions, has_curve: bool) -> ModelCard:
+    """Write and check the card.
+
+    Args:
+        facts: Facts of the model.
+        options: The publisher's options.
+        has_curve: Whether there is a picture of the losses.
+
+    Returns:
+        The card.
+
+    Raises:
+        InputError: The report is not one of emo-eval, or the Hub would refuse the metadata.
+    """
+    reference, measured = read_results(options.report) if options.report else ("", [])
     try:
         data = ModelCardData(
-            license=told.licence,
+            license=options.license,
             library_name="diffusers",
-            pipeline_tag=TASK,
+            pipeline_tag=PIPELINE_TAG,
             tags=TAGS,
-            base_model=facts.published or None,
-            datasets=[*told.datasets, *shard_sets(facts)] or None,
-            metrics=[result.name.lower() for result in found] or None,
-            model_name=told.name.split("/")[-1],
-            eval_results=indexed(reference, found) or None,
+            base_model=facts.base_models or None,
+            datasets=[*options.datasets, *list_shard_datasets(facts)] or None,
+            metrics=[result.name.lower() for result in measured] or None,
+            model_name=options.name.split("/")[-1],
+            eval_results=make_eval_results(reference, measured) or None,
         )
     except ValueError as error:
-        raise InputError(f"{told.report}: {str(error).splitlines()[0]}") from error
+        raise InputError(f"{options.report}: {str(error).splitlines()[0]}") from error
     sections = {
-        "": introduction(facts, told),
-        "Use": usage(told),
-        "Samples": samples(facts, told),
-        "Architecture": architecture(facts),
-        "Data": data_section(facts),
-        "Training": training(facts, has_curve),
-        "Evaluation": evaluation(reference, found),
-        "Speed": told.bench and f"Measured by `emo-bench`.\n\n{speeds_table(told.bench)}",
+        "": write_introduction(facts, options),
+        "Use": write_usage(options),
+        "Samples": write_samples(facts, options),
+        "Architecture": write_architecture(facts),
+        "Data": write_data(facts),
+        "Training": write_training(facts, has_curve),
+        "Evaluation": write_evaluation(reference, measured),
+        "Speed": options.bench and f"Measured by `emo-bench`.\n\n{speeds_table(options.bench)}",
         "Limits": LIMITS,
         "Intended use, and misuse": USE,
         "Citation": CITATION,
     }
     text = "\n\n".join(f"## {name}\n\n{body}" if name else body for name, body in sections.items() if body)
-    return checked(ModelCard(f"---\n{data}\n---\n\n# {data.model_name}\n\n{text}\n"))
+    return check_card(ModelCard(f"---\n{data}\n---\n\n# {data.model_name}\n\n{text}\n"))
 
 
-def checked(card: ModelCard) -> ModelCard:
-    """The card as it is read again from its text. Raises InputError for names and results that the Hub would refuse;
-    its list of licences and tasks it alone has, and holds the card against before it takes a file."""
+def check_card(card: ModelCard) -> ModelCard:
+    """Return the card, parsed from its text again. Raises InputError for names and results that the Hub would refuse.
+
+    The lists of licenses and tasks are the Hub's own: it checks them before it takes a file.
+    """
     again = ModelCard(str(card))
     given = again.data.to_dict()
     try:
@@ -94,74 +125,115 @@ def checked(card: ModelCard) -> ModelCard:
             model_index_to_eval_results(given["model-index"])
     except (HFValidationError, KeyError, ValueError) as error:
         raise InputError(f"the card would be refused: {str(error).splitlines()[0]}") from error
-    licence = str(given.get("license"))
-    if not licence or licence.lower() != licence or " " in licence:
-        raise InputError(f"--licence {licence}: give an id of the Hub's list, such as apache-2.0 or cc-by-nc-4.0")
+    license = str(given.get("license"))
+    if not license or license.lower() != license or " " in license:
+        raise InputError(f"license={license!r}: give an id of the Hub's list, such as apache-2.0 or cc-by-nc-4.0")
     return again
 
 
-def shard_sets(facts: Facts) -> list[str]:
-    """Hub ids of the data sets that a run has streamed."""
+def list_shard_datasets(facts: ModelFacts) -> list[str]:
+    """Return Hub ids of the data sets that the run has streamed."""
     streamed = facts.config.data.shards if facts.config else []
-    found = [address.removeprefix("hf://datasets/") for address in streamed if address.startswith("hf://datasets/")]
-    return ["/".join(path.split("/")[:2]) for path in found]
+    paths = [address.removeprefix("hf://datasets/") for address in streamed if address.startswith("hf://datasets/")]
+    return ["/".join(path.split("/")[:2]) for path in paths]
 
 
-def introduction(facts: Facts, told: Told) -> str:
-    lora = f" --lora {told.name}" if facts.config and facts.config.lora.rank else ""
+def write_introduction(facts: ModelFacts, options: CardOptions) -> str:
+    """Write what the model does and the command that runs it.
+
+    Args:
+        facts: Facts of the model.
+        options: The publisher's options.
+
+    Returns:
+        Markdown.
+    """
+    lora = f" --lora {options.name}" if facts.config and facts.config.lora.rank else ""
     return (
-        "A still portrait and a sound in, a talking or singing video out: a model of the architecture of "
-        "[EMO](https://arxiv.org/abs/2402.17485), made with `emo`, an independent implementation.\n\n"
-        f"    emo-infer portrait.png song.wav --model {told.name}{lora}"
+        "This model makes a talking or singing video from one portrait and a sound. Its architecture is that of "
+        "[EMO](https://arxiv.org/abs/2402.17485); it runs with `emo`, an independent implementation.\n\n"
+        f"    emo-infer portrait.png song.wav --model {options.name}{lora}"
     )
 
 
-def usage(told: Told) -> str:
-    lines = "from emo import EMOPipeline", f'pipe = EMOPipeline.from_pretrained("{told.name}")'
-    last = "frames = pipe(portrait, wave).frames  # uint8 (H W 3), float32 (S,) at 16 kHz -> uint8 (T H W 3)"
+def write_usage(options: CardOptions) -> str:
+    """Write the Python code that runs the model, as Markdown."""
+    lines = "from emo import EMOPipeline", f'pipe = EMOPipeline.from_pretrained("{options.name}")'
+    last = 'frames = pipe("portrait.png", "song.wav").frames  # (T, H, W, 3) uint8, 25 frames per second'
     return "```python\n" + "\n".join([*lines, last]) + "\n```"
 
 
-def samples(facts: Facts, told: Told) -> str:
-    urls = [hf_hub_url(told.name, f"samples/{path.name}") for path in facts.samples[: told.samples]]
+def write_samples(facts: ModelFacts, options: CardOptions) -> str:
+    """Write the players of the sample videos.
+
+    Args:
+        facts: Facts of the model.
+        options: The publisher's options.
+
+    Returns:
+        Markdown; empty without samples.
+    """
+    urls = [hf_hub_url(options.name, f"samples/{path.name}") for path in facts.sample_videos[: options.samples]]
     return "\n".join(f'<video controls loop src="{url}"></video>' for url in urls)
 
 
-def architecture(facts: Facts) -> str:
-    rows = [(part.name, f"`{part.kind}`", f"{part.weights:,}") for part in facts.parts]
-    asked = ("size", "num_inference_steps", "guidance_scale", "overlap_frames")
+def write_architecture(facts: ModelFacts) -> str:
+    """Write the table of components and the main settings, as Markdown."""
+    rows = [(part.name, f"`{part.class_name}`", f"{part.num_weights:,}") for part in facts.components]
+    names = ("size", "num_inference_steps", "guidance_scale", "overlap_frames")
     made = ("num_frames", "num_motion_frames", "block_out_channels", "audio_layers", "audio_feature_dim")
-    known = [f"{name} {facts.index[name]}" for name in asked if name in facts.index]
-    known += [f"{name} {facts.settings[name]}" for name in made if name in facts.settings]
+    known = [f"{name} {facts.index[name]}" for name in names if name in facts.index]
+    known += [f"{name} {facts.model_config[name]}" for name in made if name in facts.model_config]
     lora = facts.config.lora if facts.config else None
-    beside = f"\n\nIn `lora/` lie adapters of rank {lora.rank} (LoRA) for it." if lora and lora.rank else ""
-    return f"{table(('part', 'class', 'weights'), rows)}\n\n{', '.join(known)}.{beside}"
+    beside = f"\n\n`lora/` contains LoRA adapters of rank {lora.rank} for this model." if lora and lora.rank else ""
+    return f"{markdown_table(('component', 'class', 'weights'), rows)}\n\n{', '.join(known)}.{beside}"
 
 
-def data_section(facts: Facts) -> str:
-    """Of the folders of clips as they are now, and of what is streamed by its address."""
-    rows = [(s.folder, s.licence or "not known", str(s.people), str(s.clips), f"{s.hours:.3g}") for s in facts.sources]
-    known = [table(("footage", "licence", "people", "clips", "hours"), rows)] if rows else []
-    streamed = [f"Streamed from {name}." for name in shard_sets(facts)]
-    held = [f"{facts.held_out} people are held out: never trained on."] if facts.held_out else []
-    return "\n\n".join([*known, *streamed, *held])
+def write_data(facts: ModelFacts) -> str:
+    """Write the folders of clips as they are now, and the addresses of streamed data, as Markdown."""
+    rows = [
+        (s.folder, s.license or "not known", str(s.people), str(s.clips), f"{s.hours:.3g}") for s in facts.clip_sources
+    ]
+    known = [markdown_table(("footage", "license", "people", "clips", "hours"), rows)] if rows else []
+    streamed = [f"Streamed from {name}." for name in list_shard_datasets(facts)]
+    count = facts.num_held_out_people
+    held_out = [f"{count} people are held out: no clip of them is used in training."] if count else []
+    return "\n\n".join([*known, *streamed, *held_out])
 
 
-def training(facts: Facts, has_curve: bool) -> str:
+def write_training(facts: ModelFacts, has_curve: bool) -> str:
+    """Write the settings of the run, its hours, its base models and its losses.
+
+    Args:
+        facts: Facts of the model.
+        has_curve: Whether there is a picture of the losses.
+
+    Returns:
+        Markdown; empty without a run.
+    """
     config = facts.config
     if config is None:
         return ""
-    asked = ("task", "steps", "batch_size", "learning_rate", "optimizer", "ema_decay", "seed")
-    known = [f"{name} {getattr(config, name)}" for name in asked]
+    names = ("task", "steps", "batch_size", "learning_rate", "optimizer", "ema_decay", "seed")
+    known = [f"{name} {getattr(config, name)}" for name in names]
     known += [f"{name} {value}" for name, value in vars(config.loss).items() if value]
-    hours = [f"{facts.hours:.2g} hours."] if facts.hours else []
-    began = [f"It began with {', '.join(facts.published)}."] if facts.published else []
-    picture = [f"![Losses over the steps]({CURVE})"] if has_curve else []
-    return "\n\n".join([", ".join(known) + ".", *hours, *began, *picture])
+    hours = [f"Training took {facts.hours:.2g} hours."] if facts.hours else []
+    start = [f"Initialized from {', '.join(facts.base_models)}."] if facts.base_models else []
+    picture = [f"![Losses over the steps]({CURVE_FILE})"] if has_curve else []
+    return "\n\n".join([", ".join(known) + ".", *hours, *start, *picture])
 
 
-def evaluation(reference: str, found: list[Result]) -> str:
-    if not found:
+def write_evaluation(reference: str, measured: list[Result]) -> str:
+    """Write the figures of emo-eval.
+
+    Args:
+        reference: Name of the real footage.
+        measured: Results of the evaluation.
+
+    Returns:
+        Markdown; empty without results.
+    """
+    if not measured:
         return ""
-    figures = measures_table(reference, found)
+    figures = measures_table(reference, measured)
     return f"Measured by `emo-eval` against {reference}, the mean and its 95 % interval.\n\n{figures}"

@@ -1,4 +1,4 @@
-"""What emo-eval and emo-bench have written, as a card's tables and as the results that the Hub indexes."""
+"""Turn the reports of emo-eval and emo-bench into tables of a card and results that the Hub indexes."""
 
 import json
 import re
@@ -8,14 +8,14 @@ from pathlib import Path
 from huggingface_hub import EvalResult
 
 from emo.core.errors import InputError
-from emo.metrics.speed import Figures, Run, Setting
+from emo.metrics.speed import BenchmarkResult, BenchmarkRun, BenchmarkSetting
 
-TASK = "image-to-video"  # of the Hub's list; it has none for talking portraits
+PIPELINE_TAG = "image-to-video"  # of the Hub's list; it has none for talking portraits
 
 
 @dataclass(frozen=True)
 class Result:
-    """One figure of the first set that was measured, and of real footage."""
+    """One measure of the first evaluated set, and of real footage."""
 
     name: str
     unit: str
@@ -24,23 +24,39 @@ class Result:
     real: dict
 
 
-def read(path: Path, kind: type, whose: str):
-    """JSON of that kind. Raises InputError."""
+def read_json(path: Path, kind: type, whose: str):
+    """Read a JSON file.
+
+    Args:
+        path: The file.
+        kind: Expected type of the content.
+        whose: Name of the command that writes such a file.
+
+    Returns:
+        The content.
+
+    Raises:
+        InputError: The file can't be read, or its content has another type.
+    """
     try:
-        found = json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"{path} can't be read ({error}): give the file that {whose} wrote") from error
-    if not isinstance(found, kind):
-        raise InputError(f"{path} is not what {whose} wrote: give another")
-    return found
+    if not isinstance(content, kind):
+        raise InputError(f"{path} was not written by {whose}: give the file that {whose} wrote")
+    return content
 
 
-def results(path: Path) -> tuple[str, list[Result]]:
-    """report.json of emo-eval -> the name of the real footage, and what is known of the first set beside it.
+def read_results(path: Path) -> tuple[str, list[Result]]:
+    """Read report.json of emo-eval.
 
-    Raises InputError for another file.
+    Returns:
+        The name of the real footage, and the results of the first set beside it.
+
+    Raises:
+        InputError: The file is not a report of emo-eval.
     """
-    report = read(path, dict, "emo-eval")
+    report = read_json(path, dict, "emo-eval")
     try:
         meaning, (ours, *_, real) = report["measures"], report["sets"]
         pairs = [("score", "1", "high", ours["score"], real["score"])]
@@ -49,66 +65,95 @@ def results(path: Path) -> tuple[str, list[Result]]:
             pairs.append((name, meaning[name]["unit"], meaning[name]["good"], figure, real["measures"][name]))
         return report["reference"], [Result(*pair) for pair in pairs if pair[3]["mean"] is not None]
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is not the report.json of emo-eval: give another") from error
+        raise InputError(f"{path} is not a report.json of emo-eval: give the one that emo-eval wrote") from error
 
 
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """As Markdown, whatever the cells hold."""
+def markdown_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Format a Markdown table.
+
+    Args:
+        head: Titles of the columns.
+        rows: Cells of each row.
+
+    Returns:
+        The table; line breaks and bars in cells are escaped.
+    """
     plain = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in [head, *rows]]
     return "\n".join(f"| {' | '.join(row)} |" for row in [plain[0], ["---"] * len(head), *plain[1:]])
 
 
-def short(value: float) -> str:
-    """Three digits."""
+def format_number(value: float) -> str:
+    """Format a number with three digits."""
     return f"{value:.3g}"
 
 
-def cell(figure: dict) -> str:
-    """A mean and its interval."""
+def format_figure(figure: dict) -> str:
+    """Format a mean and its 95 % interval."""
     if figure.get("mean") is None:
         return "–"
     low, high = figure.get("low"), figure.get("high")
-    return short(figure["mean"]) + (f" [{short(low)}, {short(high)}]" if low is not None else "")
+    return format_number(figure["mean"]) + (
+        f" [{format_number(low)}, {format_number(high)}]" if low is not None else ""
+    )
 
 
-def measures_table(reference: str, found: list[Result]) -> str:
-    rows = [(f"{r.name} ({r.unit})", r.good, cell(r.ours), cell(r.real)) for r in found]
-    return table(("measure", "good", "this model", f"real: {reference}"), rows)
+def measures_table(reference: str, measured: list[Result]) -> str:
+    """Format the results beside those of real footage.
+
+    Args:
+        reference: Name of the real footage.
+        measured: Results of the evaluation.
+
+    Returns:
+        A Markdown table.
+    """
+    rows = [(f"{r.name} ({r.unit})", r.good, format_figure(r.ours), format_figure(r.real)) for r in measured]
+    return markdown_table(("measure", "good", "this model", f"real: {reference}"), rows)
 
 
-def indexed(reference: str, found: list[Result]) -> list[EvalResult]:
-    """For the card's `model-index`."""
+def make_eval_results(reference: str, measured: list[Result]) -> list[EvalResult]:
+    """Make the results for the card's `model-index`.
+
+    Args:
+        reference: Name of the real footage.
+        measured: Results of the evaluation.
+
+    Returns:
+        One result for each measure.
+    """
     kind = re.sub(r"[^a-z0-9]+", "-", reference.lower()).strip("-") or "footage"
     return [
         EvalResult(
-            task_type=TASK,
+            task_type=PIPELINE_TAG,
             dataset_type=kind,
             dataset_name=reference,
             metric_type=result.name.lower(),
             metric_name=f"{result.name} ({result.unit})",
             metric_value=result.ours["mean"],
         )
-        for result in found
+        for result in measured
     ]
 
 
 def speeds_table(path: Path) -> str:
-    """bench.json of emo-bench as a table. Raises InputError for another file."""
+    """Return a table of bench.json of emo-bench. Raises InputError for any other file."""
     try:
-        found = [
-            Figures(Setting(**one["setting"]), [Run(**run) for run in one["runs"]])
-            for one in read(path, list, "emo-bench")
+        speeds = [
+            BenchmarkResult(BenchmarkSetting(**one["setting"]), [BenchmarkRun(**run) for run in one["runs"]])
+            for one in read_json(path, list, "emo-bench")
         ]
         rows = [
             (
                 str(one.setting).removeprefix(one.setting.model).strip() or "defaults",
                 f"{one.frames_per_second:.3g}",
                 f"{one.real_time_factor:.3g}",
-                f"{one.middle('first_frame_seconds'):.3g} s",
-                f"{one.middle('peak_gb'):.3g} GB",
+                f"{one.median_of('first_frame_seconds'):.3g} s",
+                f"{one.median_of('peak_gb'):.3g} GB",
             )
-            for one in found
+            for one in speeds
         ]
     except (KeyError, TypeError) as error:
-        raise InputError(f"{path} is not the bench.json of emo-bench: give another") from error
-    return table(("setting", "frames/s", "seconds of work for one of video", "first frame after", "peak memory"), rows)
+        raise InputError(f"{path} is not a bench.json of emo-bench: give the one that emo-bench wrote") from error
+    return markdown_table(
+        ("setting", "frames/s", "seconds of work for one of video", "first frame after", "peak memory"), rows
+    )

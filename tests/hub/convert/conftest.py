@@ -1,4 +1,4 @@
-"""Small parts in the layouts that Hallo, Stable Diffusion and wav2vec 2.0 were published in."""
+"""Small parts in the layouts in which Hallo, Stable Diffusion and wav2vec 2.0 are published."""
 
 import importlib.util
 from pathlib import Path

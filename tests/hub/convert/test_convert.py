@@ -1,4 +1,4 @@
-"""emo-convert: published parts in, a folder that runs out; whatever is wrong with a part is one line and no folder."""
+"""emo-convert makes a pipeline's folder of published parts; a wrong part gives one line and no folder."""
 
 import json
 import os
@@ -11,26 +11,26 @@ from safetensors.torch import load_file
 from emo.cli.convert import main
 from emo.core.errors import InputError
 from emo.face.crop import Region
-from emo.face.selection import Located
-from emo.hub.convert.checkpoint import open_weights, save_tensors, shards
-from emo.hub.convert.hallo import our_name, renamed
-from emo.hub.convert.pipeline import convert, find_parts
+from emo.face.selection import SelectedFace
+from emo.hub.convert.checkpoint import open_weights, save_sharded, split_by_size
+from emo.hub.convert.hallo import rename_key, rename_keys
+from emo.hub.convert.pipeline import convert_hallo, find_parts
 from emo.hub.resolve import load_pipeline
 from emo.models.autoencoder import decode_latents, encode_images
-from emo.models.emo import EMOModel
-from emo.pipelines.emo import EMOPipeline
+from emo.models.hallo import HalloModel
+from emo.pipelines.hallo import HalloPipeline
 
-PLACE = Located(Region((96.0, 100.0), 80.0), (60.0, 60.0, 130.0, 150.0))
+PLACE = SelectedFace(Region((96.0, 100.0), 80.0), (60.0, 60.0, 130.0, 150.0))
 
 
 @pytest.fixture(scope="module")
 def folder(pretrained, tmp_path_factory):
     out = tmp_path_factory.mktemp("converted") / "hallo"
-    convert(find_parts([pretrained]), out)
+    convert_hallo(find_parts([pretrained]), out)
     return out
 
 
-def test_the_command_names_the_licences_and_writes_the_folder(run_main, pretrained, tmp_path):
+def test_emo_convert_names_the_licenses_and_writes_the_folder(run_main, pretrained, tmp_path):
     out = tmp_path / "hallo"
     code, said, _ = run_main(main, "emo-convert", pretrained, "-o", out)
     lines = said.splitlines()
@@ -46,13 +46,13 @@ def test_the_command_names_the_licences_and_writes_the_folder(run_main, pretrain
     assert code == 2 and f"{out} exists" in error
 
 
-def test_the_folder_is_a_pipeline_that_hears_and_knows_faces(folder, portrait, wave):
+def test_the_converted_pipeline_depends_on_audio_and_identity(folder, portrait, wave):
     pipeline = load_pipeline(str(folder), "cpu")
     pipeline.set_progress_bar_config(disable=True)
     assert (
         pipeline.scheduler.config.prediction_type == "v_prediction" and pipeline.scheduler.config.rescale_betas_zero_snr
     )
-    assert pipeline.config.guides_identity and pipeline.config.motion_through_pixels
+    assert pipeline.config.guide_identity and pipeline.config.reencode_motion
     assert pipeline.model.config.num_motion_frames == 2 and pipeline.model.config.num_frames == 16
 
     def make(wave: np.ndarray, **options) -> np.ndarray:
@@ -65,37 +65,41 @@ def test_the_folder_is_a_pipeline_that_hears_and_knows_faces(folder, portrait, w
     assert not np.array_equal(frames, make(wave[: 18 * 640], identity=np.ones(512, np.float32)))
 
 
-def test_every_weight_is_where_it_belongs(folder, net):
+def test_every_weight_is_converted_under_its_name(folder, net):
     written = load_file(folder / "model" / "diffusion_pytorch_model.safetensors")
-    names = renamed(list(net))
+    names = rename_keys(list(net))
     assert set(written) == set(names.values()) and len(net) - len(names) > 20
     for name in ("audioproj.proj2.bias", "denoising_unet.conv_in.weight", "imageproj.norm.bias"):
-        assert torch.equal(written[our_name(name)], net[name].half())
+        assert torch.equal(written[rename_key(name)], net[name].half())
     mixed = "denoising_unet.mid_block.audio_modules.0.transformer_blocks.0.zero_conv_lip.weight"
-    assert torch.equal(written[our_name(mixed)], net[mixed].half()[:, :, 0, 0])
+    assert torch.equal(written[rename_key(mixed)], net[mixed].half()[:, :, 0, 0])
 
 
 @torch.no_grad()
-def test_motion_frames_are_those_that_were_seen(folder):
+def test_motion_frames_are_decoded_and_encoded_again(folder):
     pipeline, portrait = load_pipeline(str(folder), "cpu"), torch.randn(1, 4, 8, 8)
-    window = torch.randn(1, 5, 4, 8, 8)
+    window, square = torch.randn(1, 5, 4, 8, 8), torch.zeros(1, 3, 64, 64)
     pictures = decode_latents(pipeline.vae, window[0, -2:]).clamp(-1, 1)
-    assert torch.allclose(pipeline._last(portrait, None, window)[0], encode_images(pipeline.vae, pictures), atol=1e-5)
-    assert torch.equal(pipeline._last(portrait, None, window[:, :1])[0, 0], portrait[0])  # before the first window
+    assert torch.allclose(
+        pipeline._next_motion(portrait, None, window, square)[0], encode_images(pipeline.vae, pictures), atol=1e-5
+    )
+    assert torch.equal(
+        pipeline._next_motion(portrait, None, window[:, :1], square)[0, 0], portrait[0]
+    )  # before the first window
 
 
 @pytest.mark.parametrize(("trained", "strengths"), [(True, [[3, 2, 4]] * 2), (False, [[1, 1, 1], [3, 2, 4]])])
-def test_evaluated_regions_are_scaled_in_the_middle_alone(pretrained, tmp_path, trained, strengths):
-    convert(find_parts([pretrained]), tmp_path / "hallo", trained)
+def test_in_evaluation_mode_regions_are_scaled_only_in_the_middle(pretrained, tmp_path, trained, strengths):
+    convert_hallo(find_parts([pretrained]), tmp_path / "hallo", trained)
     parts = load_pipeline(str(tmp_path / "hallo"), "cpu").components
-    pipeline = EMOPipeline(**parts, surroundings_scale=3.0, face_scale=2.0, lips_scale=4.0)
-    still = pipeline._still(torch.zeros(1, 4, 8, 8), PLACE, None)
-    assert still.regions.scales[0].tolist() == strengths
-    assert [mask.shape for mask in still.regions.masks] == [(1, 3, 8, 8), (1, 3, 4, 4)]
+    pipeline = HalloPipeline(**parts, pose_weight=3.0, face_weight=2.0, lip_weight=4.0)
+    still = pipeline._encode_portrait(torch.zeros(1, 4, 8, 8), PLACE, None)
+    assert still.audio_regions.scales[0].tolist() == strengths
+    assert [mask.shape for mask in still.audio_regions.masks] == [(1, 3, 8, 8), (1, 3, 4, 4)]
     assert still.face_region.shape == (1, 1, 64, 64) and torch.equal(still.identity, torch.zeros(1, 512))
 
 
-def test_the_square_is_wider_than_emos_own(folder, portrait, wave):
+def test_the_square_is_wider_than_that_of_emo(folder, portrait, wave):
     pipeline = load_pipeline(str(folder), "cpu")
     pipeline.set_progress_bar_config(disable=True)
     frames = pipeline(portrait, wave[:1280], face=PLACE, size=64, num_inference_steps=1).frames
@@ -121,7 +125,7 @@ def spoilt(net, pretrained, folder, weights):
 
 
 @pytest.mark.parametrize("kind", ["code", "broken", "list", "number"])
-def test_a_file_that_is_not_weights_alone_is_refused_in_one_line(run_main, net, pretrained, tmp_path, kind):
+def test_a_file_with_more_than_weights_is_refused_unread(run_main, net, pretrained, tmp_path, kind):
     mark, path = tmp_path / "mark", tmp_path / "net.pth"
     held = {"code": net | {"extra": Evil(mark)}, "list": [1], "number": net | {"step": 3}, "broken": net}
     sources = spoilt(net, pretrained, tmp_path, held[kind])
@@ -130,17 +134,19 @@ def test_a_file_that_is_not_weights_alone_is_refused_in_one_line(run_main, net, 
     code, _, error = run_main(main, "emo-convert", *sources, "-o", tmp_path / "out")
     wanted = {"code": "is refused: it holds more than tensors", "number": "holds no tensor in 'step'"}
     assert code == 2 and error.count("\n") == 1 and str(path) in error
-    assert wanted.get(kind, "is no file of weights") in error
+    assert wanted.get(kind, "is not a file of weights") in error
     assert not mark.exists() and set(tmp_path.iterdir()) == {path}
 
 
-def test_missing_and_leftover_names_are_told(run_main, net, pretrained, tmp_path):
+def test_missing_and_unexpected_names_are_reported(run_main, net, pretrained, tmp_path):
     name = "denoising_unet.mid_block.audio_modules.0.norm.bias"
     cases = {
-        "lacks what is to be 'unet.mid_block.audio_modules.0.norm.bias'": {k: v for k, v in net.items() if k != name},
-        "has 'denoising_unet.extra.weight' (1 such)": net | {"denoising_unet.extra.weight": torch.ones(1)},
+        "lacks what would become 'unet.mid_block.audio_modules.0.norm.bias'": {
+            k: v for k, v in net.items() if k != name
+        },
+        "has 'denoising_unet.extra.weight':": net | {"denoising_unet.extra.weight": torch.ones(1)},
         "has of another shape 'denoising_unet.mid_block.audio_modules.0.norm.bias'": net | {name: torch.ones(7)},
-        "no net.pth of Hallo or Hallo2: it lacks": {"weight": torch.ones(1)},
+        "not a net.pth of Hallo or Hallo2: it lacks": {"weight": torch.ones(1)},
     }
     for words, weights in cases.items():
         sources = spoilt(net, pretrained, tmp_path, weights)
@@ -149,7 +155,7 @@ def test_missing_and_leftover_names_are_told(run_main, net, pretrained, tmp_path
         assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
 
 
-def test_a_part_that_is_missing_or_there_twice_is_told(run_main, pretrained, tmp_path):
+def test_a_part_that_is_missing_or_ambiguous_is_reported(run_main, pretrained, tmp_path):
     code, _, error = run_main(main, "emo-convert", pretrained / "hallo" / "net.pth", "-o", tmp_path / "out")
     assert code == 2 and "the sources hold 0 of sd-vae-ft-mse (none): give one" in error
     torch.save({}, tmp_path / "net.pth")
@@ -159,41 +165,42 @@ def test_a_part_that_is_missing_or_there_twice_is_told(run_main, pretrained, tmp
     assert code == 2 and "nowhere does not exist" in error
 
 
-def test_large_models_lie_in_files_of_limited_size_and_load(folder, tmp_path):
+def test_large_models_are_sharded_and_load(folder, tmp_path):
     written = open_weights(folder / "model" / "diffusion_pytorch_model.safetensors")
     (tmp_path / "config.json").write_bytes((folder / "model" / "config.json").read_bytes())
-    save_tensors(written, tmp_path, limit=1_000_000)
+    save_sharded(written, tmp_path, limit=1_000_000)
     files = sorted(tmp_path.glob("*.safetensors"))
     assert len(files) > 2 and max(path.stat().st_size for path in files) < 1_100_000
     index = json.loads((tmp_path / "diffusion_pytorch_model.safetensors.index.json").read_text())
     assert set(index["weight_map"]) == set(written)
-    loaded = EMOModel.from_pretrained(tmp_path).state_dict()
+    loaded = HalloModel.from_pretrained(tmp_path).state_dict()
     assert all(torch.equal(loaded[name], written[name].float()) for name in written)
 
 
-def test_files_are_filled_in_order():
+def test_shards_are_filled_in_order():
     sizes = {"a": 4, "b": 4, "c": 30, "d": 1, "e": 9}
-    assert shards(sizes, 10) == [["a", "b"], ["c"], ["d", "e"]]
+    assert split_by_size(sizes, 10) == [["a", "b"], ["c"], ["d", "e"]]
 
 
-def test_a_folder_that_is_no_model_is_an_input_error(tmp_path):
-    with pytest.raises(InputError, match="is no file of weights"):
+def test_a_folder_without_parts_is_an_input_error(tmp_path):
+    with pytest.raises(InputError, match="is not a file of weights"):
         open_weights(tmp_path)
 
 
-def test_arcface_says_whose_face_it_is(run_main, folder, samples, sound_path, tmp_path):
+def test_arcface_embeddings_reach_the_pipeline(run_main, folder, samples, sound_path, tmp_path):
     from emo.cli import infer
-    from emo.face.selection import locate
+    from emo.face.selection import select_face
+    from emo.generation import embed_face
     from emo.media.image import read_image
-    from emo.metrics.identity import features
-    from emo.models.arcface import BLOCKS, IResNet, load_arcface
+    from emo.metrics.identity import extract_features
+    from emo.models.arcface import STAGE_DEPTHS, IResNet, load_arcface
 
     weights, image = tmp_path / "backbone.pth", read_image(samples / "portrait.png")
     torch.manual_seed(0)
-    torch.save(IResNet(BLOCKS[2]).state_dict(), weights)
-    landmarks = locate(image, None).landmarks
-    made = infer.whose(str(weights), image, landmarks)
-    expected = features(load_arcface(weights), image.transpose(2, 0, 1)[None], landmarks[None])[0]
+    torch.save(IResNet(STAGE_DEPTHS[2]).state_dict(), weights)
+    face = select_face(image, None)
+    made = embed_face(weights, image, face)
+    expected = extract_features(load_arcface(weights), image.transpose(2, 0, 1)[None], face.landmarks[None])[0]
     assert np.allclose(made / np.linalg.norm(made), expected, atol=1e-6) and made.shape == (512,)
 
     options = ["--arcface", weights, "--size", 64, "--steps", 1, "--duration", 0.1, "-o", tmp_path / "out.mp4"]
@@ -201,6 +208,6 @@ def test_arcface_says_whose_face_it_is(run_main, folder, samples, sound_path, tm
     code, said, error = run_main(infer.main, "emo-infer", *given, "--model", folder)
     assert code == 0 and "2 frames" in said, error
     code, _, error = run_main(infer.main, "emo-infer", *given, "--overwrite")
-    assert code == 2 and "the model takes no, leave --arcface out" in error
+    assert code == 2 and "identity: the model has no such condition; leave it out" in error
     code, _, error = run_main(infer.main, "emo-infer", *given, "--overwrite", "--face", "full")
-    assert code == 2 and "--arcface needs a face that is found" in error
+    assert code == 2 and "--arcface needs a face that is detected" in error

@@ -11,7 +11,7 @@ FOLDER = os.environ.get("EMO_GOLDEN")
 
 
 @pytest.mark.skipif(not FOLDER, reason="EMO_GOLDEN names no folder of golden cases")
-def test_every_golden_case_is_within_the_bar():
+def test_every_golden_case_is_within_the_tolerance():
     spec = importlib.util.spec_from_file_location("golden", Path(__file__).parents[3] / "benchmarks" / "golden.py")
     golden = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(golden)

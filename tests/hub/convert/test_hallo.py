@@ -1,4 +1,4 @@
-"""A net.pth of Hallo, renamed into an EMOModel, says what Hallo says: written out plainly here on its own names.
+"""A HalloModel with renamed weights predicts what Hallo predicts; its networks are written out here on its own names.
 
 What the original code says on small networks is compared by test_golden.py.
 """
@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from emo.core.errors import InputError
-from emo.hub.convert.hallo import renamed, shaped, sizes
-from emo.models.emo import Conditions, EMOModel
-from emo.models.layers import Regions
-from emo.pipelines.guidance import Guidance
+from emo.hub.convert.hallo import infer_config, rename_keys, reshape_weight
+from emo.models.conditions import Conditions
+from emo.models.hallo import HalloModel
+from emo.models.layers import AudioRegions
+from emo.pipelines.hallo import HalloGuidance
 
 FRAMES, MOTION, HEADS, GROUPS, TIME_GROUPS = 4, 2, 2, 4, 8
 DIMS = (8, 8, 16)
@@ -33,11 +34,13 @@ def weights(layout) -> dict[str, Tensor]:
     return made
 
 
-def converted(weights: dict[str, Tensor], trained: bool) -> EMOModel:
-    settings = sizes({name: weight.shape for name, weight in weights.items()}, trained)
+def converted(weights: dict[str, Tensor], trained: bool) -> HalloModel:
+    settings = infer_config({name: weight.shape for name, weight in weights.items()}, trained)
     settings |= {"num_attention_heads": HEADS, "norm_num_groups": GROUPS, "temporal_norm_groups": TIME_GROUPS}
-    model = EMOModel(**settings | {"num_frames": FRAMES}).eval()
-    model.load_state_dict({our: shaped(our, weights[their]) for their, our in renamed(list(weights), trained).items()})
+    model = HalloModel(**settings | {"num_frames": FRAMES}).eval()
+    model.load_state_dict(
+        {our: reshape_weight(our, weights[their]) for their, our in rename_keys(list(weights), trained).items()}
+    )
     return model
 
 
@@ -202,7 +205,7 @@ def conditions(given: dict, trained: bool) -> Conditions:
         motion=given["images"][None, 1:],
         face_region=given["region"],
         identity=given["embedding"],
-        regions=Regions([mask[None] for mask in given["masks"]], scales),
+        audio_regions=AudioRegions([mask[None] for mask in given["masks"]], scales),
     )
 
 
@@ -225,7 +228,7 @@ def plain_prediction(plain: Plain, given: dict, blank: bool = False, guided: boo
 
 @torch.no_grad()
 @pytest.mark.parametrize("trained", [True, False])
-def test_a_converted_net_says_what_hallo_says(weights, given, trained):
+def test_a_converted_network_predicts_what_hallo_predicts(weights, given, trained):
     model = converted(weights, trained)
     expected = plain_prediction(Plain(weights, trained), given)
     made = model(given["sample"][None], torch.tensor(400), conditions(given, trained))[0]
@@ -234,26 +237,28 @@ def test_a_converted_net_says_what_hallo_says(weights, given, trained):
 
 @torch.no_grad()
 @pytest.mark.parametrize("trained", [True, False])
-def test_guided_it_says_what_hallos_two_halves_say(weights, given, trained):
+def test_guided_predictions_equal_those_of_hallo(weights, given, trained):
     model, plain, clip = converted(weights, trained), Plain(weights, trained), conditions(given, trained)
-    sample, guidance = given["sample"][None], Guidance(3.5, identity=True)
-    made = guidance.predict(model, sample, torch.tensor(400), clip, guidance.look(model, clip, sample.shape))[0]
+    sample, guidance = given["sample"][None], HalloGuidance(3.5)
+    made = guidance.predict(
+        model, sample, torch.tensor(400), clip, guidance.encode_conditions(model, clip, sample.shape)
+    )[0]
     heard, blank = (plain_prediction(plain, given, blank, guided=True) for blank in (False, True))
     assert (made - blank - 3.5 * (heard - blank)).abs().max() < 5e-4
     assert (made - heard).abs().max() > 0.1
 
 
 @torch.no_grad()
-def test_the_projections_are_hallos(weights, given):
+def test_the_projections_equal_those_of_hallo(weights, given):
     model, plain, clip = converted(weights, True), Plain(weights, True), conditions(given, True)
     assert torch.allclose(model.audio_projection(clip.audio)[0], plain.audio_tokens(given["stacks"]), atol=1e-5)
-    assert torch.allclose(model.identify(clip.identity), plain.identity_tokens(given["embedding"]), atol=1e-5)
+    assert torch.allclose(model.encode_identity(clip.identity), plain.identity_tokens(given["embedding"]), atol=1e-5)
     pixels = given["region"].expand(-1, 3, -1, -1)
     assert torch.allclose(model.face_locator(clip.face_region), plain.located(pixels), atol=1e-5)
 
 
 @torch.no_grad()
-def test_what_is_left_out_is_its_null(weights, given):
+def test_left_out_conditions_equal_null_conditions(weights, given):
     model, clip = converted(weights, True), conditions(given, True)
     sample, step, shape = given["sample"][None], torch.tensor(9), clip.reference.shape[-2:]
     ones = [torch.ones(1, 3, *mask.shape[-2:]) for mask in given["masks"]]
@@ -261,7 +266,7 @@ def test_what_is_left_out_is_its_null(weights, given):
         "identity": torch.zeros(1, 512),
         "motion": clip.reference[:, None].expand(-1, MOTION, -1, *shape),
         "face_region": torch.ones_like(clip.face_region),
-        "regions": Regions(ones, torch.ones(1, 3, 3)),
+        "audio_regions": AudioRegions(ones, torch.ones(1, 3, 3)),
     }
     whole = model(sample, step, clip)
     for name, null in nulls.items():
@@ -270,22 +275,25 @@ def test_what_is_left_out_is_its_null(weights, given):
         assert (without - whole).abs().max() > 1e-3, name
 
 
-def test_a_file_that_is_not_hallos_is_told(weights):
-    with pytest.raises(InputError, match="no net.pth of Hallo or Hallo2: it lacks 'audioproj.proj1.weight'"):
-        sizes({name: weight.shape for name, weight in weights.items() if not name.startswith("audioproj")})
+def test_weights_that_are_not_hallo_are_reported(weights):
+    with pytest.raises(InputError, match="not a net.pth of Hallo or Hallo2: it lacks 'audioproj.proj1.weight'"):
+        infer_config({name: weight.shape for name, weight in weights.items() if not name.startswith("audioproj")})
 
 
-def test_sound_and_identity_do_not_share_a_layer():
-    with pytest.raises(ValueError, match="identity_dim=768: where there is sound it needs audio_regions"):
-        EMOModel(block_out_channels=(8, 16), norm_num_groups=4, num_attention_heads=2, identity_dim=5)
+SMALL = {"block_out_channels": (8, 16), "norm_num_groups": 4, "num_attention_heads": 2}
 
 
-def test_options_that_lack_another_are_refused():
+def test_audio_and_identity_can_not_share_a_layer():
+    with pytest.raises(ValueError, match="identity_dim=768: with audio it needs audio_regions"):
+        HalloModel(**SMALL, identity_dim=5, audio_regions=0)
+
+
+def test_options_that_need_another_raise_an_error():
     with pytest.raises(ValueError, match="needs motion_tokens"):
-        EMOModel(block_out_channels=(8, 16), norm_num_groups=4, num_attention_heads=2, motion_levels=[1])
+        HalloModel(**SMALL, motion_tokens=False, motion_levels=[1])
 
 
-def test_every_parameter_learns(weights, given):
+def test_every_parameter_gets_a_gradient(weights, given):
     model = converted(weights, True)
     model(given["sample"][None], torch.tensor(9), conditions(given, True)).square().sum().backward()
     assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().max() > 0] == []

@@ -1,0 +1,1 @@
+"""Networks of the field that measures use; their weights come from the user."""
