@@ -204,17 +204,7 @@ class DistillationTask(DiffusionTask):
     def compute_sample_losses(
         self, model: nn.Module, batch: Batch, conditions: Conditions, generators: SampleGenerators
     ) -> tuple[Tensor, Tensor]:
-        """Compute the loss of each sample.
-
-        Args:
-            model: The denoising model.
-            batch: What `make_batch` returns.
-            conditions: The batch's conditions, after dropping.
-            generators: Draw noise and timesteps for each sample.
-
-        Returns:
-            Losses (B,) and timesteps (B,).
-        """
+        """Compute the loss of each sample against the teacher; arguments and results as of `DiffusionTask`."""
         num_steps, loss = self.config.sampling.num_inference_steps, self.config.loss
         return compute_distillation_loss(
             model, self.teacher, num_steps, batch, conditions, loss, generators, self.channel_weights
