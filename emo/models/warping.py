@@ -139,10 +139,12 @@ def blend_window(images: Tensor, window: Tensor, centers: Tensor, extent: tuple[
     places = (corners[:, None, None] + grid) / side
     local = (places - centers[:, None, None]) / size * 2
     patches = functional.grid_sample(window, local, mode="bilinear", padding_mode="zeros", align_corners=False)
-    for n, (x, y) in enumerate(corners.tolist()):
-        place = n, slice(None), slice(y, y + height), slice(x, x + width)
-        images[place] = images[place].clone() * (1 - patches[n, channels:]) + patches[n, :channels]
-    return images
+    # one tensor for each frame where gradients are kept: the backward pass of a change in place copies the whole tensor
+    frames = [image.clone() for image in images] if images.requires_grad else images
+    for frame, patch, (x, y) in zip(frames, patches, corners.tolist(), strict=True):
+        place = slice(None), slice(y, y + height), slice(x, x + width)
+        frame[place] = frame[place].clone() * (1 - patch[channels:]) + patch[:channels]
+    return torch.stack(frames) if isinstance(frames, list) else frames
 
 
 def resize(images: Tensor, side: int) -> Tensor:

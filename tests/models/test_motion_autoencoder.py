@@ -97,6 +97,16 @@ def test_one_portrait_serves_many_frames(codec):
     )
 
 
+def test_training_decodes_what_inference_decodes(codec):
+    latents, portraits = torch.randn(3, 4, 4, 4), torch.rand(3, 3, 64, 64) * 2 - 1
+    with torch.no_grad():
+        expected = codec.decode(latents, portraits)
+    decoded = codec.decode_parts(latents.requires_grad_(), portraits).frames
+    assert torch.equal(decoded.detach(), expected)
+    decoded.sum().backward()
+    assert latents.grad is not None and latents.grad.abs().sum() > 0
+
+
 @torch.no_grad()
 def test_windows_follow_the_moved_face(codec):
     flow = torch.full((1, 2, 16, 16), 0.0)
