@@ -15,7 +15,7 @@ import numpy as np
 THUMBNAIL_PIXELS = 96
 BLUE, ORANGE, GREEN, GRAY = COLORS = ("#47a", "#c63", "#393", "#888")
 STYLE = "body{font:15px sans-serif;max-width:60em;margin:2em auto}td,th{text-align:left;padding:.1em 1em .1em 0}"
-STYLE += "figure{display:inline-block;margin:0 2em 1em 0}.sheet img{margin:1px}.bar{fill:#47a}svg text{font-size:11px}"
+STYLE += "figure{display:inline-block;margin:0 2em 1em 0}.sheet img{margin:1px}svg text{font-size:11px}"
 HISTOGRAM_BINS = 20
 LOSS_WIDTH, LOSS_HEIGHT, LOSS_LEFT, LOSS_TOP = 640, 240, 60, 24  # of the chart of a run's losses, and its axes
 LOSS_COLORS = {"loss": BLUE, "validation/loss": ORANGE}
@@ -201,7 +201,7 @@ def interval_chart(title: str, rows: list[tuple[str, float, float, float]], unit
     x = [[8 + 224 * (v - low) / max(high - low, 1e-12) for v in row[1:]] for row in finite]
     parts = [
         f'<line x1="{a:.1f}" x2="{b:.1f}" y1="{24 * k + 20}" y2="{24 * k + 20}" stroke="{BLUE}"/>'
-        f'<circle class="bar" cx="{m:.1f}" cy="{24 * k + 20}" r="3"><title>{row[1]:.4g}</title></circle>'
+        f'<circle fill="{BLUE}" cx="{m:.1f}" cy="{24 * k + 20}" r="3"><title>{row[1]:.4g}</title></circle>'
         + svg_text(0, 24 * k + 12, row[0])
         for k, (row, (m, a, b)) in enumerate(zip(finite, x, strict=True))
     ]

@@ -11,7 +11,6 @@
 torch is imported only where operations are counted: the process that starts the runs stays small.
 """
 
-import html
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from emo.core.errors import InputError
+from emo.media.html import svg_bar, svg_document, svg_legend, svg_text
 
 if TYPE_CHECKING:
     import torch
@@ -286,27 +286,32 @@ def measure_matmul_flops(device: "torch.device", dtype: "torch.dtype", side: int
     return 2 * side**3 / shortest
 
 
-COLORS = dict(zip(STAGES, ("#888", "#c6a", "#47a", "#c63", "#393", "#a95", "#266"), strict=True))
-PLOT_WIDTH, ROW_HEIGHT, TOP = 640, 46, 34  # pixels
+STAGE_COLORS = dict(zip(STAGES, ("#888", "#c6a", "#47a", "#c63", "#393", "#a95", "#266"), strict=True))
+PLOT_WIDTH, ROW_HEIGHT, TOP = 640, 46, 40  # pixels
 
 
 def plot_svg(results: list[BenchmarkResult]) -> str:
-    """Return an SVG with one bar per setting: seconds per frame of each stage, under it the limit of each stage, and a
-    line at the time at which a video is made as fast as it plays."""
+    """Draw one bar per setting: seconds per frame of each stage, under it the limit of each stage, and a black line at
+    the time at which a video is made as fast as it plays.
+
+    Args:
+        results: Results of the settings.
+
+    Returns:
+        Text of an SVG file.
+    """
     longest = max(max(sum(r.stage_seconds.values()), 1 / r.setting.fps) for r in results)
-    scale, parts = PLOT_WIDTH / longest, []
+    scale, parts = PLOT_WIDTH / longest, [svg_legend(0, 28, STAGE_COLORS)]
+    parts.append(svg_text(0, 14, f"seconds per frame, up to {longest:.3g}; black line: as fast as it plays"))
     for k, result in enumerate(results):
         y, real_time = TOP + ROW_HEIGHT * k, scale / result.setting.fps
-        title = f"{result.setting}: {result.frames_per_second:.2f} frames/s"
-        parts.append(f'<text x="0" y="{y + 10}">{html.escape(title)}</text>')
-        parts.append(draw_stages(result.stage_seconds, scale, y + 14, 16, ""))
-        parts.append(draw_stages(result.limit_seconds, scale, y + 31, 4, "limit of "))
-        parts.append(f'<path d="M{real_time:.2f} {y + 12}v26" stroke="#000"/>')
-    names = "".join(f'<tspan fill="{color}">{name} </tspan>' for name, color in COLORS.items())
-    legend = f'<text x="0" y="14">seconds per frame, to {longest:.3g}: {names}; black: as fast as it plays</text>'
-    size = f'width="{PLOT_WIDTH}" height="{TOP + ROW_HEIGHT * len(results)}"'
-    style = "<style>text{font:12px sans-serif}</style>"
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{style}{legend}{"".join(parts)}</svg>\n'
+        parts += [
+            svg_text(0, y + 10, f"{result.setting}: {result.frames_per_second:.2f} frames/s"),
+            draw_stages(result.stage_seconds, scale, y + 14, 16, ""),
+            draw_stages(result.limit_seconds, scale, y + 31, 4, "limit of "),
+            svg_bar(real_time - 0.5, y + 12, 1, 26, "#000", "as fast as it plays"),
+        ]
+    return svg_document(PLOT_WIDTH, TOP + ROW_HEIGHT * len(results), parts, standalone=True)
 
 
 def draw_stages(seconds: dict[str, float], pixels_per_second: float, y: float, height: float, prefix: str) -> str:
@@ -325,8 +330,7 @@ def draw_stages(seconds: dict[str, float], pixels_per_second: float, y: float, h
     x, bars = 0.0, []
     for name in STAGES:
         width = seconds.get(name, 0.0) * pixels_per_second
-        title = html.escape(f"{prefix}{name}: {seconds.get(name, 0.0):.4g} s")
-        place = f'x="{x:.2f}" y="{y}" width="{width:.2f}" height="{height}"'
-        bars.append(f'<rect {place} fill="{COLORS[name]}"><title>{title}</title></rect>')
+        title = f"{prefix}{name}: {seconds.get(name, 0.0):.4g} s"
+        bars.append(svg_bar(x, y, width, height, STAGE_COLORS[name], title))
         x += width
     return "".join(bars)

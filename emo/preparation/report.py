@@ -10,7 +10,16 @@ from emo.core.files import write_text_atomic
 from emo.core.timing import FPS
 from emo.data.clip import ClipInfo, list_clips, load_clip, read_clip_frames
 from emo.face.landmarks import mouth_opening
-from emo.media.html import embed_jpeg, embed_thumbnail, histogram_chart, render_page, render_table
+from emo.media.html import (
+    BLUE,
+    embed_jpeg,
+    embed_thumbnail,
+    histogram_chart,
+    render_page,
+    render_table,
+    svg_bar,
+    svg_document,
+)
 from emo.preparation.duplicates import find_duplicates, hash_picture, hash_sound
 from emo.preparation.processing_log import LogItem, read_processing_log
 
@@ -73,8 +82,15 @@ def interleave_groups(items: list, groups: list[str]) -> list:
     return [item for _, _, item in sorted(order, key=lambda row: row[:2])[:MAX_SHOWN]]
 
 
-def waterfall(pieces: list[LogItem]) -> str:
-    """Return a waterfall chart of hours, from all that were found to those of the clips, with a bar for each reason."""
+def waterfall_table(pieces: list[LogItem]) -> str:
+    """Return a table of hours with a waterfall chart: from all that were found down to those of the clips.
+
+    Args:
+        pieces: Items of processing logs.
+
+    Returns:
+        HTML text: a row for each reason of rejection, the most hours first.
+    """
     hours, count = Counter(), Counter()
     for piece in pieces:
         hours[piece.reason] += piece.seconds / 3600
@@ -83,17 +99,16 @@ def waterfall(pieces: list[LogItem]) -> str:
     for reason, lost in [(reason, n) for reason, n in hours.most_common() if reason]:
         left -= lost
         rows.append((reason, lost, left, count[reason]))
-    rows.append(("kept", hours[""], 0.0, count[""]))
+    rows.append(("accepted", hours[""], 0.0, count[""]))
     scale = 240 / total if total else 0.0
     cells = "".join(
         f"<tr><td>{html.escape(name)}</td><td>{pieces}</td><td>{length:.3f}</td><td>"
-        f'<svg width="240" height="12"><rect class="bar" x="{start * scale:.1f}" width="{length * scale:.1f}" '
-        f'height="12"/></svg></td></tr>'
+        + svg_document(240, 12, [svg_bar(start * scale, 0, length * scale, 12, BLUE, f"{length:.3f} hours")])
+        + "</td></tr>"
         for name, length, start, pieces in rows
     )
-    return (
-        f"<h2>Found, left out, kept</h2><table><tr><th></th><th>pieces</th><th>hours</th><th></th></tr>{cells}</table>"
-    )
+    head = "<tr><th></th><th>pieces</th><th>hours</th><th></th></tr>"
+    return f"<h2>Found, rejected, accepted</h2><table>{head}{cells}</table>"
 
 
 def dropped_sheet(folders: list[Path], pieces: list[LogItem]) -> str:
@@ -110,7 +125,7 @@ def dropped_sheet(folders: list[Path], pieces: list[LogItem]) -> str:
     shown = [piece for piece in pieces if piece.reason and piece.name in pictures]
     shown = sorted(interleave_groups(shown, [piece.reason for piece in shown]), key=lambda piece: piece.reason)
     images = [embed_jpeg(pictures[piece.name].read_bytes(), f"{piece.name}: {piece.reason}") for piece in shown]
-    return f'<h2>Left out</h2><div class="sheet">{"".join(images)}</div>'
+    return f'<h2>Rejected</h2><div class="sheet">{"".join(images)}</div>'
 
 
 def same_moments(paths: list[Path], hashes: list[tuple[int, int]]) -> str:
@@ -153,7 +168,7 @@ def write_report(folders: list[Path], out: Path) -> None:
     shown = interleave_groups(paths, [info.person for info in infos])
     parts = [
         f"<h1>{len(paths)} clips, {sum(seconds) / 3600:.3f} hours, {len({i.person for i in infos})} people</h1>",
-        waterfall(pieces),
+        waterfall_table(pieces),
         histogram_chart("length", seconds, "s"),
         histogram_chart("mean head speed", speeds, "rad/s"),
         histogram_chart("how far the mouth opens", openings, "of the face's height"),
@@ -168,7 +183,7 @@ def write_report(folders: list[Path], out: Path) -> None:
         hours_by("licence", infos),
         hours_by("person", infos),
         same_moments(paths, hashes),
-        f'<h2>Kept</h2><div class="sheet">{"".join(map(first_frame, shown))}</div>',
+        f'<h2>Accepted</h2><div class="sheet">{"".join(map(first_frame, shown))}</div>',
         dropped_sheet(folders, pieces),
     ]
     write_text_atomic(out, render_page("Prepared clips", parts))

@@ -1,4 +1,4 @@
-"""The page tells how much was kept, of whom, and why the rest was dropped."""
+"""The report page: hours accepted, of whom, and why the rest was rejected."""
 
 import re
 import shutil
@@ -13,7 +13,7 @@ from emo.preparation.processing_log import LogItem, ProcessingLog
 from emo.preparation.report import interleave_groups, list_measurements, write_report
 
 
-def test_the_page_counts_what_was_kept_and_dropped(clips_folder, run_main, tmp_path):
+def test_the_page_counts_accepted_and_rejected_clips(clips_folder, run_main, tmp_path):
     log = ProcessingLog(clips_folder)
     log.add("x.mp4", [LogItem("x_0", 36.0, "the <face> is small"), LogItem("x_1", 18.0, "the <face> is small")])
     log.add("a.mp4", [LogItem("a0", 18.0)])
@@ -25,7 +25,7 @@ def test_the_page_counts_what_was_kept_and_dropped(clips_folder, run_main, tmp_p
     shutil.rmtree(clips_folder / "dropped")
     assert code == 0 and out.strip().endswith("page.html")
     assert "<h1>3 clips, 0.001 hours, 2 people</h1>" in page and page.count('<img src="data:image/jpeg') == 4
-    assert "<td>found</td><td>3</td><td>0.020</td>" in page and "<td>kept</td><td>1</td><td>0.005</td>" in page
+    assert "<td>found</td><td>3</td><td>0.020</td>" in page and "<td>accepted</td><td>1</td><td>0.005</td>" in page
     assert "<td>the &lt;face&gt; is small</td><td>2</td><td>0.015</td>" in page and "<td>anna</td><td>2</td>" in page
     assert 'title="x_1: the &lt;face&gt; is small"' in page
     for name in ("size of the face", "how far the head is turned", "sharpness", "music (0 clips with vocals apart)"):
