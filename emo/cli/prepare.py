@@ -15,7 +15,7 @@ EPILOG = """emo-prepare RAW SHARDS is short for `footage`. RAW and SHARDS are fo
 def add_heads_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `emo-prepare heads PHOTOS OUT --face-model NPZ`."""
     parser.add_argument(
-        "photos", type=Path, help="folder of pictures of one face each; a manifest.csv in it may name file,licence"
+        "photos", type=Path, help="folder of pictures of one face each; a manifest.csv in it may name file,license"
     )
     parser.add_argument("out", type=Path, help="where the clips go; existing clips are not made again")
     parser.add_argument("--face-model", type=Path, required=True, help="ICT-FaceKit's folder, or a packed .npz")
@@ -83,7 +83,7 @@ def make_parser() -> Parser:
     footage.add_argument(
         "--work", type=Path, help="where the clips go (default SHARDS/clips); needed for a remote SHARDS"
     )
-    stills.add_argument("folder", type=Path, help="the faces; a manifest.csv in it may name file,licence")
+    stills.add_argument("folder", type=Path, help="the faces; a manifest.csv in it may name file,license")
     for kind in (videos, stills):
         kind.add_argument("out", type=Path, help="where the clips go; existing clips are not made again")
     for kind in (footage, videos, stills):
@@ -122,7 +122,7 @@ def add_footage_options(kind: argparse.ArgumentParser) -> None:
     Args:
         kind: Parser of the kind.
     """
-    kind.add_argument("raw", help="the footage; a manifest.csv in it may name file,speaker,licence,source")
+    kind.add_argument("raw", help="the footage; a manifest.csv in it may name file,speaker,license,source")
     kind.add_argument("--recipe", type=Path, help="a description of the footage, such as datasets/grid.yaml")
     kind.add_argument(
         "--list", type=Path, help="list of files and times that comes with the footage; the recipe describes its format"
@@ -218,7 +218,7 @@ def prepare_clips(args: argparse.Namespace) -> None:
     syncnet = find_weights_file(args.syncnet) if args.syncnet else None
     job = PreparationJob(args.out, args.labels, args.size, read_limits(recipe.limits, args.limits), separate, syncnet)
     sources = list_sources(args.raw, recipe, list(read_file_list(args.list, recipe)) if args.list else None)
-    hold_out = read_hold_out(args.hold_out) | {*recipe.held_out}
+    hold_out = read_hold_out(args.hold_out) | {*recipe.hold_out}
     count = prepare_videos(sources, job, hold_out, args.per_person, args.workers, args.ray)
     print(f"{args.out}: {count} clips")
 

@@ -17,6 +17,9 @@ from emo.core.errors import InputError, OutputError
 def read_manifest(folder: str | Path) -> dict[str, list[dict[str, str]]]:
     """Read a folder's manifest.csv.
 
+    Args:
+        folder: Path or URL.
+
     Returns:
         File name -> its rows, each column name -> text; empty where there is no manifest.
 
@@ -31,6 +34,8 @@ def read_manifest(folder: str | Path) -> dict[str, list[dict[str, str]]]:
     for row in csv.DictReader(io.StringIO(fs.read_text(path, encoding="utf-8"))):
         if not row.get("file"):
             raise InputError(f"{folder}/manifest.csv: a row names no file; its first line names the columns")
+        if "licence" in row:  # the column's name in earlier versions
+            row["license"] = row.pop("licence")
         rows[row["file"]].append(row)
     return dict(rows)
 

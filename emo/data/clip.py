@@ -21,6 +21,18 @@ from emo.media.video import read_video
 
 DERIVED = ("face_boxes", "mouth_opening")  # tensors that are written but not read
 OPTIONAL = ("emotion",)  # tensors that are written only where they are known
+RENAMED_FIELDS = {  # of ClipInfo: names in the JSON of clips of earlier versions, which stay readable
+    "licence": "license",
+    "turned_degrees": "rotation_degrees",
+    "change": "motion",
+    "bars": "bars_ratio",
+    "letters": "letter_strokes",
+    "voice_share": "speech_ratio",
+    "music_share": "music_ratio",
+    "sync_by": "sync_scorer",
+    "covered": "occluded_ratio",
+    "outside": "offscreen_ratio",
+}
 TRUTH_SUFFIX = ".truth.npz"  # of the ground truth that synthetic clips have, see `emo.data.clip_truth`
 
 
@@ -34,43 +46,43 @@ class ClipInfo:
         name: File stem of the clip.
         person: Identity group: data are split by it, never by clip.
         source: File or address of the footage.
-        licence: Name of the footage's license.
+        license: Name of the footage's license.
         num_frames: T, the number of frames.
         sync_offset_frames: Delay of the footage's sound, negative where it is early; one of SyncNet
             is corrected in the clip's wave.
         sync_confidence: Confidence of `sync_offset_frames`, on the scale of its scorer.
         face_pixels: Smallest side of the face's square.
-        turned_degrees: Angle between face and camera, 90th percentile of the frames.
+        rotation_degrees: Angle between face and camera, 90th percentile of the frames.
         sharpness: Sharpness of the face, 1 / pixels^2.
-        change: Gray levels by which the moving tenth of the face varies.
-        bars: Share of the face's square under black bars.
-        letters: Strokes of letters in a line over the mouth.
-        voice_share: Share of the time with a voice.
-        music_share: Share of the sound's energy; None: the sound was not separated.
-        sync_by: Which scorer measured the offset: "ear", `emo.speech.lip_sync`, or "syncnet", `emo.speech.syncnet`.
-        covered: Share of the frames in which something covers the mouth.
-        outside: Share of the face's square beyond the frame.
+        motion: Gray levels by which the moving tenth of the face varies.
+        bars_ratio: Share of the face's square under black bars.
+        letter_strokes: Strokes of letters in a line over the mouth.
+        speech_ratio: Share of the time with a voice.
+        music_ratio: Share of the sound's energy; None: the sound was not separated.
+        sync_scorer: What measured the offset: "lip_sync" (`emo.speech.lip_sync`) or "syncnet" (`emo.speech.syncnet`).
+        occluded_ratio: Share of the frames in which something covers the mouth.
+        offscreen_ratio: Share of the face's square beyond the frame.
         face_box: As `Clip.face_box`.
     """
 
     name: str
     person: str
     source: str
-    licence: str
+    license: str
     num_frames: int
     sync_offset_frames: int | None = None
     sync_confidence: float | None = None
     face_pixels: float | None = None
-    turned_degrees: float | None = None
+    rotation_degrees: float | None = None
     sharpness: float | None = None
-    change: float | None = None
-    bars: float | None = None
-    letters: float | None = None
-    voice_share: float | None = None
-    music_share: float | None = None
-    sync_by: str | None = None
-    covered: float | None = None
-    outside: float | None = None
+    motion: float | None = None
+    bars_ratio: float | None = None
+    letter_strokes: float | None = None
+    speech_ratio: float | None = None
+    music_ratio: float | None = None
+    sync_scorer: str | None = None
+    occluded_ratio: float | None = None
+    offscreen_ratio: float | None = None
     face_box: list[float] | None = None
 
 
@@ -150,9 +162,12 @@ def parse_clip_info(text: bytes, name: str | Path) -> ClipInfo:
         InputError: The text is not the JSON of a clip.
     """
     try:
-        return ClipInfo(**json.loads(text))
-    except (ValueError, TypeError) as error:
+        info = ClipInfo(**{RENAMED_FIELDS.get(key, key): value for key, value in json.loads(text).items()})
+    except (ValueError, TypeError, AttributeError) as error:
         raise broken_clip_error(name, error) from error
+    if info.sync_scorer == "ear":  # of an earlier version
+        info.sync_scorer = "lip_sync"
+    return info
 
 
 def parse_clip(text: bytes, tensors: bytes, name: str | Path) -> Clip:

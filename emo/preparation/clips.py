@@ -167,19 +167,22 @@ def prepare_track(
     square = normalize_landmarks(points, regions).astype(np.float32)
     marks, square = (square, square[:, :0]) if mesh is None else (square[:, MEDIAPIPE_TO_IBUG], square)
     info.face_pixels = min(region.side for region in regions)
-    info.turned_degrees = float(np.quantile(head_rotation_degrees(landmarks), 0.9))
+    info.rotation_degrees = float(np.quantile(head_rotation_degrees(landmarks), 0.9))
     for name, value in vars(measure_quality(track, patches)).items():
         setattr(info, name, value)
-    info.covered = occluded_ratio(track.mouth_occlusion)
+    info.occluded_ratio = occluded_ratio(track.mouth_occlusion)
     check_picture(info, job.limits)
     sound = audio.read(track.first_frame, info.num_frames)
-    info.voice_share, info.music_share = sound.voice_share, sound.music_share
+    info.speech_ratio, info.music_ratio = sound.speech_ratio, sound.music_ratio
     check_sound(info, sound.voice, job.limits)
     if job.syncnet is None:
-        info.sync_by, sync = "ear", score_lip_sync(marks[:, LIP_POINTS], sound.voice, load_lip_sync_scorer(), FPS)
+        info.sync_scorer, sync = (
+            "lip_sync",
+            score_lip_sync(marks[:, LIP_POINTS], sound.voice, load_lip_sync_scorer(), FPS),
+        )
     else:
         faces = cut_for_syncnet(track.first_frame, landmarks, patches)
-        info.sync_by, sync = "syncnet", score_syncnet(load_syncnet(job.syncnet), faces, sound.voice)
+        info.sync_scorer, sync = "syncnet", score_syncnet(load_syncnet(job.syncnet), faces, sound.voice)
         if sync.offset_frames:
             sound = audio.read(track.first_frame + sync.offset_frames, info.num_frames)
     info.sync_offset_frames, info.sync_confidence = sync.offset_frames, sync.confidence

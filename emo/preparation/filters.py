@@ -180,25 +180,25 @@ def check_picture(info: ClipInfo, limits: ClipLimits) -> None:
             info.face_pixels, limits.min_face_pixels
         ),
         f"the head is turned by more than max_rotation_degrees={limits.max_rotation_degrees:g}": above(
-            info.turned_degrees, limits.max_rotation_degrees
+            info.rotation_degrees, limits.max_rotation_degrees
         ),
         f"more of the face lies outside of the picture than max_offscreen_ratio={limits.max_offscreen_ratio:g}": above(
-            info.outside, limits.max_offscreen_ratio
+            info.offscreen_ratio, limits.max_offscreen_ratio
         ),
         f"black bars hide more of the face than max_bars_ratio={limits.max_bars_ratio:g}": above(
-            info.bars, limits.max_bars_ratio
+            info.bars_ratio, limits.max_bars_ratio
         ),
         f"the face is less sharp than min_sharpness={limits.min_sharpness:g}": below(
             info.sharpness, limits.min_sharpness
         ),
         f"the face moves less than min_motion={limits.min_motion:g}; is it a photograph?": below(
-            info.change, limits.min_motion
+            info.motion, limits.min_motion
         ),
         f"text over the mouth has more strokes than max_letter_strokes={limits.max_letter_strokes:g}": above(
-            info.letters, limits.max_letter_strokes
+            info.letter_strokes, limits.max_letter_strokes
         ),
         f"the mouth is occluded in more frames than max_occluded_ratio={limits.max_occluded_ratio:g}": above(
-            info.covered, limits.max_occluded_ratio
+            info.occluded_ratio, limits.max_occluded_ratio
         ),
     }
     raise_first_reason(info, reasons)
@@ -219,7 +219,7 @@ def check_sound(info: ClipInfo, wave: np.ndarray, limits: ClipLimits) -> None:
     reasons = {
         f"the sound is quieter than min_peak_db={limits.min_peak_db:g}": loudest < limits.min_peak_db,
         f"the sound has less speech than min_speech_ratio={limits.min_speech_ratio:g}": below(
-            info.voice_share, limits.min_speech_ratio
+            info.speech_ratio, limits.min_speech_ratio
         ),
     }
     raise_first_reason(info, reasons)
@@ -236,7 +236,7 @@ def check_sync(info: ClipInfo, limits: ClipLimits) -> None:
         InputError: The clip is rejected; the message gives the first reason.
     """
     scale, lowest, highest = "lip_sync", limits.min_lip_sync_confidence, limits.max_lip_sync_offset_frames
-    if info.sync_by == "syncnet":
+    if info.sync_scorer == "syncnet":
         scale, lowest, highest = "syncnet", limits.min_syncnet_confidence, limits.max_syncnet_offset_frames
     offset = None if info.sync_offset_frames is None else abs(info.sync_offset_frames)
     reasons = {

@@ -102,8 +102,8 @@ def write_head_clip(
         f"{source.photo.name}, {source.driver}",
         "; ".join(licenses),
         len(frames),
-        voice_share=round(measure_speech_ratio(performance), 4),
-        music_share=None,
+        speech_ratio=round(measure_speech_ratio(performance), 4),
+        music_ratio=None,
     )
     clip = Clip(
         info,

@@ -44,7 +44,7 @@ class HeadsSettings:
     """Which set of talking heads is made.
 
     Attributes:
-        photos: Folder of pictures of one face each; a manifest.csv in it may name file,licence.
+        photos: Folder of pictures of one face each; a manifest.csv in it may name file,license.
         out: Folder of the clips.
         face_model: ICT-FaceKit's folder, or a packed .npz.
         hours: Smallest length of the set.
@@ -266,7 +266,7 @@ def draw_performance(
     if kind == "clip":
         path = clips[int(random.integers(len(clips)))]
         clip = load_clip(path)
-        license_text = f"voice and motion: {clip.info.licence}"
+        license_text = f"voice and motion: {clip.info.license}"
         voice = np.asarray(clip.voice, np.float32)
         utterance = Utterance("clip", voice, voice=clip.info.person, license=license_text)
         performance = perform_clip(clip.landmarks, utterance, head, model, random, max_seconds, keep_distance)
@@ -329,7 +329,7 @@ def list_people(settings: HeadsSettings, hold_out: HoldOut) -> list[tuple[Path, 
     photos = [path for path in list_pictures([str(settings.photos)]) if (path.stem in hold_out.people) == is_held_out]
     if not photos:
         raise InputError(f"{settings.photos} holds no pictures for part={settings.part}")
-    return [(photo, manifest.get(photo.name, [{}])[0].get("licence", "")) for photo in photos]
+    return [(photo, manifest.get(photo.name, [{}])[0].get("license", "")) for photo in photos]
 
 
 def list_blocks(settings: HeadsSettings, people: list[tuple[Path, str]]) -> Iterator[list[PhotoJob]]:

@@ -37,17 +37,17 @@ class TrackQuality:
 
     Attributes:
         sharpness: 1 / pixels^2, see `emo.media.image.measure_sharpness`; median.
-        change: Gray levels by which the moving tenth of the face varies, see `measure_motion`.
-        bars: Share of the face's squares that black bars cover.
-        letters: Strokes of letters in one line over the mouth, see `count_letter_strokes`; maximum.
-        outside: Share of the face's squares that lies beyond the frame.
+        motion: Gray levels by which the moving tenth of the face varies, see `measure_motion`.
+        bars_ratio: Share of the face's squares that black bars cover.
+        letter_strokes: Strokes of letters in one line over the mouth, see `count_letter_strokes`; maximum.
+        offscreen_ratio: Share of the face's squares that lies beyond the frame.
     """
 
     sharpness: float
-    change: float
-    bars: float
-    letters: float
-    outside: float
+    motion: float
+    bars_ratio: float
+    letter_strokes: float
+    offscreen_ratio: float
 
 
 NOT_MEASURED = TrackQuality(*[np.nan] * 5)
@@ -81,10 +81,10 @@ def measure_quality(track: Track, patches: FacePatches) -> TrackQuality:
     assert brightest is not None  # each burst has frames
     return TrackQuality(
         sharpness=float(np.median([measure_sharpness(to_gray(face), FACE_MASK) for face in crops])),
-        change=measure_motion(crops),
-        bars=measure_bars(brightest, points * brightest.shape[::-1]),
-        letters=max(strokes),
-        outside=float(((points < 0) | (points > 1)).any(1).mean()),
+        motion=measure_motion(crops),
+        bars_ratio=measure_bars(brightest, points * brightest.shape[::-1]),
+        letter_strokes=max(strokes),
+        offscreen_ratio=float(((points < 0) | (points > 1)).any(1).mean()),
     )
 
 

@@ -13,6 +13,7 @@ from yaml import YAMLError
 from emo.core.errors import InputError
 from emo.preparation.filters import check_limit_names
 
+RENAMED_KEYS = {"licence": "license", "held_out": "hold_out"}  # of recipes of earlier versions
 LINE_GROUPS = {"file", "start_seconds", "end_seconds", "person"}  # names of groups in the regex of a list's line
 
 
@@ -23,13 +24,13 @@ class Recipe:
     Attributes:
         name: Name of the data set.
         url: Where it is published.
-        licence: Name of its license.
+        license: Name of its license.
         allows: What the license allows, in words.
         citation: Reference of its paper.
         person: Regex that is searched in a file's path under the folder, its group is the person; "": each file shows
             somebody else.
         line: Regex of a line of the data set's list, with groups named as in LINE_GROUPS; "": it has no list.
-        held_out: People who are never trained on.
+        hold_out: People who are never trained on.
         validation: Share of the people for validation.
         limits: Over the defaults of `emo.preparation.filters.ClipLimits`.
         notes: For the reader.
@@ -37,12 +38,12 @@ class Recipe:
 
     name: str = "your own folder"
     url: str = ""
-    licence: str = ""
+    license: str = ""
     allows: str = ""
     citation: str = ""
     person: str = ""
     line: str = ""
-    held_out: list[str] = field(default_factory=list)
+    hold_out: list[str] = field(default_factory=list)
     validation: float = 0.0
     limits: dict[str, float] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
@@ -71,13 +72,18 @@ class ListedFile:
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Read a recipe. Raises InputError for a file that is none, an unknown name in it, or an invalid regex."""
+    """Read a recipe. Raises InputError for a file that is none, an unknown or old name in it, or an invalid regex."""
     try:
-        given = OmegaConf.merge(OmegaConf.structured(Recipe), OmegaConf.load(path))
-        recipe = cast(Recipe, OmegaConf.to_object(given))
+        given = OmegaConf.load(path)
+        for old, new in RENAMED_KEYS.items():
+            if old in given:
+                raise InputError(f"{path}: {old} was renamed: write {new}")
+        recipe = cast(Recipe, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Recipe), given)))
         groups = re.compile(recipe.line).groupindex if recipe.line else {"file": 1}
         if recipe.person and not re.compile(recipe.person).groups:
             raise InputError(f"{path}: person: the regex needs a group")
+    except InputError:
+        raise
     except (OSError, OmegaConfBaseException, YAMLError, re.error, TypeError, ValueError) as error:
         names = ", ".join(f.name for f in fields(Recipe))
         raise InputError(f"{path} is not a recipe ({str(error).splitlines()[0]}): write a YAML of {names}") from error

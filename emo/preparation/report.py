@@ -174,13 +174,13 @@ def write_report(folders: list[Path], out: Path) -> None:
         histogram_chart("how far the mouth opens", openings, "of the face's height"),
         histogram_chart("offset of the sound", list_measurements("sync_offset_frames", infos), "frames"),
         histogram_chart("size of the face", list_measurements("face_pixels", infos), "pixels"),
-        histogram_chart("how far the head is turned", list_measurements("turned_degrees", infos), "degrees"),
+        histogram_chart("how far the head is turned", list_measurements("rotation_degrees", infos), "degrees"),
         histogram_chart("sharpness", list_measurements("sharpness", infos), "1/pixel²"),
         histogram_chart(
-            f"music ({separated} clips with vocals apart)", list_measurements("music_share", infos), "of the energy"
+            f"music ({separated} clips with vocals apart)", list_measurements("music_ratio", infos), "of the energy"
         ),
-        histogram_chart("time with something over the mouth", list_measurements("covered", infos), "of all"),
-        hours_by("licence", infos),
+        histogram_chart("time with something over the mouth", list_measurements("occluded_ratio", infos), "of all"),
+        hours_by("license", infos),
         hours_by("person", infos),
         same_moments(paths, hashes),
         f'<h2>Accepted</h2><div class="sheet">{"".join(map(first_frame, shown))}</div>',

@@ -22,14 +22,14 @@ class ClipAudio:
     Attributes:
         wave: (S,) float32 at SAMPLE_RATE.
         vocals: (S,) without music; (0,) where there is no music.
-        voice_share: Share of the time with a voice.
-        music_share: Share of the energy; None: the sound was not separated.
+        speech_ratio: Share of the time with a voice.
+        music_ratio: Share of the energy; None: the sound was not separated.
     """
 
     wave: np.ndarray
     vocals: np.ndarray
-    voice_share: float
-    music_share: float | None = None
+    speech_ratio: float
+    music_ratio: float | None = None
 
     @property
     def voice(self) -> np.ndarray:
@@ -117,8 +117,8 @@ class VideoAudio:
         mix = self.read_wave(first, count, MUSIC_SAMPLE_RATE)
         vocals = self.separate(mix, MUSIC_SAMPLE_RATE)
         sung, rest = float(np.square(vocals).sum()), float(np.square(mix - vocals).sum())
-        music_share = rest / max(sung + rest, 1e-9)
-        if music_share < self.min_music_ratio:
-            return ClipAudio(wave, wave[:0], speech_ratio(wave), music_share)
+        music_ratio = rest / max(sung + rest, 1e-9)
+        if music_ratio < self.min_music_ratio:
+            return ClipAudio(wave, wave[:0], speech_ratio(wave), music_ratio)
         vocals = fit_length(soxr.resample(vocals, MUSIC_SAMPLE_RATE, SAMPLE_RATE), len(wave))
-        return ClipAudio(wave, vocals, max(speech_ratio(vocals), singing_ratio(vocals, wave)), music_share)
+        return ClipAudio(wave, vocals, max(speech_ratio(vocals), singing_ratio(vocals, wave)), music_ratio)

@@ -67,8 +67,8 @@ def list_sources(folder: str | Path, recipe: Recipe, listed: Sequence[ListedFile
         lines = [] if wanted is None else wanted[key]
         listed_person = next((line.person for line in lines if line.person), None)
         person = listed_person or rows[0].get("speaker") or recipe.person_in(key) or name
-        licence = rows[0].get("licence") or recipe.licence
-        info = ClipInfo(name, person, rows[0].get("source") or key, licence, 0)
+        license = rows[0].get("license") or recipe.license
+        info = ClipInfo(name, person, rows[0].get("source") or key, license, 0)
         spans = [(line.start_seconds, line.end_seconds) for line in lines] or [parse_span(row) for row in rows]
         size = found[keys[key]].get("size") or 0
         sources.append(VideoSource(key, fs.unstrip_protocol(keys[key]), info, tuple(sorted(spans)), size))

@@ -88,7 +88,7 @@ def save_talking_still(
         pictures = [degrade(picture, np.random.default_rng(degrade_seed)) for picture in pictures]
     info.num_frames, rate = len(pictures), SAMPLE_RATE / FPS
     samples = slice(round(first * rate), round((first + len(pictures)) * rate))
-    info.music_share, wave, vocals = driver.info.music_share, driver.wave[samples], driver.vocals[samples]
+    info.music_ratio, wave, vocals = driver.info.music_ratio, driver.wave[samples], driver.vocals[samples]
     still, moved = np.zeros(len(pictures), np.float32), np.stack(meshes).astype(np.float32)
     save_clip(out, Clip(info, wave, moved[:, MEDIAPIPE_TO_IBUG], still, moved, vocals=vocals), iter(pictures))
 
@@ -140,8 +140,8 @@ def prepare_stills(
         group = groups[k % len(groups)]
         driving = group[7 * (k // len(groups)) % len(group)]
         first = int(rng.integers(max(1, load_clip_info(driving).num_frames - num_frames + 1)))
-        licence = manifest.get(picture.name, [{}])[0].get("licence", "")
-        info = ClipInfo(name, picture.stem, f"{picture.name} driven by {driving.stem}", licence, 0)
+        license = manifest.get(picture.name, [{}])[0].get("license", "")
+        info = ClipInfo(name, picture.stem, f"{picture.name} driven by {driving.stem}", license, 0)
         item = LogItem(name, num_frames / FPS)
         try:
             square, mesh = load_still(picture, labels / f"{picture.stem}.safetensors", size)

@@ -58,7 +58,7 @@ class VideoSpec:
         else:
             origin = f"that of {self.audio}", str(self.audio)
         return dict(
-            zip(("file", "speaker", "licence", "source"), (f"{self.name}.mp4", self.name, *origin), strict=True)
+            zip(("file", "speaker", "license", "source"), (f"{self.name}.mp4", self.name, *origin), strict=True)
         )
 
 

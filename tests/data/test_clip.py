@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from emo.core.errors import InputError
-from emo.data.clip import list_clips, load_clip, read_clip_frames
+from emo.data.clip import RENAMED_FIELDS, list_clips, load_clip, load_clip_info, parse_clip_info, read_clip_frames
 from emo.data.clip_writer import save_clip
 from emo.data.sampling import list_pictures, person_weights
 
@@ -102,6 +102,15 @@ def test_broken_json_in_a_folder_is_named(saved, tmp_path):
     (tmp_path / "two.json").write_text(json.dumps({"name": "two"}))
     with pytest.raises(InputError, match="two.json is not a prepared clip"):
         list_clips([str(tmp_path)])
+
+
+def test_clips_of_earlier_versions_are_read(saved):
+    """Their JSON has other names for the same values."""
+    info = asdict(load_clip_info(saved[2])) | {"occluded_ratio": 0.25, "sync_scorer": "lip_sync"}
+    new_names = {new: old for old, new in RENAMED_FIELDS.items()}
+    old = {new_names.get(name, name): value for name, value in info.items()} | {"sync_by": "ear"}
+    assert {"licence", "covered"} <= old.keys()
+    assert asdict(parse_clip_info(json.dumps(old).encode(), "old")) == info
 
 
 def test_held_out_pictures_are_not_listed(tmp_path):

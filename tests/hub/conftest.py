@@ -58,7 +58,7 @@ def git_hash(content: bytes) -> str:
 
 
 def card_errors(content: str) -> list[str]:
-    """What the Hub's validator says of a README: its metadata must be YAML, the licence and the task among those it
+    """What the Hub's validator says of a README: its metadata must be YAML, the license and the task among those it
     knows, and results complete."""
     found = re.match(r"---\n(.*?)\n---\n", content, re.DOTALL)
     if not found:

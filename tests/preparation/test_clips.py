@@ -61,8 +61,13 @@ def test_a_moving_head_is_held_still(footage, place_of, mesh_of, prepare):
         region_of_landmarks(transform_points(place_of(t), mesh_of(0.0)[MEDIAPIPE_TO_IBUG] * 192)) for t in range(COUNT)
     ]
     assert clip.info.face_pixels == pytest.approx(min(square.side for square in squares), rel=0.03)
-    assert clip.info.sharpness > 0.2 and 0 < clip.info.turned_degrees < 50
-    assert clip.info.change > 2 and clip.info.bars == 0 and clip.info.letters < 4 and clip.info.voice_share < 0.3
+    assert clip.info.sharpness > 0.2 and 0 < clip.info.rotation_degrees < 50
+    assert (
+        clip.info.motion > 2
+        and clip.info.bars_ratio == 0
+        and clip.info.letter_strokes < 4
+        and clip.info.speech_ratio < 0.3
+    )
 
 
 def test_the_mouth_of_the_square_is_the_mouth_of_the_mesh(footage, openings, prepare):
@@ -89,7 +94,7 @@ def test_a_small_face_is_refused(footage, prepare):
 
 def test_lips_that_do_not_match_the_sound_are_refused(footage, prepare):
     info = prepare(*footage(), 64)[0].info
-    assert info.sync_by == "ear" and -1 < info.sync_confidence < 1
+    assert info.sync_scorer == "lip_sync" and -1 < info.sync_confidence < 1
     with pytest.raises(InputError, match="head: the lip-sync confidence is below min_lip_sync_confidence="):
         prepare(*footage(), 64, min_lip_sync_confidence=info.sync_confidence + 0.01)
     assert prepare(*footage(), 64, min_lip_sync_confidence=info.sync_confidence - 0.01)

@@ -41,7 +41,7 @@ def test_how_far_a_head_is_turned_is_known(degrees):
 
 def test_each_limit_has_its_reason(wave):
     info = ClipInfo("a", "anna", "drawn", "", 150, 0, 0.2, 150.0, 20.0, 0.4, 9.0, 0.01, 2.0, 0.6)
-    info.covered, info.outside = 0.1, 0.15
+    info.occluded_ratio, info.offscreen_ratio = 0.1, 0.15
 
     def reason(info=info, **limits: float) -> str:
         with pytest.raises(InputError) as error:
@@ -66,13 +66,13 @@ def test_each_limit_has_its_reason(wave):
     assert reason(min_speech_ratio=0.7) == "a: the sound has less speech than min_speech_ratio=0.7"
 
 
-SCALES = {"ear": "lip_sync", "syncnet": "syncnet"}
+SCALES = {"lip_sync": "lip_sync", "syncnet": "syncnet"}
 
 
-@pytest.mark.parametrize(("scorer", "lowest", "highest"), [("ear", 0.22, 4), ("syncnet", 3.0, 6)])
+@pytest.mark.parametrize(("scorer", "lowest", "highest"), [("lip_sync", 0.22, 4), ("syncnet", 3.0, 6)])
 def test_lips_are_judged_by_the_limits_of_who_measured_them(scorer, lowest, highest):
     def info(confidence: float, offset: int) -> ClipInfo:
-        return ClipInfo("a", "anna", "drawn", "", 50, offset, confidence, sync_by=scorer)
+        return ClipInfo("a", "anna", "drawn", "", 50, offset, confidence, sync_scorer=scorer)
 
     for passing in (
         info(lowest, highest),

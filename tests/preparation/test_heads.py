@@ -138,7 +138,7 @@ def settings(tmp_path, monkeypatch) -> HeadsSettings:
     photos.mkdir()
     for name, gray in (("ann", 100), ("bob", 120), ("cy", 140), ("dark", 5)):
         cv2.imwrite(str(photos / f"{name}.png"), np.full((80, 80, 3), gray, np.uint8))
-    (photos / "manifest.csv").write_text("file,licence\nann.png,CC0\nbob.png,CC0\ncy.png,CC0\n")
+    (photos / "manifest.csv").write_text("file,license\nann.png,CC0\nbob.png,CC0\ncy.png,CC0\n")
     np.savez(tmp_path / "model.npz", **make_arrays())
     return HeadsSettings(
         photos,
@@ -224,7 +224,7 @@ def test_clips_have_frames_sound_labels_and_ground_truth(settings):
         count = clip.info.num_frames
         assert len(list(read_clip_frames(path))) == len(clip.landmarks) == len(clip.head_angles) == count
         assert len(clip.wave) == count * 640 == len(known["clean_voice"])
-        assert clip.info.person in ("ann", "bob", "cy") and "CC0" in clip.info.licence and "free" in clip.info.licence
+        assert clip.info.person in ("ann", "bob", "cy") and "CC0" in clip.info.license and "free" in clip.info.license
         assert known["flow"].shape == (count, 2, 64, 64) and known["flow"].dtype == np.float16
         assert clip.emotion.shape == (count, 7)
         moved = known["portrait_landmarks"] + known["translation"][0]  # the head is only moved and scaled

@@ -60,8 +60,8 @@ def write(frame: np.ndarray, y: int, height: float = 0.7) -> np.ndarray:
 def test_a_talking_face_has_nothing_against_it(talk, measure):
     frames, track = talk()
     quality = measure(frames, track)
-    assert quality.sharpness > LIMITS.min_sharpness and quality.change > 2 * LIMITS.min_motion
-    assert quality.bars == quality.outside == 0 and quality.letters < LIMITS.max_letter_strokes / 2
+    assert quality.sharpness > LIMITS.min_sharpness and quality.motion > 2 * LIMITS.min_motion
+    assert quality.bars_ratio == quality.offscreen_ratio == 0 and quality.letter_strokes < LIMITS.max_letter_strokes / 2
 
 
 def test_sharpness_is_that_of_the_blur_whatever_the_light(portrait):
@@ -109,7 +109,7 @@ def test_bars_count_by_the_share_of_the_square_they_hide(talk, measure):
     quality = measure(frames, track)
     region = region_of_landmarks(track.landmarks[1])
     hidden = (160 - (region.center[0] - region.side / 2)) / region.side
-    assert quality.bars == pytest.approx(hidden, abs=0.05) and quality.bars > LIMITS.max_bars_ratio
+    assert quality.bars_ratio == pytest.approx(hidden, abs=0.05) and quality.bars_ratio > LIMITS.max_bars_ratio
 
 
 def test_a_face_that_the_frame_cuts_off_is_outside_by_that_share(talk, measure):
@@ -117,13 +117,13 @@ def test_a_face_that_the_frame_cuts_off_is_outside_by_that_share(talk, measure):
     region = region_of_landmarks(track.landmarks[1])
     left = round(region.center[0] - region.side / 2 + 0.3 * region.side)
     cut = Track(0, track.landmarks - np.float32([left, 0]))
-    assert measure([frame[:, left:] for frame in frames], cut).outside == pytest.approx(0.3, abs=0.05)
+    assert measure([frame[:, left:] for frame in frames], cut).offscreen_ratio == pytest.approx(0.3, abs=0.05)
 
 
 def test_writing_counts_over_the_mouth_only(talk, measure):
     mouth, below = 64 + 142, 64 + 225
     written = [talk(lambda frame, index, y=y: write(frame, y)) for y in (mouth, below)]
-    over, under = (measure(frames, track).letters for frames, track in written)
+    over, under = (measure(frames, track).letter_strokes for frames, track in written)
     assert over > LIMITS.max_letter_strokes > 2 * under
 
 
@@ -142,7 +142,7 @@ def test_writing_stands_still_and_hair_is_none():
 
 def test_subtitles_of_a_moment_are_found(talk, measure):
     frames, track = talk(lambda frame, index: write(frame, 206) if 25 <= index else frame)
-    assert measure(frames, track).letters > LIMITS.max_letter_strokes
+    assert measure(frames, track).letter_strokes > LIMITS.max_letter_strokes
 
 
 def test_each_track_has_its_own_frames(talk, keep_patches):
@@ -150,7 +150,7 @@ def test_each_track_has_its_own_frames(talk, keep_patches):
     tracks = [Track(0, track.landmarks[:20]), Track(20, track.landmarks[20:40])]
     patches = keep_patches(frames, tracks)
     first, last = (measure_quality(part, patches) for part in tracks)
-    assert first.letters > LIMITS.max_letter_strokes > last.letters
+    assert first.letter_strokes > LIMITS.max_letter_strokes > last.letter_strokes
     assert np.isnan(measure_quality(Track(5, np.full((10, 68, 2), np.nan, np.float32)), patches).sharpness)
 
 

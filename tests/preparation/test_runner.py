@@ -57,7 +57,7 @@ def test_each_shot_of_a_video_becomes_a_clip_and_what_is_left_out_is_written_dow
     assert prepare(film.parent, tmp_path / "clips", film.parent, **buzz) == 2
     first, last = (load_clip(tmp_path / "clips" / f"two__{k}.json") for k in (0, 2))
     assert first.info.num_frames == last.info.num_frames == COUNT
-    assert first.gaze.shape == (COUNT, 2) and first.info.covered is not None
+    assert first.gaze.shape == (COUNT, 2) and first.info.occluded_ratio is not None
     assert np.abs(first.landmarks - last.landmarks).max() < 0.01 and np.abs(first.wave - last.wave).max() < 0.05
     assert read_processing_log(tmp_path / "clips")["two.mp4"] == [
         LogItem("two__0", 2.0),
@@ -98,7 +98,7 @@ def test_without_labels_each_face_is_followed_and_becomes_a_clip(pair, tmp_path,
     left, right = (load_clip(clips / f"pair__{k}.json") for k in (0, 1))
     assert left.landmarks.shape == (COUNT, 68, 2) and left.mesh.shape == (COUNT, 0, 2)
     assert np.abs(left.landmarks - right.landmarks).max() < 0.02 and np.array_equal(left.wave, right.wave)
-    assert left.gaze.shape == (COUNT, 2) and np.abs(left.gaze).max() < 0.3 and left.info.covered == 0
+    assert left.gaze.shape == (COUNT, 2) and np.abs(left.gaze).max() < 0.3 and left.info.occluded_ratio == 0
     assert abs(left.info.sync_offset_frames) <= 15 and 0 <= left.info.sync_confidence < 1
     frames = [np.stack(list(read_clip_frames(clips / f"pair__{k}.json"))).astype(int) for k in (0, 1)]
     assert frames[0].shape == (COUNT, 64, 64, 3) and np.abs(frames[0] - frames[1]).mean() < 5

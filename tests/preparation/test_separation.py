@@ -77,14 +77,14 @@ def test_a_singer_before_a_band_is_heard_alone(song, wave, tmp_path):
     assert clip.voice is clip.vocals and clip.vocals.shape == clip.wave.shape and clip.vocals.dtype == np.float32
     assert np.corrcoef(clip.vocals, sung)[0, 1] > 0.98 and np.array_equal(clip.wave, mixed[: len(clip.wave)])
     music = np.square(0.4 * bed(len(wave))).sum()
-    assert clip.info.music_share == pytest.approx(music / (music + np.square(sung).sum()), abs=0.05)
-    assert clip.info.voice_share == pytest.approx(0.6, abs=0.05)  # 0.3 s of each 0.5
+    assert clip.info.music_ratio == pytest.approx(music / (music + np.square(sung).sum()), abs=0.05)
+    assert clip.info.speech_ratio == pytest.approx(0.6, abs=0.05)  # 0.3 s of each 0.5
 
 
 def test_a_voice_without_music_stays_as_it_is(song, wave, tmp_path):
     assert prepare(song(band(0.5 * wave, SAMPLE_RATE)), tmp_path / "clips", band) == 1
     clip = load_clip(tmp_path / "clips" / "head.json")
-    assert clip.info.music_share < 0.05 and len(clip.vocals) == 0 and clip.voice is clip.wave
+    assert clip.info.music_ratio < 0.05 and len(clip.vocals) == 0 and clip.voice is clip.wave
 
 
 def test_how_much_music_is_music_may_be_said(sound_path):
@@ -92,9 +92,9 @@ def test_how_much_music_is_music_may_be_said(sound_path):
         return wave / 2
 
     sound = VideoAudio(sound_path, half, 0.49).read(12, 25)
-    assert sound.music_share == pytest.approx(0.5) and np.allclose(sound.voice, sound.wave / 2, atol=0.01)
+    assert sound.music_ratio == pytest.approx(0.5) and np.allclose(sound.voice, sound.wave / 2, atol=0.01)
     assert np.array_equal(VideoAudio(sound_path, half, 0.51).read(12, 25).voice, sound.wave)
-    assert VideoAudio(sound_path).read(12, 25).music_share is None
+    assert VideoAudio(sound_path).read(12, 25).music_ratio is None
 
 
 def test_a_song_behind_drums_is_heard_as_a_voice_once_they_are_gone(samples, write_wav, tmp_path):
@@ -105,7 +105,9 @@ def test_a_song_behind_drums_is_heard_as_a_voice_once_they_are_gone(samples, wri
     music += 0.4 * np.random.default_rng(0).normal(size=len(t)) * np.exp(-40 * (t % 0.25))
     write_wav(tmp_path / "song.wav", resample(song, 44100, rate) + 2 * song.std() / music.std() * music)
     assert speech_ratio(read_audio(tmp_path / "song.wav", rate)) < 0.1
-    assert VideoAudio(tmp_path / "song.wav", lambda wave, _: fit_length(song, len(wave))).read(0, 100).voice_share > 0.5
+    assert (
+        VideoAudio(tmp_path / "song.wav", lambda wave, _: fit_length(song, len(wave))).read(0, 100).speech_ratio > 0.5
+    )
 
 
 def test_where_vocals_hold_a_tenth_of_the_power_somebody_sings():
@@ -152,7 +154,7 @@ def test_footage_is_prepared_with_demucs(weights, song, wave, tmp_path, run_main
     code, out, err = run_main(main, "emo-prepare", "videos", raw, tmp_path / "clips", *options)
     assert code == 0 and out.endswith("1 clips\n"), (out, err)
     clip = load_clip(tmp_path / "clips" / "head.json")
-    assert clip.vocals.shape == clip.wave.shape and 0 < clip.info.music_share <= 1
+    assert clip.vocals.shape == clip.wave.shape and 0 < clip.info.music_ratio <= 1
 
 
 def test_weights_that_can_not_be_had_are_one_line_with_the_mend(weights, tmp_path, run_main, monkeypatch):

@@ -36,12 +36,14 @@ def test_videos_are_found_at_any_depth_and_named_apart(pile):
 
 
 def test_a_manifest_knows_more_than_the_recipe(pile):
-    rows = "file,speaker,licence,start_seconds,end_seconds\none.mp4,anna,MIT,1,2\none.mp4,anna,MIT,4,\n"
+    rows = "file,speaker,license,start_seconds,end_seconds\none.mp4,anna,MIT,1,2\none.mp4,anna,MIT,4,\n"
     (pile / "manifest.csv").write_text(rows)
-    found = {source.key: source for source in list_sources(pile, Recipe(licence="CC BY 4.0"))}
+    found = {source.key: source for source in list_sources(pile, Recipe(license="CC BY 4.0"))}
     assert found["s1/one.mp4"].spans == ((1.0, 2.0), (4.0, math.inf)) and found["s1/one.mp4"].info.person == "anna"
-    assert found["s1/one.mp4"].info.licence == "MIT" and found["s1/two.MOV"].info.licence == "CC BY 4.0"
+    assert found["s1/one.mp4"].info.license == "MIT" and found["s1/two.MOV"].info.license == "CC BY 4.0"
     assert found["s1/two.MOV"].spans == ((0.0, math.inf),)
+    (pile / "manifest.csv").write_text("file,licence\none.mp4,CC0\n")  # the column's name in earlier versions
+    assert list_sources(pile, Recipe())[0].info.license == "CC0"
     (pile / "manifest.csv").write_text("name\none\n")
     with pytest.raises(InputError, match="a row names no file"):
         list_sources(pile, Recipe())
@@ -99,7 +101,7 @@ def test_what_can_not_be_reached_is_said_in_one_line(tmp_path):
 @pytest.mark.parametrize("path", sorted(DATASETS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_each_recipe_reads_and_says_what_is_allowed(path):
     recipe = read_recipe(path)
-    assert recipe.name and recipe.licence and (recipe.url and recipe.allows or path.stem == "own_folder")
+    assert recipe.name and recipe.license and (recipe.url and recipe.allows or path.stem == "own_folder")
 
 
 @pytest.mark.parametrize(
@@ -141,6 +143,8 @@ def test_a_recipe_reads_its_list(name, line, file, times, tmp_path):
     "text, words",
     [
         ("persn: x", "is not a recipe"),
+        ("licence: MIT", "licence was renamed: write license"),
+        ("held_out: [anna]", "held_out was renamed: write hold_out"),
         ("person: '[a'", "is not a recipe"),
         ("person: a", "the regex needs a group"),
         ("line: (?P<name>a)", "name its groups"),
@@ -152,5 +156,6 @@ def test_a_recipe_reads_its_list(name, line, file, times, tmp_path):
 )
 def test_a_wrong_recipe_is_said_in_one_line(text, words, tmp_path):
     (tmp_path / "wrong.yaml").write_text(text)
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(InputError, match=words) as caught:
         read_recipe(tmp_path / "wrong.yaml")
+    assert str(caught.value).count("wrong.yaml") == 1 and "\n" not in str(caught.value)

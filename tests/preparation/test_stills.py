@@ -60,7 +60,7 @@ def test_the_inside_of_the_mouth_is_degraded_like_the_picture(stills, clips_fold
 
 def test_a_still_of_a_singer_sings_without_the_music_too(stills, make_clip, openings, tmp_path):
     clip, frames = make_clip("singer", "anna", openings[:16])
-    clip.vocals, clip.info.music_share = clip.wave / 2, 0.8
+    clip.vocals, clip.info.music_ratio = clip.wave / 2, 0.8
     (tmp_path / "singers").mkdir()
     save_clip(tmp_path / "singers", clip, iter(frames))
     options = dict(
@@ -68,7 +68,7 @@ def test_a_still_of_a_singer_sings_without_the_music_too(stills, make_clip, open
     )
     assert prepare_stills(stills, stills, stills / "out", 64, **options) == 1
     made = load_clip(stills / "out" / "one_0.json")
-    assert np.array_equal(made.voice, made.wave / 2) and made.wave.any() and made.info.music_share == 0.8
+    assert np.array_equal(made.voice, made.wave / 2) and made.wave.any() and made.info.music_ratio == 0.8
 
 
 def test_a_profile_and_a_face_at_the_edge_are_left_out(stills, clips_folder, mesh_of, monkeypatch, capsys):

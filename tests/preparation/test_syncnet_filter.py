@@ -70,7 +70,7 @@ def test_a_late_sound_is_moved_and_its_offset_written(footage, shown, prepare, l
     shown.answer = SyncNetScore(late, 4.0, 7.0)
     clip = prepare(video, labels)
     assert np.array_equal(shown[0][1], whole)  # the sound of the video as it is
-    assert (clip.info.sync_offset_frames, clip.info.sync_confidence, clip.info.sync_by) == (late, 4.0, "syncnet")
+    assert (clip.info.sync_offset_frames, clip.info.sync_confidence, clip.info.sync_scorer) == (late, 4.0, "syncnet")
     step = late * SAMPLE_RATE // 25
     common = min(len(clip.wave), len(whole) - abs(step))
     assert common > SAMPLE_RATE
@@ -82,4 +82,4 @@ def test_lips_that_do_not_match_are_left_out(footage, shown, prepare):
     shown.answer = SyncNetScore(0, 2.9, 9.0)
     with pytest.raises(InputError, match="head: the lip-sync confidence is below min_syncnet_confidence="):
         prepare(*footage())
-    assert prepare(*footage(), min_syncnet_confidence=2.5).info.sync_by == "syncnet"
+    assert prepare(*footage(), min_syncnet_confidence=2.5).info.sync_scorer == "syncnet"

@@ -161,7 +161,7 @@ def test_command_draws_missing_videos_and_records_their_source(tmp_path, run_mai
     sources = list_sources(out, Recipe())
     first, second = sorted((source.info for source in sources), key=lambda info: info.person[-5:])
     assert first.person.endswith("_00000") and second.person.endswith("_00001")
-    assert second.source == "Good bye, my friend." and first.licence
+    assert second.source == "Good bye, my friend." and first.license
     truth = load_file(out / f"{second.name}.safetensors")
     assert truth["landmarks"].shape == (7, 468, 3) and truth["head_rotation"].shape == (7, 3)
     assert len(read_audio(out / f"{first.name}.mp4", 16000)) >= 0.28 * 16000

@@ -149,7 +149,7 @@ def list_clip_sources(clips: Path) -> list[ClipSource]:
     found = defaultdict(list)
     for path in sorted(clips.glob("*.json")):
         info = load_clip_info(path)
-        found[info.licence].append(info)
+        found[info.license].append(info)
     name = clips.name if clips.name != "clips" else clips.resolve().parent.name
     return [
         ClipSource(
