@@ -159,7 +159,7 @@ TINY = dict(
     num_frames=6,
     num_motion_frames=2,
     max_frames=8,
-    speed_token_dim=8,
+    frame_token_dim=8,
     residual_scale=2.0,
 )
 

@@ -191,6 +191,7 @@ RENAMED_KEYS = {
     "data.pictures": "data.images",
     "data.sound_variants": "data.audio_variants",
     "data.closed_reference": "data.closed_mouth_reference_rate",
+    "model.speed_token_dim": "model.frame_token_dim",
     "loss.full_noise_rate": "loss.pure_noise_rate",
     "loss.perceived_share": "loss.perceptual_channel_weight",
     "loss.drop_audio": "conditions.audio.drop_rate",

@@ -130,7 +130,7 @@ def _make_face_locator(config: Any) -> nn.Module:
 def _make_speed_encoder(config: Any) -> nn.Module | None:
     if not has_frame_tokens(config):
         return None
-    return HeadSpeedEncoder(config.speed_centers, config.speed_radii, config.speed_margin, config.speed_token_dim)
+    return HeadSpeedEncoder(config.speed_centers, config.speed_radii, config.speed_margin, config.frame_token_dim)
 
 
 def _make_identity_projection(config: Any) -> nn.Module | None:
@@ -141,7 +141,7 @@ def _make_identity_projection(config: Any) -> nn.Module | None:
 
 def has_frame_tokens(config: Any) -> bool:
     """Return whether a model has the speed layers, which attend to frame tokens."""
-    return config.get("temporal", True) and config.get("speed_token_dim") is not None
+    return config.get("temporal", True) and config.get("frame_token_dim") is not None
 
 
 def _control(name: str, components: tuple[str, ...], component_default: float = nan) -> ConditionSpec:
@@ -151,7 +151,7 @@ def _control(name: str, components: tuple[str, ...], component_default: float = 
         "frame",
         shape=lambda config, shape: (shape[0], shape[1], len(components)),
         null=nan,
-        encoder=lambda config: ControlEncoder(len(components), config.speed_token_dim),
+        encoder=lambda config: ControlEncoder(len(components), config.frame_token_dim),
         enters="frame_tokens",
         drop_rate=0.1,
         components=components,

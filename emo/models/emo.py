@@ -61,7 +61,7 @@ class EMOModel(ModelMixin, ConfigMixin):
         num_motion_frames: int = 4,
         max_frames: int = 32,
         speed_margin: int = 2,
-        speed_token_dim: int | None = 256,
+        frame_token_dim: int | None = 256,
         speed_centers: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6),
         speed_radii: tuple[float, ...] = (0.1,) * 9,
         temporal: bool = True,
@@ -88,7 +88,7 @@ class EMOModel(ModelMixin, ConfigMixin):
             num_motion_frames: Frames before a window that it attends to.
             max_frames: Entries of the temporal position table: motion frames and window together.
             speed_margin: Frames on each side whose head speed a frame gets.
-            speed_token_dim: Width of a frame token; None: no speed layers.
+            frame_token_dim: Width of a frame token; None: no speed layers.
             speed_centers: Centers of the speed buckets, rad/s.
             speed_radii: Radii of the speed buckets, rad/s.
             temporal: Whether there are temporal layers; without them frames are independent and there is no head speed.
@@ -110,6 +110,12 @@ class EMOModel(ModelMixin, ConfigMixin):
         self.reference_net = UNet(**self._reference_options())
         self._add_encoders()
 
+    @classmethod
+    def extract_init_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> tuple[dict, dict, dict]:
+        """Read a saved configuration, as diffusers does; also one of an earlier version, whose name it replaces."""
+        renamed = {"speed_token_dim": "frame_token_dim"}
+        return super().extract_init_dict({renamed.get(key, key): v for key, v in config_dict.items()}, **kwargs)
+
     def _check_config(self) -> None:
         config = self.config
         if config.get("audio_embedding") and config.audio_token_dim is None:
@@ -118,8 +124,7 @@ class EMOModel(ModelMixin, ConfigMixin):
             frames = f"{config.num_frames} frames and {config.num_motion_frames} motion frames"
             raise ValueError(f"{frames} exceed max_frames={config.max_frames}")
         if find_controls(config.get("controls", ())) and not has_frame_tokens(config):
-            raise ValueError(f"controls={list(config.controls)}: need temporal=true and a speed_token_dim")
-
+            raise ValueError(f"controls={list(config.controls)}: need temporal=true and a frame_token_dim")
         if config.get("reference_channels") is not None and config.get("residual_scale") is not None:
             raise ValueError("reference_channels: motion latents have no residual, leave residual_scale out")
 
@@ -135,7 +140,7 @@ class EMOModel(ModelMixin, ConfigMixin):
             "out_channels": config.latent_channels,
             "audio_dim": config.audio_token_dim,
             "max_frames": config.max_frames if config.temporal else None,
-            "speed_dim": config.speed_token_dim if has_frame_tokens(config) else None,
+            "frame_token_dim": config.frame_token_dim if has_frame_tokens(config) else None,
             "embedded_tokens": config.audio_tokens if config.get("audio_embedding") else None,
         }
 

@@ -26,7 +26,7 @@ class HalloModel(EMOModel):
     ignore_for_config = [  # of EMOModel, which Hallo has not
         "audio_embedding",
         "speed_margin",
-        "speed_token_dim",
+        "frame_token_dim",
         "speed_centers",
         "speed_radii",
         "residual_scale",
@@ -100,7 +100,7 @@ class HalloModel(EMOModel):
             num_motion_frames=num_motion_frames,
             max_frames=max_frames,
             temporal=temporal,
-            speed_token_dim=None,
+            frame_token_dim=None,
         )
 
     def _identity_width(self) -> int | None:

@@ -173,22 +173,22 @@ class TemporalBlock(nn.Module):
     A new attention to frame tokens changes nothing.
     """
 
-    def __init__(self, dim: int, heads: int, max_frames: int, speed_dim: int | None):
+    def __init__(self, dim: int, heads: int, max_frames: int, frame_token_dim: int | None):
         super().__init__()
         self.pos_embed = FramePositionEncoding(dim, max_frames)
         self.norm1, self.attn1 = nn.LayerNorm(dim), Attention(dim, heads)
         self.norm2, self.attn2 = nn.LayerNorm(dim), Attention(dim, heads)
         self.norm3, self.ff = nn.LayerNorm(dim), FeedForward(dim)
-        if speed_dim is not None:
-            self.norm_speed, self.attn_speed = nn.LayerNorm(dim), Attention(dim, heads, speed_dim)
+        if frame_token_dim is not None:
+            self.norm_speed, self.attn_speed = nn.LayerNorm(dim), Attention(dim, heads, frame_token_dim)
             zero_module(self.attn_speed.to_out)
 
-    def forward(self, x: Tensor, speed: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, frame_tokens: Tensor | None) -> Tensor:
         """Attends and transforms.
 
         Args:
             x: (BL T C).
-            speed: Frame tokens (B F E); None: none.
+            frame_tokens: Frame tokens (B F E); None: none.
 
         Returns:
             (BL T C).
@@ -197,10 +197,12 @@ class TemporalBlock(nn.Module):
         x = x + self.attn1(frames, frames)
         frames = self.pos_embed(self.norm2(x))
         x = x + self.attn2(frames, frames)
-        if speed is not None:
+        if frame_tokens is not None:
             frames = self.pos_embed(self.norm_speed(x))
-            queries = frames.reshape(len(speed), -1, x.shape[-1])  # all pixels of a clip attend to the same tokens
-            x = x + self.attn_speed(queries, speed).view_as(x)
+            queries = frames.reshape(
+                len(frame_tokens), -1, x.shape[-1]
+            )  # all pixels of a clip attend to the same tokens
+            x = x + self.attn_speed(queries, frame_tokens).view_as(x)
         return x + self.ff(self.norm3(x))
 
 
@@ -212,21 +214,23 @@ class TemporalTransformer(nn.Module):
     2307.04725, section 4.2).
     """
 
-    def __init__(self, dim: int, heads: int, groups: int, max_frames: int, speed_dim: int | None, frame_norm: bool):
+    def __init__(
+        self, dim: int, heads: int, groups: int, max_frames: int, frame_token_dim: int | None, frame_norm: bool
+    ):
         super().__init__()
         self.frame_norm = frame_norm
         self.norm = nn.GroupNorm(groups, dim, eps=1e-6)
         self.proj_in = nn.Linear(dim, dim)
-        self.transformer_blocks = nn.ModuleList([TemporalBlock(dim, heads, max_frames, speed_dim)])
+        self.transformer_blocks = nn.ModuleList([TemporalBlock(dim, heads, max_frames, frame_token_dim)])
         self.proj_out = zero_module(nn.Linear(dim, dim))
 
-    def forward(self, x: Tensor, motion: Tensor | None, speed: Tensor | None, num_frames: int) -> Tensor:
+    def forward(self, x: Tensor, motion: Tensor | None, frame_tokens: Tensor | None, num_frames: int) -> Tensor:
         """Attend over time.
 
         Args:
             x: (BF C H W).
             motion: (B M C H W), or what expands to it; None: no motion frames.
-            speed: Frame tokens (B F E); None: none.
+            frame_tokens: Frame tokens (B F E); None: none.
             num_frames: F.
 
         Returns:
@@ -239,7 +243,7 @@ class TemporalTransformer(nn.Module):
             y = rearrange(self.norm(y.flatten(0, 1)), "(b t) c h w -> (b h w) t c", t=y.shape[1])
         else:
             y = rearrange(self.norm(rearrange(y, "b t c h w -> b c t h w")), "b c t h w -> (b h w) t c")
-        y = self.transformer_blocks[0](self.proj_in(y), speed)
+        y = self.transformer_blocks[0](self.proj_in(y), frame_tokens)
         y = self.proj_out(y[:, -num_frames:])
         return x + rearrange(y, "(b h w) f c -> (b f) c h w", h=size[0], w=size[1])
 

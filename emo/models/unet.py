@@ -51,7 +51,7 @@ class LayerSizes(NamedTuple):
     groups: int
     audio_dim: int | None
     max_frames: int | None
-    speed_dim: int | None
+    frame_token_dim: int | None
     identity_dim: int | None
     audio_regions: int
     frame_norm: bool
@@ -86,9 +86,18 @@ class UNetBlock(nn.Module):
             inner: Channels inside each regional audio attention; None: those of the layer.
         """
         super().__init__()
-        emb_dim, heads, groups, audio_dim, max_frames, speed_dim, identity_dim, regions, frame_norm, temporal_groups = (
-            sizes
-        )
+        (
+            emb_dim,
+            heads,
+            groups,
+            audio_dim,
+            max_frames,
+            frame_token_dim,
+            identity_dim,
+            regions,
+            frame_norm,
+            temporal_groups,
+        ) = sizes
         dims = [out_dim for _, out_dim in pairs]
         context_dim = audio_dim if identity_dim is None and not regions else identity_dim
         self.resnets = nn.ModuleList(
@@ -106,7 +115,7 @@ class UNetBlock(nn.Module):
             for dim, inside in zip(dims[: num_attention if regions else 0], inner or dims, strict=False)
         )
         self.motion_modules = nn.ModuleList(
-            TemporalTransformer(dim, heads, temporal_groups, max_frames, speed_dim, frame_norm)
+            TemporalTransformer(dim, heads, temporal_groups, max_frames, frame_token_dim, frame_norm)
             for dim in dims[: 0 if max_frames is None else num_temporal]
         )
         if resize == "down":
@@ -122,7 +131,7 @@ class UNetBlock(nn.Module):
         audio: Tensor | None,
         reference: Tensor | None,
         motion: Tensor | None,
-        speed: Tensor | None,
+        frame_tokens: Tensor | None,
         num_frames: int,
         identity: Tensor | None = None,
         masks: Tensor | None = None,
@@ -152,7 +161,7 @@ class UNetBlock(nn.Module):
             x = self.audio_modules[i](x, audio, masks, scales)
         features = LayerFeatures(tokens, x)
         if i < len(self.motion_modules):
-            x = self.motion_modules[i](x, motion, speed, num_frames)
+            x = self.motion_modules[i](x, motion, frame_tokens, num_frames)
         return x, features
 
 
@@ -178,7 +187,7 @@ class UNet(ModelMixin, ConfigMixin):
         norm_num_groups: int = 32,
         audio_dim: int | None = 768,
         max_frames: int | None = 32,
-        speed_dim: int | None = None,
+        frame_token_dim: int | None = None,
         embedded_tokens: int | None = None,
         identity_dim: int | None = None,
         audio_regions: int = 0,
@@ -196,7 +205,7 @@ class UNet(ModelMixin, ConfigMixin):
             norm_num_groups: Groups of every GroupNorm.
             audio_dim: Width of an audio token; None: no audio attention.
             max_frames: Motion frames and frames of a clip together; None: no temporal attention.
-            speed_dim: Width of a frame token; None: no attention to frame tokens.
+            frame_token_dim: Width of a frame token; None: no attention to frame tokens.
             embedded_tokens: Audio tokens of a frame that are also added to the time embedding; None: none.
             identity_dim: Width of an identity token, to which spatial attention attends; None: none.
             audio_regions: Regions with audio attention of their own; 0: spatial attention attends to the audio.
@@ -212,7 +221,7 @@ class UNet(ModelMixin, ConfigMixin):
             raise ValueError(f"identity_dim={identity_dim}: with audio it needs audio_regions")
         dims, depth, last = block_out_channels, layers_per_block, len(block_out_channels) - 1
         emb_dim = 4 * dims[0]
-        context = audio_dim, max_frames, speed_dim, identity_dim, audio_regions, frame_norm
+        context = audio_dim, max_frames, frame_token_dim, identity_dim, audio_regions, frame_norm
         temporal_groups = temporal_norm_groups or norm_num_groups
         sizes = LayerSizes(emb_dim, num_attention_heads, norm_num_groups, *context, temporal_groups)
         self.time_proj = Timesteps(dims[0], flip_sin_to_cos=True, downscale_freq_shift=0)
@@ -244,8 +253,8 @@ class UNet(ModelMixin, ConfigMixin):
         if out_channels is not None:
             self.conv_norm_out = nn.GroupNorm(norm_num_groups, dims[0], eps=1e-5)
             self.conv_out = zero_module(nn.Conv2d(dims[0], out_channels, 3, padding=1))
-        if max_frames is not None and speed_dim is not None:
-            self.speed_pos = FramePositionEncoding(speed_dim, max_frames, persistent=False)
+        if max_frames is not None and frame_token_dim is not None:
+            self.speed_pos = FramePositionEncoding(frame_token_dim, max_frames, persistent=False)
         self.gradient_checkpointing = False
 
     @property
@@ -262,7 +271,7 @@ class UNet(ModelMixin, ConfigMixin):
         audio: Tensor | None = None,
         reference: list[Tensor | None] | None = None,
         motion: list[Tensor | None] | None = None,
-        speed: Tensor | None = None,
+        frame_tokens: Tensor | None = None,
         face_features: Tensor | None = None,
         identity: Tensor | None = None,
         regions: AudioRegions | None = None,
@@ -275,7 +284,7 @@ class UNet(ModelMixin, ConfigMixin):
             audio: Audio tokens (B F A D).
             reference: For each layer the reference tokens (B S C) or (B R S C).
             motion: For each layer the maps of the motion frames (B M C H W).
-            speed: Frame tokens (B F E).
+            frame_tokens: Frame tokens (B F E).
             face_features: Added after the first convolution (B C H W).
             identity: Identity tokens (B F I D).
             regions: Regions of the audio attention.
@@ -292,15 +301,15 @@ class UNet(ModelMixin, ConfigMixin):
         if self.config.embedded_tokens is not None:
             assert audio is not None
             emb = emb + self.audio_embedding(audio.flatten(1))
-        if speed is not None:
+        if frame_tokens is not None:
             first = cast(Tensor, motion[0]).shape[1] if motion else 0  # with frame tokens each layer has a map
-            speed = self.speed_pos(speed, first=first)
+            frame_tokens = self.speed_pos(frame_tokens, first=first)
         identity = None if identity is None else identity.flatten(0, 1)
         last = len(self.down_blocks) - 1
 
         def run(stage: UNetBlock, i: int, x: Tensor, level: int) -> Tensor:
             region = (None, None) if regions is None else (regions.masks[level], regions.scales[:, level])
-            args = (i, x, emb, audio, next(references), next(motions), speed, num_frames, identity, *region)
+            args = (i, x, emb, audio, next(references), next(motions), frame_tokens, num_frames, identity, *region)
             if self.gradient_checkpointing and torch.is_grad_enabled():
                 x, feature = self._gradient_checkpointing_func(stage.layer, *args)
             else:

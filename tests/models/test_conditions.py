@@ -36,7 +36,7 @@ SIZES = {
     "num_frames": 3,
     "num_motion_frames": 2,
     "max_frames": 8,
-    "speed_token_dim": 6,
+    "frame_token_dim": 6,
 }
 
 
@@ -177,8 +177,8 @@ def test_controls_survive_saving(model, inputs, tmp_path):
 def test_controls_need_a_known_name_and_speed_layers():
     with pytest.raises(ValueError, match="'hair' is not a control: choose among"):
         EMOModel(**SIZES, controls=("hair",))
-    with pytest.raises(ValueError, match="need temporal=true and a speed_token_dim"):
-        EMOModel(**SIZES | {"speed_token_dim": None}, controls=("gaze",))
+    with pytest.raises(ValueError, match="need temporal=true and a frame_token_dim"):
+        EMOModel(**SIZES | {"frame_token_dim": None}, controls=("gaze",))
     assert [spec.name for spec in find_controls(["emotion", "gaze"])] == ["gaze", "emotion"]
 
 

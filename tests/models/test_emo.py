@@ -22,7 +22,7 @@ TINY = dict(
     num_frames=3,
     num_motion_frames=2,
     max_frames=8,
-    speed_token_dim=6,
+    frame_token_dim=6,
 )
 B, F, M = 2, 3, 2
 NAMES = ["reference", "audio", "motion", "face_region", "head_speed"]  # of EMO's conditions

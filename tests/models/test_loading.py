@@ -41,3 +41,10 @@ def test_model_index_names_these_paths(which, tiny_model_folder):
     assert {name: value for name, value in index.items() if name == "_class_name" or isinstance(value, list)} == WRITTEN
     for name in list_components(folder):
         assert json.loads((folder / name / "config.json").read_text())["_class_name"] == WRITTEN[name][1]
+
+
+def test_a_model_saved_under_an_old_name_of_an_argument_is_loaded(tiny_pipeline, tmp_path):
+    tiny_pipeline.model.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace('"frame_token_dim"', '"speed_token_dim"'))
+    assert emo.EMOModel.from_pretrained(tmp_path).config.frame_token_dim == 8

@@ -99,7 +99,7 @@ def test_reference_projected_once_equals_reference_repeated():
 
 @torch.no_grad()
 def test_a_clip_in_a_batch_equals_the_clip_alone():
-    unet = fill(UNet(**OURS, max_frames=8, speed_dim=6))
+    unet = fill(UNet(**OURS, max_frames=8, frame_token_dim=6))
     look = fill(UNet(**SIZE, num_attention_heads=2, audio_dim=None, max_frames=None, out_channels=None))
     sample, timestep = torch.randn(2, 3, 4, 8, 8), torch.tensor([7, 600])
     audio, speed, face_features = torch.randn(2, 3, 5, 12), torch.randn(2, 3, 6), torch.randn(2, 8, 8, 8)
@@ -136,38 +136,38 @@ def test_new_branches_change_nothing():
 
 @torch.no_grad()
 def test_new_speed_layers_change_nothing_and_trained_ones_distinguish_frames():
-    unet = fill(UNet(**OURS, max_frames=8, speed_dim=6).eval())
+    unet = fill(UNet(**OURS, max_frames=8, frame_token_dim=6).eval())
     plain = UNet(**OURS, max_frames=8).eval()
     plain.load_state_dict({k: v for k, v in unet.state_dict().items() if "speed" not in k})
-    fresh = UNet(**OURS, max_frames=8, speed_dim=6).eval()
+    fresh = UNet(**OURS, max_frames=8, frame_token_dim=6).eval()
     fresh.load_state_dict(plain.state_dict(), strict=False)
     sample, timestep, audio = torch.randn(1, 4, 4, 8, 8), torch.tensor(9), torch.randn(1, 4, 5, 12)
     speed = torch.randn(1, 4, 6)
     without, _ = plain(sample, timestep, audio)
-    assert without.std() > 0 and torch.equal(fresh(sample, timestep, audio, speed=speed)[0], without)
-    flipped = unet(sample, timestep, audio, speed=speed.flip(1))[0]
-    assert not torch.allclose(unet(sample, timestep, audio, speed=speed)[0], flipped, atol=1e-6)
+    assert without.std() > 0 and torch.equal(fresh(sample, timestep, audio, frame_tokens=speed)[0], without)
+    flipped = unet(sample, timestep, audio, frame_tokens=speed.flip(1))[0]
+    assert not torch.allclose(unet(sample, timestep, audio, frame_tokens=speed)[0], flipped, atol=1e-6)
 
 
 @torch.no_grad()
 def test_speed_tokens_carry_the_positions_of_their_frames():
-    unet, given = fill(UNet(**OURS, max_frames=8, speed_dim=6)), []
+    unet, given = fill(UNet(**OURS, max_frames=8, frame_token_dim=6)), []
     layer = unet.mid_block.motion_modules[0].transformer_blocks[0]
     layer.attn_speed.register_forward_pre_hook(lambda _, inputs: given.append(inputs[1]))
     motion = [torch.zeros(1, 2, 1, 1, 1)] * 17
-    unet(torch.randn(1, 4, 4, 8, 8), torch.tensor(9), motion=motion, speed=torch.zeros(1, 4, 6))
+    unet(torch.randn(1, 4, 4, 8, 8), torch.tensor(9), motion=motion, frame_tokens=torch.zeros(1, 4, 6))
     table = MotionAdapter(block_out_channels=(6,), motion_num_attention_heads=1, motion_norm_num_groups=1)
     blocks = table.down_blocks[0].motion_modules[0].transformer_blocks
     assert torch.equal(given[0], blocks[0].pos_embed.pe[:, 2:6])  # behind two motion frames
 
 
 def test_gradient_checkpointing_gives_the_same_gradients():
-    unet = fill(UNet(**OURS, max_frames=8, speed_dim=6)).train()
+    unet = fill(UNet(**OURS, max_frames=8, frame_token_dim=6)).train()
     inputs = torch.randn(1, 3, 4, 8, 8), torch.tensor([7]), torch.randn(1, 3, 5, 12)
     gradients = []
     for on in (False, True):
         unet.enable_gradient_checkpointing() if on else unet.disable_gradient_checkpointing()
         unet.zero_grad()
-        unet(*inputs, speed=torch.ones(1, 3, 6))[0].square().sum().backward()
+        unet(*inputs, frame_tokens=torch.ones(1, 3, 6))[0].square().sum().backward()
         gradients.append([p.grad.clone() for p in unet.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))

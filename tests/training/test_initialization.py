@@ -70,7 +70,7 @@ def stage(published, clips_folder, tmp_path):
     """stage(number, *overrides) -> the Config of configs/stageN.yaml, tiny, on the drawn clips."""
 
     def make(number: int, *overrides: str) -> Config:
-        tokens = [[], ["audio_token_dim=12"], ["audio_token_dim=12", "speed_token_dim=8"]][number - 1]
+        tokens = [[], ["audio_token_dim=12"], ["audio_token_dim=12", "frame_token_dim=8"]][number - 1]
         sources = [f"initialize.unet={published}/sd"], [f"initialize.motion_adapter={published}/motion"], []
         before = [] if number == 1 else [f"start_from={tmp_path}/stage{number - 1}/model/model"]
         frozen = [f"autoencoder={published}/sd", f"audio_encoder={published}/wav2vec"]
