@@ -118,22 +118,22 @@ def widen_rows(rows: np.ndarray, margin: int, num_frames: int) -> tuple[np.ndarr
     return wide.clip(0, num_frames - 1), torch.from_numpy((wide >= 0) & (wide < num_frames))
 
 
-def order_epoch(shards: np.ndarray, rng: np.random.Generator, lanes: int) -> np.ndarray:
+def order_epoch(shards: np.ndarray, rng: np.random.Generator, open_shards: int) -> np.ndarray:
     """Order the clips of an epoch, see `SampleOrder`.
 
     Args:
         shards: (N,) number of each clip's shard.
         rng: Source of the random order.
-        lanes: Number of shards that are open at a time.
+        open_shards: Number of shards that are open at a time.
 
     Returns:
         (N,) numbers of the clips, in reading order.
     """
     rank, clips = rng.permutation(shards.max() + 1), rng.permutation(len(shards))
-    rows = np.array_split(clips[np.argsort(rank[shards[clips]], kind="stable")], lanes)
-    table = np.full((len(rows[0]), lanes), -1)  # the first lanes may have one clip more
-    for lane, row in enumerate(rows):
-        table[: len(row), lane] = row
+    rows = np.array_split(clips[np.argsort(rank[shards[clips]], kind="stable")], open_shards)
+    table = np.full((len(rows[0]), open_shards), -1)  # the first rows may have one clip more
+    for column, row in enumerate(rows):
+        table[: len(row), column] = row
     return table[table >= 0]
 
 
@@ -141,22 +141,22 @@ class SampleOrder:
     """The order in which streamed clips are read: each once an epoch, fixed by the seed and the sample's number alone.
 
     Where a run stands is one number: stopping, or continuing with more or fewer processes, neither repeats nor skips a
-    clip. The shards of an epoch are put in random order, the clips of each shuffled, the resulting row is cut into
-    lanes of equal length, and the lanes are read in turn, a clip of each. So each clip lies among those of as many
-    shards as there are lanes, as in a shuffle buffer of that size, but without its memory. Only these shards are
-    open at a time; of P processes, workers included, each reads every P-th sample, and has shards of its own where P
-    divides the number of lanes.
+    clip. The shards of an epoch are put in random order and the clips of each are shuffled. The resulting list is cut
+    into `open_shards` rows of equal length, and the rows are read in turn, a clip of each. So each clip lies among
+    those of as many shards as there are rows, as in a shuffle buffer of that size, but without its memory. Only these
+    shards are open at a time; of P processes, workers included, each reads every P-th sample, and has shards of its own
+    where P divides the number of rows.
     """
 
-    def __init__(self, shards: np.ndarray, seed: int, lanes: int):
+    def __init__(self, shards: np.ndarray, seed: int, open_shards: int):
         """Order clips.
 
         Args:
             shards: (N,) the number of each clip's shard.
             seed: Seed of all epochs.
-            lanes: How many shards are open at a time.
+            open_shards: How many shards are open at a time.
         """
-        self.shards, self.seed, self.lanes = shards, seed, lanes
+        self.shards, self.seed, self.open_shards = shards, seed, open_shards
         self.epoch, self.clips = -1, shards
 
     def clip(self, number: int, skipped: int = 0) -> int:
@@ -164,7 +164,7 @@ class SampleOrder:
 
         Args:
             number: Number of the sample in the run.
-            skipped: How many broken clips were skipped; the clip so many places further in the lane is returned.
+            skipped: How many broken clips were skipped; the clip so many places further in the row is returned.
 
         Returns:
             Number of the clip.
@@ -172,8 +172,8 @@ class SampleOrder:
         epoch, place = divmod(number, len(self.shards))
         if epoch != self.epoch:
             rng = np.random.default_rng([self.seed, epoch])
-            self.epoch, self.clips = epoch, order_epoch(self.shards, rng, self.lanes)
-        return int(self.clips[(place + skipped * self.lanes) % len(self.clips)])
+            self.epoch, self.clips = epoch, order_epoch(self.shards, rng, self.open_shards)
+        return int(self.clips[(place + skipped * self.open_shards) % len(self.clips)])
 
 
 def person_weights(people: list[str]) -> np.ndarray:

@@ -39,7 +39,7 @@ from emo.models.audio import AudioEncoder
 from emo.models.autoencoder import as_video_autoencoder
 
 MAX_BROKEN_CLIPS = 32  # in a row
-FETCH_AHEAD_CLIPS = 64  # of a lane: so long before it is needed a shard is fetched
+FETCH_AHEAD_CLIPS = 64  # of a row of `SampleOrder`: so long before it is needed a shard is fetched
 FrameReader = Callable[[bytes, str, Sequence[int], float], np.ndarray]  # see read_frames_by_number
 FRAME_READERS: dict[str, FrameReader] = {"pyav": read_frames_by_number, "decord": read_frames_with_decord}
 
@@ -95,7 +95,7 @@ def find_frame_reader(name: str) -> FrameReader:
 
 
 class ShardDataset(Dataset):
-    """Number of a sample -> SampleResult. A broken clip is replaced by the next of its lane, alike in every process."""
+    """Number of a sample -> SampleResult. A broken clip is replaced by the next of its row, alike in every process."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class ShardDataset(Dataset):
         size: int,
         variants: int,
         seed: int,
-        lanes: int,
+        open_shards: int,
         cache: Path,
         read_frames: FrameReader = read_frames_by_number,
     ):
@@ -116,14 +116,14 @@ class ShardDataset(Dataset):
             size: Side of the frames in pixels.
             variants: 1: the clips' own sound; V: augmented in all but one of V samples.
             seed: Seed of the run.
-            lanes: Shards that are open at a time, see `SampleOrder`.
+            open_shards: Shards that are open at a time, see `SampleOrder`.
             cache: Folder for shards that are fetched from elsewhere.
             read_frames: One of FRAME_READERS.
         """
         self.entries, self.spec, self.size, self.variants = entries, spec, size, variants
         self.seed, self.cache, self.read_frames = seed, cache, read_frames
         _, shards = np.unique([entry.shard for entry in entries], return_inverse=True)
-        self.order, self.ahead = (SampleOrder(shards, seed, lanes) for _ in range(2))
+        self.order, self.ahead = (SampleOrder(shards, seed, open_shards) for _ in range(2))
         self.requested, self.fetcher = set(), None
 
     def __getitem__(self, number: int) -> SampleResult:
@@ -144,7 +144,7 @@ class ShardDataset(Dataset):
         return SampleResult(error=error, broken=broken)
 
     def fetch_ahead(self, number: int) -> None:
-        """Start to fetch the shard that the lane of sample `number` needs soon."""
+        """Start to fetch the shard that the row of sample `number` needs soon."""
         shard = self.entries[self.ahead.clip(number, FETCH_AHEAD_CLIPS)].shard
         if shard not in self.requested:
             self.requested.add(shard)

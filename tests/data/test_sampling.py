@@ -12,13 +12,13 @@ def sequence(order: SampleOrder, count: int) -> list[int]:
     return [order.clip(number) for number in range(count)]
 
 
-@pytest.mark.parametrize("lanes, clips", [(1, 300), (8, 300), (7, 299), (400, 5)])
-def test_each_clip_once_an_epoch_in_another_order_each_time(lanes, clips):
-    order = SampleOrder(SHARDS[:clips], 0, lanes)
+@pytest.mark.parametrize("open_shards, clips", [(1, 300), (8, 300), (7, 299), (400, 5)])
+def test_each_clip_once_an_epoch_in_another_order_each_time(open_shards, clips):
+    order = SampleOrder(SHARDS[:clips], 0, open_shards)
     seen = np.array(sequence(order, 3 * clips)).reshape(3, clips)
     assert all(sorted(epoch) == list(range(clips)) for epoch in seen)
     assert len({tuple(epoch) for epoch in seen}) == 3
-    assert sequence(SampleOrder(SHARDS[:clips], 1, lanes), clips) != list(seen[0])
+    assert sequence(SampleOrder(SHARDS[:clips], 1, open_shards), clips) != list(seen[0])
 
 
 def test_a_sample_has_its_clip_wherever_one_begins():
@@ -29,7 +29,7 @@ def test_a_sample_has_its_clip_wherever_one_begins():
 
 @pytest.mark.parametrize("processes", [2, 4])
 def test_processes_read_shards_of_their_own(processes):
-    """Twenty shards over four lanes: five each, so no border shard is shared."""
+    """Twenty shards over four rows: five each, so no border shard is shared."""
     clips = order_epoch(SHARDS, np.random.default_rng(0), 4)
     read = [{*SHARDS[clips[rank::processes]]} for rank in range(processes)]
     assert sum(map(len, read)) == 20 and len(set.union(*read)) == 20

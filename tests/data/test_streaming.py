@@ -29,7 +29,7 @@ def many(make_clip, openings, tmp_path_factory):
 
 
 def opened(folder, workers: int = 0, spec: SampleSpec = SPEC, **options) -> SampleStream:
-    options = dict(size=64, variants=1, seed=0, lanes=2, cache=folder / "cache") | options
+    options = dict(size=64, variants=1, seed=0, open_shards=2, cache=folder / "cache") | options
     samples = ShardDataset(read_index(str(folder), "train"), spec, **options)
     return SampleStream(samples, workers, folder / "broken.jsonl")
 
