@@ -91,16 +91,29 @@ def list_inline_code() -> list[Part]:
 
 
 def list_commands() -> list[Part]:
-    """Single commands of the shell blocks, and those of scripts/*.sh that call the package: chains split, continued
-    lines joined, loops unrolled by their first value."""
-    found = []
-    for block in list_blocks(SHELLS):
-        found += list_lines_commands(block)
+    """The commands of the documents, and those of scripts/*.sh that call the package."""
+    found = list_document_commands()
     for path in sorted((ROOT / "scripts").glob("*.sh")):
         text = re.sub(r"<<'(\w+)'\n.*?^\1$", lambda match: "\n" * match[0].count("\n"), read(path), flags=re.S | re.M)
         text = re.sub(r"\$\{\d:\?[^}]*\}", "FILE", text)  # a required argument
         commands = list_lines_commands(Part(path, 1, text))
         found += [command for command in commands if re.match(r"emo-|accelerate |torchrun ", command.text)]
+    return found
+
+
+def list_document_commands() -> list[Part]:
+    """Single commands of the shell blocks (chains split, continued lines joined, loops unrolled by their first value),
+    and of inline code that can be run as it stands: a program with a file or module, without placeholders."""
+    found = []
+    for block in list_blocks(SHELLS):
+        found += list_lines_commands(block)
+    for code in list_inline_code():
+        program, *rest = code.text.split()
+        is_command = re.fullmatch(r"emo-\w+|python|pip|scripts/\S+", program) and any(
+            re.search("[./]", w) for w in rest
+        )
+        if is_command and code.document.name not in HISTORY and not re.search(r"[A-Z]{3}|\.\.\.", code.text):
+            found.append(code)
     return found
 
 
@@ -158,8 +171,10 @@ def list_cheap_commands() -> list[Part]:
 
 
 def is_cheap(words: list[str]) -> bool:
-    if words[0] == "emo-infer":  # a tiny model takes the place of theirs, but not of adapters and revisions
-        return not {"--revision", "--lora"} & {*words}
+    if (
+        Path(words[0]).name == "emo-infer"
+    ):  # a tiny model takes the place of theirs, but not of adapters, revisions and runs
+        return not {"--revision", "--lora"} & {*words} and not any(word.startswith("runs/") for word in words)
     if words[0] == "emo-publish":
         return "--card" in words
     return words[0] in {"emo-models", "emo-info", "emo"} or words[:2] == ["emo-prepare", "synth"]
@@ -233,9 +248,14 @@ def describe(value: Path | Part) -> str:
 
 
 @pytest.fixture(scope="session")
-def commands() -> list[str]:
-    """The commands of all documents."""
-    return [command.text for command in list_commands()]
+def document_commands() -> dict[str, Part]:
+    """The commands of all documents, each with the place where it stands."""
+    return {command.text: command for command in list_document_commands()}
+
+
+@pytest.fixture(scope="session")
+def cheap_commands() -> set[str]:
+    return {command.text for command in list_cheap_commands()}
 
 
 @pytest.fixture
@@ -244,7 +264,8 @@ def reader_folder(tmp_path, monkeypatch, samples) -> Path:
     with riff.open(str(samples / "song.wav")) as file:
         rate = file.getframerate()
         sound = np.frombuffer(file.readframes(file.getnframes()), "<i2")[rate // 2 :][: 4 * rate]
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    for name in ("configs", "emo"):  # emo: where fine_tune.yaml finds the weights of mini
+        (tmp_path / name).symlink_to(ROOT / name)
     for place, seconds in ((tmp_path, 4), (tmp_path / "datasets" / "samples", 0.24)):
         place.mkdir(parents=True, exist_ok=True)
         for name in ("portrait.png", "me.jpg", "drawing.png"):
@@ -253,6 +274,8 @@ def reader_folder(tmp_path, monkeypatch, samples) -> Path:
             with riff.open(str(place / name), "wb") as file:
                 file.setparams((1, 2, rate, 0, "NONE", ""))
                 file.writeframes(sound[: round(seconds * rate)].tobytes())
+    for path in (ROOT / "datasets").glob("*.*"):
+        (tmp_path / "datasets" / path.name).symlink_to(path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

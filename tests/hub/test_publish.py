@@ -167,19 +167,28 @@ def emo_publish(*options) -> list[str]:
     return [sys.executable, "-m", "emo.cli.publish", *(str(option) for option in options)]
 
 
-def test_publishing_is_atomic_and_resumes_after_a_break(hub, fresh, run, report, token):
-    command = emo_publish(run, "org/name", "--license", "mit", "--report", report)
+COMMAND = (  # of docs/published-models.md
+    "emo-publish runs/fine_tune OWNER/NAME --license cc-by-4.0 --report evaluation/report.json --bench bench.json"
+)
+
+
+def test_publishing_is_atomic_and_resumes_after_a_break(hub, fresh, run, report, token, tmp_path):
+    for link, target in (("runs/fine_tune", run), ("evaluation/report.json", report)):
+        (tmp_path / link).parent.mkdir()
+        (tmp_path / link).symlink_to(target)
+    (bench := tmp_path / "bench.json").write_text("[]")
+    command = emo_publish(*COMMAND.split()[1:])
     hub.refused_uploads = 99  # but for the first
     broken = fresh(command, token)
     assert broken.returncode == 2 and "Traceback" not in broken.stderr
-    assert "emo-publish: org/name is not published: the Hub refuses access (HTTP 403)" in broken.stderr
+    assert "emo-publish: OWNER/NAME is not published: the Hub refuses access (HTTP 403)" in broken.stderr
     before, hub.refused_uploads = hub.uploaded.copy(), 0
-    assert before and not hub.repositories["org/name"].files
+    assert before and not hub.repositories["OWNER/NAME"].files
     done = fresh(command, token)
     assert done.returncode == 0, done.stderr
     files, expected = (
-        hub.repositories["org/name"].files,
-        collect_files(collect_facts(run), CardOptions("org/name", "mit", report=report)),
+        hub.repositories["OWNER/NAME"].files,
+        collect_files(collect_facts(run), CardOptions("OWNER/NAME", "cc-by-4.0", report=report, bench=bench)),
     )
     assert files.keys() == expected.keys()
     for path, given in expected.items():

@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,9 +31,15 @@ def folder(pretrained, tmp_path_factory):
     return out
 
 
-def test_emo_convert_names_the_licenses_and_writes_the_folder(run_main, pretrained, tmp_path):
-    out = tmp_path / "hallo"
-    code, said, _ = run_main(main, "emo-convert", pretrained, "-o", out)
+COMMAND = "emo-convert pretrained_models -o hallo"  # of docs/published-models.md
+
+
+def test_emo_convert_names_the_licenses_and_writes_the_folder(run_main, pretrained, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    Path("pretrained_models").symlink_to(pretrained)
+    code, said, _ = run_main(main, *COMMAND.split())
+    out = Path("hallo")
     lines = said.splitlines()
     assert code == 0 and len(lines) == 5 and lines[-1].endswith(f"--model {out}")
     assert "net.pth: Hallo and Hallo2: MIT" in lines[0] and "OpenRAIL-M" in lines[0]
@@ -41,7 +48,7 @@ def test_emo_convert_names_the_licenses_and_writes_the_folder(run_main, pretrain
     files = {path.relative_to(out).parts[0] for path in out.rglob("*")}
     assert files == {"model_index.json", "model", "vae", "audio_encoder", "scheduler"}
     assert {path.suffix for path in out.rglob("*") if path.is_file()} == {".json", ".safetensors"}
-    assert list(tmp_path.iterdir()) == [out]
+    assert {path.name for path in Path.cwd().iterdir()} == {"hallo", "pretrained_models"}
     code, _, error = run_main(main, "emo-convert", pretrained, "-o", out)
     assert code == 2 and f"{out} exists" in error
 
