@@ -282,6 +282,9 @@ def flatten_settings(settings: dict[str, Any], prefix: str = "") -> dict[str, An
     Args:
         settings: Nested settings.
         prefix: Beginning of each dotted name.
+
+    Returns:
+        Dotted name -> value.
     """
     flat = {}
     for key, value in settings.items():

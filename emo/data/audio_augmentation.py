@@ -26,11 +26,14 @@ def color_noise(noise: np.ndarray, slope: float) -> np.ndarray:
 
 
 def equalize(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Apply a random smooth frequency response, +-6 dB at six frequencies; (S,) -> (S,).
+    """Apply a random smooth frequency response, +-6 dB at six frequencies.
 
     Args:
         wave: (S,) samples.
         rng: Source of the random gains.
+
+    Returns:
+        (S,).
     """
     spectrum = np.fft.rfft(wave)
     knots = rng.uniform(-6, 6, 6)
@@ -40,11 +43,14 @@ def equalize(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def reverberate(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Add the reverberation of a room, 0.1 to 0.5 s long and quieter than the direct sound; (S,) -> (S,).
+    """Add the reverberation of a room, 0.1 to 0.5 s long and quieter than the direct sound.
 
     Args:
         wave: (S,) samples at SAMPLE_RATE.
         rng: Source of the random room.
+
+    Returns:
+        (S,).
     """
     length = int(rng.uniform(0.1, 0.5) * SAMPLE_RATE)
     tail = rng.standard_normal(length) * np.exp(-6.9 * np.arange(length) / length)

@@ -50,6 +50,9 @@ def to_html(report: Report, views: dict[str, dict[int, ClipView]]) -> str:
     Args:
         report: The results.
         views: Name of a set -> the clips of `best_and_worst` by their numbers.
+
+    Returns:
+        Text of an HTML file.
     """
     parts = ["<h1>Talking heads against real footage</h1>", render_table("", table_rows(report), table_header(report))]
     parts.append(f"<p>{html.escape(table_legend(report))}</p><h2>Means and intervals</h2>")

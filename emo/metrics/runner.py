@@ -99,6 +99,9 @@ def group_videos(videos: dict[str, list[Path]], real: str, reconstruction: bool)
         real: Name of the real set.
         reconstruction: Whether generated videos are grouped with the real one of the same name.
 
+    Returns:
+        The groups.
+
     Raises:
         InputError: Reconstruction is requested, and no generated video has the name of a real one.
     """
@@ -124,6 +127,9 @@ def build_report(
         files: Measured files of each video.
         real: Name of the real set.
         options: Options of the evaluation.
+
+    Returns:
+        The report.
     """
     measures = list_measures(options)
     values = {name: measure_clips((files[path].load() for path in paths), measures) for name, paths in videos.items()}

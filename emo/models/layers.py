@@ -159,7 +159,11 @@ class FramePositionEncoding(nn.Module):
         self.register_buffer("pe", table, persistent=persistent)
 
     def forward(self, x: Tensor, first: int = 0) -> Tensor:
-        """Add the encodings of frames first, first + 1, ... to x (N T C).
+        """Add the encodings of consecutive frames.
+
+        Args:
+            x: (N T C).
+            first: Number of the first frame.
 
         Returns:
             (N T C) x with the encodings added.

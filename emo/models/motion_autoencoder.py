@@ -71,7 +71,15 @@ class PaintWindow:
 
 
 def make_blocks(channels: int, count: int) -> nn.Sequential:
-    """Residual blocks in a row."""
+    """Make residual blocks in a row.
+
+    Args:
+        channels: Channels of each block.
+        count: Number of blocks.
+
+    Returns:
+        The blocks.
+    """
     return nn.Sequential(*(ResBlock(channels) for _ in range(count)))
 
 
@@ -94,7 +102,15 @@ class MotionEncoder(nn.Module):
         )
 
     def forward(self, frames: Tensor, portraits: Tensor) -> Tensor:
-        """Two images (N 3 S S) in [-1, 1] -> (N C S/16 S/16)."""
+        """Encode frames and portraits.
+
+        Args:
+            frames: (N 3 S S) in [-1, 1].
+            portraits: (N 3 S S) in [-1, 1].
+
+        Returns:
+            (N C S/16 S/16).
+        """
         pair = torch.cat([frames, portraits], dim=1)
         return self.net(pair.contiguous(memory_format=torch.channels_last))
 
@@ -280,7 +296,16 @@ class MotionAutoencoder(ModelMixin, ConfigMixin, VideoAutoencoder):
         return frames.clamp(-1, 1).to(reference.dtype)
 
     def decode_parts(self, latents: Tensor, reference: Tensor, centers: Tensor | None = None) -> DecodedMotion:
-        """As `decode`, with the motion field, the warped portrait and the painted share."""
+        """Decode as `decode` does, and return the intermediate results as well.
+
+        Args:
+            latents: As of `decode`.
+            reference: As of `decode`.
+            centers: As of `decode`.
+
+        Returns:
+            The frames, the motion field, the warped portrait and the painted share.
+        """
         flow = self.predict_motion(latents)
         warped = warp(reference.float().expand(len(latents), -1, -1, -1), flow)
         canvas = torch.cat([warped, torch.zeros_like(warped[:, :1])], dim=1)

@@ -14,17 +14,26 @@ MAX_STRETCH = 3.0  # limit of the determinant of a warp's Jacobian
 
 
 def cell_positions(height: int, width: int, device: torch.device) -> Tensor:
-    """Centers (height width 2) of the cells of the unit square."""
+    """Compute the centers of the cells of the unit square.
+
+    Args:
+        height: Number of rows.
+        width: Number of columns.
+        device: Device of the result.
+
+    Returns:
+        (height width 2) float32.
+    """
     y, x = ((torch.arange(n, device=device, dtype=torch.float32) + 0.5) / n for n in (height, width))
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
 
 
 def window_positions(centers: Tensor, extent: tuple[float, float], pixels: tuple[int, int]) -> Tensor:
-    """Positions of the pixels of windows.
+    """Compute the positions of the pixels of windows.
 
     Args:
         centers: (N 2) of the windows.
-        extent: height and width, in sides.
+        extent: Height and width, in sides.
         pixels: h and w.
 
     Returns:
@@ -35,12 +44,20 @@ def window_positions(centers: Tensor, extent: tuple[float, float], pixels: tuple
 
 
 def sample(values: Tensor, places: Tensor) -> Tensor:
-    """Samples values (N K H W) bilinearly at places (N h w 2): (N K h w); the border is repeated beyond it."""
+    """Sample values bilinearly; beyond the border they are repeated.
+
+    Args:
+        values: (N K H W).
+        places: (N h w 2) in the unit square.
+
+    Returns:
+        (N K h w).
+    """
     return functional.grid_sample(values, places * 2 - 1, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def smooth(flow: Tensor) -> Tensor:
-    """Smooths a motion field (N 2 M M) with a 5 x 5 binomial kernel, in its own precision also under autocast."""
+    """Smooth a motion field (N 2 M M) with a 5 x 5 binomial kernel, in its own precision also under autocast."""
     cells, weights = flow.shape[-1], (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
     padded = functional.pad(flow, (2, 2, 2, 2), mode="replicate")
     rows = torch.stack([weight * padded[:, :, k : k + cells] for k, weight in enumerate(weights)]).sum(0)
@@ -48,7 +65,16 @@ def smooth(flow: Tensor) -> Tensor:
 
 
 def border_fade(cells: int, depth: float, device: torch.device) -> Tensor:
-    """A factor (cells cells): exactly 0 in the two outermost cells, 1 from `depth` sides on, smooth between."""
+    """Compute a factor that fades motion to zero towards the border.
+
+    Args:
+        cells: M.
+        depth: Distance from the border at which the factor reaches 1, in sides.
+        device: Device of the result.
+
+    Returns:
+        (cells cells): exactly 0 in the two outermost cells, smooth between.
+    """
     position = (torch.arange(cells, device=device, dtype=torch.float32) + 0.5) / cells
     distance = torch.minimum(position, 1 - position) - 1.5 / cells
     ramp = (distance / depth).clamp(0, 1)
@@ -57,7 +83,15 @@ def border_fade(cells: int, depth: float, device: torch.device) -> Tensor:
 
 
 def edge_fade(pixels: tuple[int, int], device: torch.device) -> Tensor:
-    """A factor (h w): 0 at a window's edge, 1 from an eighth of its side on, smooth between."""
+    """Compute a factor that fades a window towards its edge.
+
+    Args:
+        pixels: h and w.
+        device: Device of the result.
+
+    Returns:
+        (h w): 0 at the edge, 1 from an eighth of the side on, smooth between.
+    """
     outermost = torch.tensor([0.5 / pixels[1], 0.5 / pixels[0]], device=device)
     depth = (0.5 - (cell_positions(*pixels, device) - 0.5).abs() - outermost).amin(-1)
     ramp = (depth * 8).clamp(0, 1)
@@ -65,7 +99,7 @@ def edge_fade(pixels: tuple[int, int], device: torch.device) -> Tensor:
 
 
 def warp(images: Tensor, flow: Tensor) -> Tensor:
-    """Moves images at their own resolution.
+    """Move images at their own resolution.
 
     Args:
         images: (N K R R) float32.
@@ -83,12 +117,12 @@ def warp(images: Tensor, flow: Tensor) -> Tensor:
 
 
 def follow(points: Tensor, flow: Tensor, iterations: int = 4) -> Tensor:
-    """Finds where points of the portrait lie in the frame: the fixed point of p = point - flow(p).
+    """Find where points of the portrait lie in the frame: the fixed point of p = point - flow(p).
 
     Args:
         points: (N 2).
         flow: (N 2 M M).
-        iterations: of the fixed point.
+        iterations: Iterations of the fixed point.
 
     Returns:
         (N 2).
@@ -100,7 +134,7 @@ def follow(points: Tensor, flow: Tensor, iterations: int = 4) -> Tensor:
 
 
 def stretch(flow: Tensor) -> Tensor:
-    """The determinant of a warp's Jacobian, limited to [-1, MAX_STRETCH].
+    """Compute the determinant of a warp's Jacobian, limited to [-1, MAX_STRETCH].
 
     Args:
         flow: (N 2 M M).
@@ -116,7 +150,7 @@ def stretch(flow: Tensor) -> Tensor:
 
 
 def blend_window(images: Tensor, window: Tensor, centers: Tensor, extent: tuple[float, float]) -> Tensor:
-    """Blends windows into images: images * (1 - share) + values, computed under the windows alone.
+    """Blend windows into images: images * (1 - share) + values, computed under the windows alone.
 
     Args:
         images: (N K R R); they may be changed in place.
@@ -148,7 +182,15 @@ def blend_window(images: Tensor, window: Tensor, centers: Tensor, extent: tuple[
 
 
 def resize(images: Tensor, side: int) -> Tensor:
-    """Images (N K R R) at another size (N K side side): averaged where that shrinks them."""
+    """Resize images; they are averaged where that shrinks them.
+
+    Args:
+        images: (N K R R).
+        side: New side, pixels.
+
+    Returns:
+        (N K side side).
+    """
     if images.shape[-1] == side:
         return images
     if images.shape[-1] > side:

@@ -431,7 +431,15 @@ class EMOPipeline(LoraPipelineMixin, DiffusionPipeline):
         return torch.cat([before, window[:, -count:]], dim=1)[:, -count:]
 
     def prepare_extra_step_kwargs(self, generator: torch.Generator | None, eta: float) -> dict[str, Any]:
-        """Return the arguments `generator` and `eta` for the `step` of schedulers that take them."""
+        """Choose the arguments that the scheduler's `step` takes, as diffusers' pipelines do.
+
+        Args:
+            generator: Source of noise.
+            eta: Noise of DDIM, 0 to 1 (arXiv 2010.02502, equation 16).
+
+        Returns:
+            `generator` and `eta`, each only if the scheduler takes it.
+        """
         taken = signature(self.scheduler.step).parameters
         given = {"generator": generator, "eta": eta}
         return {name: value for name, value in given.items() if name in taken}

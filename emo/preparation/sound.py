@@ -41,7 +41,12 @@ class ForwardAudioReader:
     """The wave of a file, read forwards with little memory; reading an earlier part starts again from the beginning."""
 
     def __init__(self, path: Path, sample_rate: int):
-        """Open a sound or video file; sample_rate in Hz."""
+        """Open a file.
+
+        Args:
+            path: A sound or video file.
+            sample_rate: Sample rate of the result, Hz.
+        """
         self.path, self.sample_rate = path, sample_rate
         self.pieces, self.held, self.first = stream_audio(path, sample_rate), [], 0
 

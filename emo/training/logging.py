@@ -59,7 +59,12 @@ class FileLogger:
     """Logs to the terminal and to log.jsonl; samples and checkpoints are in their folders anyway."""
 
     def __init__(self, run: Path, first_step: int):
-        """Open the log, and remove rows after `first_step`: these steps are run again."""
+        """Open the log, and remove rows of steps that are run again.
+
+        Args:
+            run: Folder of the run.
+            first_step: Number of finished steps; rows after it are removed.
+        """
         self.path = run / "log.jsonl"
         if self.path.exists():
             lines = self.path.read_text().splitlines(keepends=True)
@@ -108,6 +113,10 @@ class WandbLogger:
 
     def __init__(self, run: Path, config: Config):
         """Start or resume the run's page.
+
+        Args:
+            run: Folder of the run.
+            config: Settings of the run.
 
         Raises:
             InputError: That fails: no account, no such project.
@@ -225,7 +234,13 @@ class TrainingMonitor:
     """Collects values of the steps, and passes their means and messages to loggers; without loggers it is silent."""
 
     def __init__(self, loggers: list[RunLogger], samples_per_step: int, device: torch.device):
-        """samples_per_step: of all processes."""
+        """Start with no values.
+
+        Args:
+            loggers: Where rows and messages go.
+            samples_per_step: Samples of a step, over all processes.
+            device: Device whose memory is reported.
+        """
         self.loggers, self.samples_per_step, self.device = loggers, samples_per_step, device
         self.reset()
 

@@ -43,7 +43,7 @@ NUM_EXAMPLES = 8
 
 
 class PatchDiscriminator(nn.Module):
-    """Tells true from decoded windows, patch by patch, given the warped portrait there."""
+    """Distinguishes true from decoded windows, patch by patch, given the warped portrait there."""
 
     def __init__(self, widths: tuple[int, int, int] = (32, 64, 96)):
         super().__init__()
@@ -52,7 +52,14 @@ class PatchDiscriminator(nn.Module):
         self.layers = nn.ModuleList(spectral_norm(nn.Conv2d(i, o, k, stride=s, padding=1)) for i, o, k, s in shapes)
 
     def forward(self, windows: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """(N 6 h w) -> scores (N 1 h/8 w/8), high for true ones, and the features of the other layers."""
+        """Score windows.
+
+        Args:
+            windows: (N 6 h w), the frame and the warped portrait.
+
+        Returns:
+            Scores (N 1 h/8 w/8), high for true ones, and the features of the other layers.
+        """
         x, features = windows, []
         for layer in self.layers[:-1]:
             x = functional.leaky_relu(layer(x), 0.2)
@@ -69,7 +76,7 @@ class AdversarialMotionAutoencoder(nn.Module):
 
 
 def compute_edge_error(error: Tensor) -> Tensor:
-    """The mean absolute difference () of neighboring pixels of an error (N 3 h w), summed over three scales."""
+    """Compute the mean absolute difference () of neighboring pixels of an error (N 3 h w), summed over three scales."""
     total = error.new_zeros(())
     for scale in (1, 2, 4):
         small = functional.avg_pool2d(error, scale) if scale > 1 else error
@@ -78,14 +85,14 @@ def compute_edge_error(error: Tensor) -> Tensor:
 
 
 def compute_reconstruction_loss(batch: MotionBatch, decoded: DecodedMotion) -> tuple[Tensor, dict[str, Tensor]]:
-    """All of the loss but its adversarial part.
+    """Compute all of the loss but its adversarial part.
 
     Near the square's border, where the decoded motion fades to zero, pixels count less and so much of the true motion
     is the target.
 
     Args:
-        batch: pairs.
-        decoded: the decoded frames.
+        batch: Pairs of frames.
+        decoded: The decoded frames.
 
     Returns:
         The loss () and its parts by name.
@@ -115,10 +122,19 @@ def compute_reconstruction_loss(batch: MotionBatch, decoded: DecodedMotion) -> t
 def compute_adversarial_losses(
     discriminator: PatchDiscriminator, batch: MotionBatch, decoded: DecodedMotion, model: MotionAutoencoder
 ) -> tuple[Tensor, Tensor]:
-    """The losses () of the autoencoder and of the discriminator on the mouth window, both for one optimizer step.
+    """Compute the losses of the autoencoder and of the discriminator on the mouth window, both for one optimizer step.
 
     The first is computed with the discriminator's weights held constant, the second with the decoded frames held
     constant, so neither gradient reaches the other's weights.
+
+    Args:
+        discriminator: Its weights are not changed here.
+        batch: Pairs of frames.
+        decoded: The decoded frames of the batch.
+        model: The autoencoder, for its windows.
+
+    Returns:
+        The loss () of the autoencoder, and that () of the discriminator.
     """
     window = model.windows[-1]
     places = window_positions(follow(batch.centers[:, 1], decoded.flow.detach()), window.extent, window.pixels)
@@ -142,10 +158,13 @@ class MotionAutoencoderTask(Task):
     splittable_batch = False  # the losses call parts of the model, which a launcher's wrapper does not see
 
     def __init__(self, config: Config):
-        """Decodes frames of every clip that is not in the cache.
+        """Decode frames of every clip that is not in the cache.
+
+        Args:
+            config: Settings of the run.
 
         Raises:
-            InputError: there are no clips, one is broken, or the model has another size than the data.
+            InputError: There are no clips, one is broken, or the model has another size than the data.
         """
         self.config = config
         source = config.start_from
@@ -161,13 +180,29 @@ class MotionAutoencoderTask(Task):
         self.held_out = [cache_clip_frames(path, cache, size) for path in held_out]
 
     def make_batch(self, numbers: range, device: torch.device) -> MotionBatch:
-        """Returns the pairs of these numbers."""
+        """Draw the pairs of a step.
+
+        Args:
+            numbers: Numbers of the run's samples.
+            device: Device of the result.
+
+        Returns:
+            The pairs.
+        """
         batch = draw_pairs(self.clips, self.chances, self.config.seed, numbers)
         batch.progress = numbers.start / (self.config.batch_size * self.config.steps)
         return batch.to(device)
 
     def make_validation_batches(self, count: int, device: torch.device) -> list[MotionBatch]:
-        """Returns pairs of people excluded from training."""
+        """Draw pairs of people who are held out.
+
+        Args:
+            count: Number of pairs.
+            device: Device of the result.
+
+        Returns:
+            Batches of one pair each; [] if nobody is held out.
+        """
         return (
             [self.draw_held_out(range(number, number + 1)).to(device) for number in range(count)]
             if self.held_out
@@ -175,14 +210,23 @@ class MotionAutoencoderTask(Task):
         )
 
     def draw_held_out(self, numbers: range) -> MotionBatch:
-        """Pairs of people excluded from training; of all if there are none."""
+        """Draw pairs of people who are held out; of all people if nobody is."""
         clips = self.held_out or self.clips
         return draw_pairs(clips, np.full(len(clips), 1 / len(clips)), 0, numbers)
 
     def compute_loss(
         self, model: nn.Module, batch: MotionBatch, generators: SampleGenerators
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Reconstruction, motion and painted share; in training also the adversarial part, late in the run."""
+        """Compute the loss: reconstruction, motion and painted share; late in training also the adversarial part.
+
+        Args:
+            model: AdversarialMotionAutoencoder; it is in training mode, or in evaluation mode for the validation loss.
+            batch: Pairs of frames.
+            generators: Sources of noise.
+
+        Returns:
+            The loss () and its parts by name.
+        """
         trained = cast(AdversarialMotionAutoencoder, model)
         autoencoder = trained.autoencoder
         latents = autoencoder.encode(batch.frames, batch.portraits).float()
@@ -200,7 +244,12 @@ class MotionAutoencoderTask(Task):
 
     @torch.no_grad()
     def save_samples(self, model: nn.Module, path: Path) -> None:
-        """Writes a PNG of columns portrait, warped, decoded, true frame and painted share, and prints the errors."""
+        """Write a PNG of columns portrait, warped, decoded, true frame and painted share, and print the errors.
+
+        Args:
+            model: AdversarialMotionAutoencoder.
+            path: Name of the file; its suffix becomes .png.
+        """
         batch = self.draw_held_out(range(NUM_EXAMPLES)).to(next(model.parameters()).device)
         autoencoder = cast(AdversarialMotionAutoencoder, model).autoencoder
         latents = autoencoder.encode(batch.frames, batch.portraits)
@@ -215,7 +264,12 @@ class MotionAutoencoderTask(Task):
 
     @torch.no_grad()
     def save_model(self, model: nn.Module, folder: Path) -> None:
-        """Writes the autoencoder, with the scaling factor that gives its latents unit deviation."""
+        """Write the autoencoder, with the scaling factor that gives its latents unit deviation.
+
+        Args:
+            model: AdversarialMotionAutoencoder.
+            folder: Folder of the autoencoder.
+        """
         autoencoder, latents = cast(AdversarialMotionAutoencoder, model).autoencoder, []
         device = next(autoencoder.parameters()).device
         for number in range(SCALE_SAMPLES):

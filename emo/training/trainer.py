@@ -259,7 +259,12 @@ class NonFiniteGuard:
     """
 
     def __init__(self, max_skipped: int, log_message: Callable[[str], None]):
-        """max_skipped: consecutive skipped steps that end the run."""
+        """Start with no skipped step.
+
+        Args:
+            max_skipped: Consecutive skipped steps that end the run.
+            log_message: Called with a line of text for each skipped step.
+        """
         self.max_skipped, self.log_message = max_skipped, log_message
         self.skipped = 0  # consecutive steps up to now
 
