@@ -32,9 +32,8 @@ from emo.media.video_pass import WHOLE_VIDEO, VideoObserver, VideoPass
 from emo.preparation.clip_maker import ShotTracker
 from emo.preparation.clips import PreparationJob
 from emo.preparation.filters import ClipLimits
-from emo.preparation.recipe import Recipe
 from emo.preparation.runner import prepare_video
-from emo.preparation.sources import list_sources
+from emo.preparation.sources import Recipe, list_sources
 
 LIMITS = ClipLimits(
     min_seconds=1.0, min_lip_sync_confidence=-1.0, max_lip_sync_offset_frames=15, max_rotation_degrees=90.0

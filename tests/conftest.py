@@ -233,7 +233,7 @@ def make_clip(wave):
 @pytest.fixture(scope="session")
 def clips_folder(make_clip, openings, tmp_path_factory) -> Path:
     """Prepared clips of 16 frames: a0 and a1 of anna, b0 of bert."""
-    from emo.data.clip_writer import save_clip
+    from emo.data.clip import save_clip
 
     folder = tmp_path_factory.mktemp("clips")
     for name, person, opened in [("a0", "anna", 1.0), ("a1", "anna", 0.7), ("b0", "bert", 0.5)]:

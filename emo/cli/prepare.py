@@ -174,8 +174,8 @@ def prepare_footage(args: argparse.Namespace) -> None:
     from emo.core.errors import InputError
     from emo.core.storage import is_local, upload_files
     from emo.data.shards import write_shards
-    from emo.preparation.recipe import read_recipe
     from emo.preparation.report import write_report
+    from emo.preparation.sources import read_recipe
 
     local = is_local(args.shards)
     if not local and args.work is None:
@@ -208,9 +208,8 @@ def prepare_clips(args: argparse.Namespace) -> None:
     from emo.hub.resolve import find_weights_file
     from emo.preparation.clips import PreparationJob
     from emo.preparation.filters import read_limits
-    from emo.preparation.recipe import Recipe, read_file_list, read_recipe
     from emo.preparation.runner import prepare_videos
-    from emo.preparation.sources import list_sources
+    from emo.preparation.sources import Recipe, list_sources, read_file_list, read_recipe
     from emo.speech.separation import load_vocal_separator
 
     recipe = read_recipe(args.recipe) if args.recipe else Recipe()

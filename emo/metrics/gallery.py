@@ -7,7 +7,8 @@ import numpy as np
 
 from emo.core.timing import FPS
 from emo.face.landmarks import mouth_opening
-from emo.media.html import embed_thumbnail, interval_chart, line_chart, render_page, render_table
+from emo.media.charts import interval_chart, line_chart
+from emo.media.html import embed_thumbnail, render_page, render_table
 from emo.metrics.report import NO_FIGURE, Report, list_settings, table_header, table_legend, table_rows
 from emo.metrics.tracks import VideoTracks
 

@@ -13,8 +13,7 @@ import numpy as np
 
 from emo.core.errors import InputError, OutputError
 from emo.core.timing import FPS
-from emo.data.clip import Clip, ClipInfo
-from emo.data.clip_writer import save_clip_data, write_frames
+from emo.data.clip import Clip, ClipInfo, save_clip_data, write_frames
 from emo.face.crop import Region, crop_region, region_of_landmarks
 from emo.face.detector import FaceDetector
 from emo.face.landmarks import MEDIAPIPE_TO_IBUG

@@ -13,9 +13,8 @@ import numpy as np
 
 from emo.core.errors import OutputError
 from emo.core.timing import FPS, SAMPLE_RATE, frame_centers
-from emo.data.clip import Clip, ClipInfo
+from emo.data.clip import Clip, ClipInfo, save_clip
 from emo.data.clip_truth import save_clip_truth
-from emo.data.clip_writer import save_clip
 from emo.face.crop import (
     Region,
     crop_region,

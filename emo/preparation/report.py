@@ -10,16 +10,8 @@ from emo.core.files import write_text_atomic
 from emo.core.timing import FPS
 from emo.data.clip import ClipInfo, list_clips, load_clip, read_clip_frames
 from emo.face.landmarks import mouth_opening
-from emo.media.html import (
-    BLUE,
-    embed_jpeg,
-    embed_thumbnail,
-    histogram_chart,
-    render_page,
-    render_table,
-    svg_bar,
-    svg_document,
-)
+from emo.media.charts import BLUE, histogram_chart, svg_bar, svg_document
+from emo.media.html import embed_jpeg, embed_thumbnail, render_page, render_table
 from emo.preparation.duplicates import find_duplicates, hash_picture, hash_sound
 from emo.preparation.processing_log import LogItem, read_processing_log
 

@@ -8,8 +8,7 @@ import numpy as np
 from emo.core.errors import InputError, OutputError
 from emo.core.storage import read_manifest
 from emo.core.timing import FPS, SAMPLE_RATE
-from emo.data.clip import Clip, ClipInfo, list_clips, load_clip, load_clip_info, read_clip_frames
-from emo.data.clip_writer import save_clip
+from emo.data.clip import Clip, ClipInfo, list_clips, load_clip, load_clip_info, read_clip_frames, save_clip
 from emo.data.image_augmentation import degrade, stylize
 from emo.data.sampling import list_pictures
 from emo.face.crop import crop_region, normalize_points, region_of_landmarks

@@ -8,8 +8,15 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from emo.core.errors import InputError
-from emo.data.clip import RENAMED_FIELDS, list_clips, load_clip, load_clip_info, parse_clip_info, read_clip_frames
-from emo.data.clip_writer import save_clip
+from emo.data.clip import (
+    RENAMED_FIELDS,
+    list_clips,
+    load_clip,
+    load_clip_info,
+    parse_clip_info,
+    read_clip_frames,
+    save_clip,
+)
 from emo.data.sampling import list_pictures, person_weights
 
 

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from emo.core.errors import InputError
-from emo.data.clip import Clip, ClipInfo
+from emo.data.clip import Clip, ClipInfo, save_clip_data
 from emo.data.clip_truth import load_clip_truth, save_clip_truth
-from emo.data.clip_writer import save_clip_data
 
 T, SHIFT = 4, np.array([0.1, -0.05])
 

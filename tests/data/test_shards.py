@@ -68,7 +68,7 @@ def test_a_person_is_on_one_side_and_the_share_is_kept():
 
 
 def test_a_clip_with_a_missing_file_and_a_name_given_twice_are_refused(clips_folder, make_clip, openings, tmp_path):
-    from emo.data.clip_writer import save_clip
+    from emo.data.clip import save_clip
 
     save_clip(tmp_path, *make_clip("a0", "carl", openings[:16]))
     with pytest.raises(InputError, match="2 clips are named a0"):

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from emo.core.errors import InputError
-from emo.data.clip import load_clip, read_clip_frames
-from emo.data.clip_writer import save_clip
+from emo.data.clip import load_clip, read_clip_frames, save_clip
 from emo.data.sampling import SampleSpec
 from emo.data.shards import locate_members, read_index, write_shards
 from emo.data.streaming import RawSample, SampleStream, ShardDataset, find_frame_reader

@@ -113,12 +113,12 @@ def check_train(words: list[str]) -> None:
 
 
 def check_prepare(arguments: argparse.Namespace) -> None:
-    from emo.preparation import filters, recipe
+    from emo.preparation import filters, sources
 
     if getattr(arguments, "limits", None):
         filters.read_limits({}, arguments.limits)
     if getattr(arguments, "recipe", None):
-        recipe.read_recipe(ROOT / arguments.recipe)
+        sources.read_recipe(ROOT / arguments.recipe)
 
 
 def test_command_is_understood(command, parse, monkeypatch):

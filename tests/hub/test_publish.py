@@ -19,7 +19,7 @@ from emo.hub.publish.card import CardOptions
 from emo.hub.publish.facts import collect_facts
 from emo.hub.publish.results import markdown_table
 from emo.hub.publish.upload import collect_files
-from emo.media.html import loss_chart
+from emo.media.charts import loss_chart
 
 FIGURE = {"mean": 0.5, "low": 0.4, "high": 0.6, "clips": 3}
 ROWS = [

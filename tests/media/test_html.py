@@ -5,7 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from emo.media.html import interval_chart, line_chart, render_page, render_table
+from emo.media.charts import interval_chart, line_chart
+from emo.media.html import render_page, render_table
 
 
 def test_intervals_lie_where_their_numbers_are():

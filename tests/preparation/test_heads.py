@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from emo.core.errors import InputError
-from emo.data.clip import Clip, ClipInfo, list_clips, load_clip, read_clip_frames
+from emo.data.clip import Clip, ClipInfo, list_clips, load_clip, read_clip_frames, save_clip
 from emo.data.clip_truth import load_clip_truth
-from emo.data.clip_writer import save_clip
 from emo.face.crop import Region
 from emo.face.landmarks import mouth_opening
 from emo.models.conditions import EMOTIONS

@@ -14,9 +14,8 @@ from emo.media.video import probe_video
 from emo.preparation.clips import PreparationJob
 from emo.preparation.filters import ClipLimits
 from emo.preparation.processing_log import read_processing_log
-from emo.preparation.recipe import Recipe
 from emo.preparation.runner import prepare_videos
-from emo.preparation.sources import list_sources
+from emo.preparation.sources import Recipe, list_sources
 
 COUNT = 30  # frames
 

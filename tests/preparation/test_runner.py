@@ -17,9 +17,8 @@ from emo.media.video_writer import VideoWriter
 from emo.preparation.clips import PreparationJob, load_mesh
 from emo.preparation.filters import ClipLimits
 from emo.preparation.processing_log import LogItem, ProcessingLog, read_processing_log
-from emo.preparation.recipe import Recipe
 from emo.preparation.runner import prepare_videos
-from emo.preparation.sources import list_sources
+from emo.preparation.sources import Recipe, list_sources
 from emo.speech.voice_activity import load_voice_detector
 
 COUNT = 50

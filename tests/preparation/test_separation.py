@@ -19,10 +19,9 @@ from emo.media.video import read_video
 from emo.media.video_writer import VideoWriter
 from emo.preparation.clips import PreparationJob
 from emo.preparation.filters import ClipLimits
-from emo.preparation.recipe import Recipe
 from emo.preparation.runner import prepare_videos
 from emo.preparation.sound import VideoAudio
-from emo.preparation.sources import list_sources
+from emo.preparation.sources import Recipe, list_sources
 from emo.speech.separation import fit_length, load_separator, load_vocal_separator, separate_vocals, singing_ratio
 from emo.speech.voice_activity import speech_ratio
 

@@ -8,8 +8,7 @@ import pytest
 
 from emo.core.errors import InputError
 from emo.core.storage import is_local, local_copy, upload_files
-from emo.preparation.recipe import Recipe, parse_seconds, read_file_list, read_recipe
-from emo.preparation.sources import list_sources, make_unique_names
+from emo.preparation.sources import Recipe, list_sources, make_unique_names, parse_seconds, read_file_list, read_recipe
 
 DATASETS = Path(__file__).parents[2] / "datasets"
 

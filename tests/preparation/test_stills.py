@@ -5,8 +5,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from emo.data.clip import load_clip, read_clip_frames
-from emo.data.clip_writer import save_clip
+from emo.data.clip import load_clip, read_clip_frames, save_clip
 from emo.face.landmarks import mouth_opening
 from emo.preparation.stills import prepare_stills
 

@@ -15,8 +15,7 @@ from emo.face.landmarks import LIP_POINTS, MEDIAPIPE_TO_IBUG, mouth_opening
 from emo.face.pose import head_speed
 from emo.media.audio import read_audio
 from emo.media.shots import find_shots
-from emo.preparation.recipe import Recipe
-from emo.preparation.sources import list_sources
+from emo.preparation.sources import Recipe, list_sources
 from emo.speech.lip_sync import load_lip_sync_scorer, score_lip_sync
 from emo.synthetic.drawn_footage import draw_videos, list_video_specs, make_head
 from emo.synthetic.drawn_head import Pose, rotation_matrix

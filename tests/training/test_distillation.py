@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from emo.core.config import ConditionConfig, Config, DistillationConfig, LossConfig, SamplingConfig, SchedulerConfig
 from emo.core.errors import InputError
-from emo.data.clip_writer import save_clip
+from emo.data.clip import save_clip
 from emo.hub.resolve import load_pipeline
 from emo.pipelines.emo import EMOPipeline
 from emo.pipelines.guidance import Guidance, SamplingOptions

@@ -44,7 +44,7 @@ TINY = {
 @pytest.fixture
 def folder(make_clip, draw, tmp_path) -> Path:
     """Two clips: anna's frames are her portrait, shifted, and their motion is known; bert's motion is not."""
-    from emo.data.clip_writer import save_clip
+    from emo.data.clip import save_clip
 
     folder = tmp_path / "clips"
     folder.mkdir()
