@@ -88,7 +88,7 @@ def run(parser: Parser, command: Callable[[argparse.Namespace], None], arguments
     set_passive_waiting()
     parser.refuse_renamed(sys.argv[1:] if arguments is None else arguments)
     args = parser.parse_args(arguments)
-    stop_politely()
+    end_on_signals()
     try:
         command(args)
         sys.stdout.flush()
@@ -117,7 +117,7 @@ def make_output_safe() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def stop_politely() -> None:
+def end_on_signals() -> None:
     """Install signal handlers: SIGTERM and SIGHUP end the command as Ctrl-C does, so that no partial file is left;
     under nohup SIGHUP stays ignored."""
     for name in ("SIGTERM", "SIGHUP"):

@@ -19,7 +19,7 @@ from emo.face.landmarks import LIP_POINTS, MIRRORED_POINTS, mouth_opening
 from emo.face.refinement import MOUTH, PART_PIXELS, FacePart
 
 FRAMES_PER_VIDEO, FRAMES_PER_CLIP, CLIP_STEP = 12, 4, 9  # of prepared clips every CLIP_STEP-th is used
-STYLED_RATE = 0.5  # share of the samples in another style of picture
+STYLIZED_RATE = 0.5  # share of the samples that are recolored, degraded or stylized
 OCCLUDED_RATE = 0.45  # share of the samples with something in front, of whatever it hides
 OCCLUDED_RATIO = 1 / 3  # of a part that is hidden, from which on it counts as occluded
 MIRRORED_LIPS = [k - LIP_POINTS.start for k in MIRRORED_POINTS[LIP_POINTS]]
@@ -100,7 +100,7 @@ def draw_part_sample(
         image, mask = occlude_with_object(image, rng)
         occluded = occluded_ratio(points, mask) >= OCCLUDED_RATIO
     valid = np.asarray(np.isfinite(points).all(1))
-    image = augment_picture(image, rng) if rng.random() < STYLED_RATE else image
+    image = augment_picture(image, rng) if rng.random() < STYLIZED_RATE else image
     return image, np.where(valid[:, None], points, 0).astype(np.float32), valid, occluded
 
 

@@ -21,7 +21,7 @@ BT709 += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt
 def check_moviepy() -> None:
     """Raises InputError if moviepy is missing."""
     if find_spec("moviepy") is None:
-        raise InputError("--montage: moviepy is missing: pip install 'emo-portrait[eval]'")
+        raise InputError("montage=True: moviepy is missing: pip install 'emo-portrait[eval]'")
 
 
 def check_references(videos: list[list[Path]], real: list[Path]) -> None:
@@ -36,7 +36,9 @@ def check_references(videos: list[list[Path]], real: list[Path]) -> None:
     """
     names = {path.stem for path in real}
     if not any(path.stem in names for paths in videos for path in paths):
-        raise InputError(f"--montage: no video has the name of one in {real[0].parent}: name them like the real ones")
+        raise InputError(
+            f"montage=True: no video has the name of one in {real[0].parent}: name them like the real ones"
+        )
 
 
 def write_montages(report: Report, videos: list[list[Path]], real: list[Path], out: Path) -> list[Path]:

@@ -18,7 +18,7 @@ from emo.preparation.processing_log import LogItem, read_processing_log
 MAX_SHOWN = 60  # rows of a table, pictures of a sheet
 
 
-def hours_by(what: str, infos: list[ClipInfo]) -> str:
+def make_hours_table(what: str, infos: list[ClipInfo]) -> str:
     """Return a table of clips and hours for each value of a field, the most hours first.
 
     Args:
@@ -52,7 +52,7 @@ def list_measurements(what: str, infos: list[ClipInfo]) -> list[float]:
     return [np.nan if value is None else value for value in values]
 
 
-def first_frame(path: Path) -> str:
+def embed_first_frame(path: Path) -> str:
     """Return the first frame of a clip as HTML."""
     return embed_thumbnail(next(read_clip_frames(path)), path.stem)
 
@@ -74,7 +74,7 @@ def interleave_groups(items: list, groups: list[str]) -> list:
     return [item for _, _, item in sorted(order, key=lambda row: row[:2])[:MAX_SHOWN]]
 
 
-def waterfall_table(pieces: list[LogItem]) -> str:
+def make_waterfall_table(pieces: list[LogItem]) -> str:
     """Return a table of hours with a waterfall chart: from all that were found down to those of the clips.
 
     Args:
@@ -103,7 +103,7 @@ def waterfall_table(pieces: list[LogItem]) -> str:
     return f"<h2>Found, rejected, accepted</h2><table>{head}{cells}</table>"
 
 
-def dropped_sheet(folders: list[Path], pieces: list[LogItem]) -> str:
+def make_rejected_sheet(folders: list[Path], pieces: list[LogItem]) -> str:
     """Return pictures of rejected faces, some for each reason; the reason is the tooltip.
 
     Args:
@@ -120,7 +120,7 @@ def dropped_sheet(folders: list[Path], pieces: list[LogItem]) -> str:
     return f'<h2>Rejected</h2><div class="sheet">{"".join(images)}</div>'
 
 
-def same_moments(paths: list[Path], hashes: list[tuple[int, int]]) -> str:
+def make_duplicates_table(paths: list[Path], hashes: list[tuple[int, int]]) -> str:
     """Return a table of clips that show the same.
 
     Args:
@@ -160,7 +160,7 @@ def write_report(folders: list[Path], out: Path) -> None:
     shown = interleave_groups(paths, [info.person for info in infos])
     parts = [
         f"<h1>{len(paths)} clips, {sum(seconds) / 3600:.3f} hours, {len({i.person for i in infos})} people</h1>",
-        waterfall_table(pieces),
+        make_waterfall_table(pieces),
         histogram_chart("length", seconds, "s"),
         histogram_chart("mean head speed", speeds, "rad/s"),
         histogram_chart("how far the mouth opens", openings, "of the face's height"),
@@ -172,10 +172,10 @@ def write_report(folders: list[Path], out: Path) -> None:
             f"music ({separated} clips with vocals apart)", list_measurements("music_ratio", infos), "of the energy"
         ),
         histogram_chart("time with something over the mouth", list_measurements("occluded_ratio", infos), "of all"),
-        hours_by("license", infos),
-        hours_by("person", infos),
-        same_moments(paths, hashes),
-        f'<h2>Accepted</h2><div class="sheet">{"".join(map(first_frame, shown))}</div>',
-        dropped_sheet(folders, pieces),
+        make_hours_table("license", infos),
+        make_hours_table("person", infos),
+        make_duplicates_table(paths, hashes),
+        f'<h2>Accepted</h2><div class="sheet">{"".join(map(embed_first_frame, shown))}</div>',
+        make_rejected_sheet(folders, pieces),
     ]
     write_text_atomic(out, render_page("Prepared clips", parts))

@@ -68,7 +68,7 @@ def prepare_videos(
         else:
             log.add(source.key, found)
     if failed:
-        print(f"put off, run the same again for them: {len(failed)}", *failed, sep="\n  ", flush=True)
+        print(f"postponed, run the same command again for them: {len(failed)}", *failed, sep="\n  ", flush=True)
     return len(list(job.out.glob("*.json")))
 
 

@@ -183,7 +183,7 @@ def list_sources(folder: str | Path, recipe: Recipe, listed: Sequence[ListedFile
     names = make_unique_names([key for key in keys if wanted is None or key in wanted])
     manifest = read_manifest(folder)
     if not names:
-        raise InputError(f"{folder} holds no videos" + ("" if listed is None else " that stand on the list"))
+        raise InputError(f"{folder} holds no videos" + ("" if listed is None else " that are on the list"))
     sources = []
     for key, name in names.items():
         rows = manifest.get(key) or manifest.get(PurePosixPath(key).name) or [{}]

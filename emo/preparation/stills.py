@@ -101,7 +101,7 @@ def prepare_stills(
     drivers: list[Path],
     num_frames: int,
     takes: int,
-    styled_ratio: float,
+    stylized_ratio: float,
     recolored_lips_ratio: float,
 ) -> int:
     """Make clips of a folder of still pictures; what is done already is skipped.
@@ -117,7 +117,7 @@ def prepare_stills(
         drivers: Folders of clips with a mesh, used in turn.
         num_frames: Length of a clip.
         takes: Clips of one picture.
-        styled_ratio: Share of the clips that show it stylized, recolored and degraded.
+        stylized_ratio: Share of the clips that show it stylized, recolored and degraded.
         recolored_lips_ratio: Share of the clips with lips of another red.
 
     Returns:
@@ -145,7 +145,7 @@ def prepare_stills(
         try:
             square, mesh = load_still(picture, labels / f"{picture.stem}.safetensors", size)
             square = recolor_lips(square, mesh, rng) if rng.random() < recolored_lips_ratio else square
-            degrade_seed = int(rng.integers(2**32)) if rng.random() < styled_ratio else None
+            degrade_seed = int(rng.integers(2**32)) if rng.random() < stylized_ratio else None
             square = square if degrade_seed is None else stylize(square, rng)
             save_talking_still(out, info, square, mesh, driving, num_frames, first, degrade_seed)
         except OutputError:

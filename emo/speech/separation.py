@@ -40,9 +40,9 @@ def load_separator(model: str) -> nn.Module:
         net = load_safetensors_model(model) if model.endswith(".safetensors") else get_hf_model(model)
     except (OSError, SafetensorError, ValueError, TypeError, KeyError, RuntimeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"--vocals {model} can't be loaded ({reason}): fetch {WEIGHTS}, give that file") from error
+        raise InputError(f"vocals={model} can't be loaded ({reason}): fetch {WEIGHTS}, give that file") from error
     if "vocals" not in net.sources:
-        raise InputError(f"--vocals {model} separates {', '.join(net.sources)}, no vocals: give htdemucs")
+        raise InputError(f"vocals={model} separates {', '.join(net.sources)}, no vocals: give htdemucs")
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return net.eval().to(device or "cpu")
 

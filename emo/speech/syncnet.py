@@ -39,7 +39,7 @@ def band_filters() -> np.ndarray:
     return np.stack([np.interp(bins, corners[k : k + 3], [0, 1, 0]) for k in range(BANDS)], axis=-1)
 
 
-def cosines() -> np.ndarray:
+def make_dct_matrix() -> np.ndarray:
     """Return the orthonormal DCT-II times the lifter, (BANDS CEPSTRA)."""
     k = np.arange(CEPSTRA)
     waves = np.cos(np.pi / BANDS * np.outer(np.arange(BANDS) + 0.5, k))
@@ -61,7 +61,7 @@ def mfcc(samples: np.ndarray) -> np.ndarray:
     windows = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[::HOP]
     power = np.abs(np.fft.rfft(windows, N_FFT)) ** 2 / N_FFT
     bands, energy = power @ band_filters(), power.sum(1)
-    cepstra = np.log(np.where(bands == 0, MIN_ENERGY, bands)) @ cosines()
+    cepstra = np.log(np.where(bands == 0, MIN_ENERGY, bands)) @ make_dct_matrix()
     cepstra[:, 0] = np.log(np.where(energy == 0, MIN_ENERGY, energy))
     return cepstra
 

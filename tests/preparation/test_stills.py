@@ -21,13 +21,13 @@ def stills(draw, mesh_of, tmp_path):
 
 
 def test_a_still_talks_in_several_clips_some_in_another_style(stills, clips_folder, capsys):
-    def make(out: str, styled_ratio: float) -> list[np.ndarray]:
+    def make(out: str, stylized_ratio: float) -> list[np.ndarray]:
         options = dict(
             hold_out=None,
             drivers=[clips_folder],
             num_frames=8,
             takes=2,
-            styled_ratio=styled_ratio,
+            stylized_ratio=stylized_ratio,
             recolored_lips_ratio=0.0,
         )
         assert prepare_stills(stills, stills, stills / out, 64, **options) == 2
@@ -50,7 +50,7 @@ def test_the_inside_of_the_mouth_is_degraded_like_the_picture(stills, clips_fold
     monkeypatch.setattr("emo.preparation.stills.stylize", lambda image, rng: image)
     monkeypatch.setattr("emo.preparation.stills.degrade", lambda image, rng: np.repeat(image[..., :1], 3, -1))
     options = dict(
-        hold_out=None, drivers=[clips_folder], num_frames=8, takes=1, styled_ratio=1.0, recolored_lips_ratio=0.0
+        hold_out=None, drivers=[clips_folder], num_frames=8, takes=1, stylized_ratio=1.0, recolored_lips_ratio=0.0
     )
     prepare_stills(stills, stills, stills / "gray", 64, **options)
     frames = np.stack(list(read_clip_frames(stills / "gray" / "one_0.json"))).astype(int)
@@ -63,7 +63,12 @@ def test_a_still_of_a_singer_sings_without_the_music_too(stills, make_clip, open
     (tmp_path / "singers").mkdir()
     save_clip(tmp_path / "singers", clip, iter(frames))
     options = dict(
-        hold_out=None, drivers=[tmp_path / "singers"], num_frames=8, takes=1, styled_ratio=0.0, recolored_lips_ratio=0.0
+        hold_out=None,
+        drivers=[tmp_path / "singers"],
+        num_frames=8,
+        takes=1,
+        stylized_ratio=0.0,
+        recolored_lips_ratio=0.0,
     )
     assert prepare_stills(stills, stills, stills / "out", 64, **options) == 1
     made = load_clip(stills / "out" / "one_0.json")
@@ -75,7 +80,7 @@ def test_a_profile_and_a_face_at_the_edge_are_left_out(stills, clips_folder, mes
         save_file({"landmarks": np.float32(np.column_stack([mesh, np.zeros(468)])[None])}, stills / "one.safetensors")
         out = stills / str(len(list(stills.iterdir())))
         options = dict(
-            hold_out=None, drivers=[clips_folder], num_frames=8, takes=1, styled_ratio=0.0, recolored_lips_ratio=0.0
+            hold_out=None, drivers=[clips_folder], num_frames=8, takes=1, stylized_ratio=0.0, recolored_lips_ratio=0.0
         )
         prepare_stills(stills, stills, out, 64, **options)
         return capsys.readouterr().out
@@ -91,7 +96,7 @@ def test_a_driver_without_a_mesh_is_refused(stills, make_clip, openings, tmp_pat
     (tmp_path / "bare").mkdir()
     save_clip(tmp_path / "bare", clip, iter(frames))
     options = dict(
-        hold_out=None, drivers=[tmp_path / "bare"], num_frames=8, takes=1, styled_ratio=0.0, recolored_lips_ratio=0.0
+        hold_out=None, drivers=[tmp_path / "bare"], num_frames=8, takes=1, stylized_ratio=0.0, recolored_lips_ratio=0.0
     )
     assert prepare_stills(stills, stills, stills / "out", 64, **options) == 0
     assert "bare.json has no face mesh to drive with: prepare it with --labels" in capsys.readouterr().out
@@ -100,7 +105,7 @@ def test_a_driver_without_a_mesh_is_refused(stills, make_clip, openings, tmp_pat
 def test_a_still_that_its_motion_distorts_is_left_out(stills, clips_folder, monkeypatch, capsys):
     monkeypatch.setattr("emo.preparation.stills.measure_unsteadiness", lambda pictures: 3.01)
     options = dict(
-        hold_out=None, drivers=[clips_folder], num_frames=8, takes=1, styled_ratio=0.0, recolored_lips_ratio=0.0
+        hold_out=None, drivers=[clips_folder], num_frames=8, takes=1, stylized_ratio=0.0, recolored_lips_ratio=0.0
     )
     assert prepare_stills(stills, stills, stills / "out", 64, **options) == 0
     assert "left out: one_0: the motion of" in capsys.readouterr().out
