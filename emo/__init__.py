@@ -1,7 +1,7 @@
 """emo: make a portrait talk and sing (EMO, arXiv 2402.17485).
 
 Everything is imported on first use, so that `emo-infer --help` answers at once. The component classes and
-their bases stand here because `DiffusionPipeline.from_pretrained` looks a component's class up in the
+their bases are listed here because `DiffusionPipeline.from_pretrained` looks a component's class up in the
 top-level package of the pipeline.
 """
 

@@ -21,9 +21,9 @@ LID_POINTS = ((37, 38, 40, 41), (44, 43, 47, 46))  # of the left and the right e
 
 @dataclass(frozen=True)
 class FacePart:
-    """A part of the face that a network of its own looks at: the mouth, or the eyes.
+    """A part of the face that has a landmark network of its own: the mouth, or the eyes.
 
-    Where a face has the part twice, the second is mirrored, so that the network knows one kind only.
+    Where a face has the part twice, the second is mirrored, so that one network fits both.
     """
 
     points: tuple[tuple[int, ...], ...]  # for each place in the face: its landmarks

@@ -59,7 +59,7 @@ def mark_shots(frames: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, bool]
 
 
 def is_cut(changes: deque[float]) -> bool:
-    """Tell whether the middle one of 2 * NEIGHBORS + 1 changes is a cut."""
+    """Check whether the middle one of 2 * NEIGHBORS + 1 changes is a cut."""
     middle = changes[NEIGHBORS]
     around = [changes[NEIGHBORS - shift] for shift in range(-NEIGHBORS, NEIGHBORS + 1) if shift]
     return middle >= MIN_CHANGE and middle >= MIN_RATIO * (sum(around) / len(around))

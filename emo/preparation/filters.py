@@ -95,7 +95,7 @@ def check_limit_names(names: Sequence[str], place: str) -> None:
 
     Args:
         names: As given.
-        place: Where they stand, for the message.
+        place: File or options that they come from, for the message.
 
     Raises:
         InputError: A name is unknown or an old one.

@@ -84,7 +84,7 @@ def test_a_video_that_moviepy_cannot_read_is_one_line(clips, tmp_path):
 def test_names_that_do_not_match_are_one_line(clips, tmp_path):
     (tmp_path / "other").mkdir()
     other = shutil.copy(clips["made"][0], tmp_path / "other" / "another.mp4")
-    with pytest.raises(InputError, match="--montage: no video has the name of one in .*real: name them"):
+    with pytest.raises(InputError, match="montage=True: no video has the name of one in .*real: name them"):
         check_references([[other]], clips["real"])
 
 

@@ -55,7 +55,7 @@ def test_a_list_names_the_parts_that_are_wanted(pile, tmp_path):
     assert len(listed) == 3
     (source,) = list_sources(pile, recipe, listed)
     assert source.key == "s1/two.MOV" and source.info.person == "ben" and source.spans == ((10.0, 60.5), (70.0, 80.0))
-    with pytest.raises(InputError, match="holds no videos that stand on the list"):
+    with pytest.raises(InputError, match="holds no videos that are on the list"):
         list_sources(pile, recipe, listed[2:])
     (tmp_path / "list.csv").write_text("nothing\n")
     with pytest.raises(InputError, match="no line matches the list format of"):

@@ -5,7 +5,7 @@ place in a HalloModel, or matches UNUSED.
 
 Their code behaves differently in training mode, in which the authors train and also run it, and in evaluation mode
 (`training_mode` False): there motion frames and the scales of regions reach only the middle of the UNet, and temporal
-layers stand in the coarsest blocks too.
+layers are in the coarsest blocks too.
 """
 
 import re
