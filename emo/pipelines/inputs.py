@@ -107,14 +107,11 @@ def count_output_frames(audio: AudioInput, sample_rate: int, fps: float) -> int 
 
 
 def parse_curves(conditions: Iterable[ConditionSpec], given: Mapping[str, Value | None]) -> dict[str, np.ndarray]:
-    """Parse the values that a caller gives for conditions by frame.
+    """Values that a caller gives for conditions by frame, as constants (D,) or curves (T, D).
 
     Args:
         conditions: The conditions that the model has.
         given: Name of a condition -> value (see `parse_value`); None is left out.
-
-    Returns:
-        Name of a condition -> constant (D,) or curve (T, D).
 
     Raises:
         InputError: For a name that the model has not, or a value that does not fit.
