@@ -26,6 +26,6 @@ class Float32Products(TorchDispatchMode):
         return tree_map_only(Tensor, Tensor.bfloat16, result)
 
 
-def affordable() -> AbstractContextManager:
-    """Within it bfloat16 is as fast as this machine allows, and no less exact."""
+def emulate_bfloat16_if_slow() -> AbstractContextManager:
+    """Return a context that takes products of bfloat16 in float32 where the CPU has no instructions for them."""
     return nullcontext() if torch.ops.mkldnn._is_mkldnn_bf16_supported() else Float32Products()

@@ -19,7 +19,7 @@ from resource import RUSAGE_SELF, getrusage
 from tempfile import TemporaryDirectory
 
 import torch
-from bfloat16 import affordable
+from bfloat16 import emulate_bfloat16_if_slow
 from diffusers import AutoencoderKL
 from hallo import layout
 from torch._subclasses import FakeTensorMode
@@ -85,7 +85,7 @@ def run_pass(pixels: int) -> str:
         weight.fill_(0.01)
     latents = torch.zeros(1, 16, 4, pixels // 8, pixels // 8, dtype=torch.bfloat16, device=device)
     clip = Conditions(latents[:, 0])
-    with affordable() if device == "cpu" else nullcontext():
+    with emulate_bfloat16_if_slow() if device == "cpu" else nullcontext():
         encoded = model.encode_conditions(clip, latents.shape)
         began = time.perf_counter()
         model(latents, torch.tensor(1, device=device), clip, encoded).sum().item()

@@ -1,12 +1,12 @@
-"""What a step of the full model takes, counted: parameters, FLOPs and memory of each stage of configs/.
+"""Count the parameters, FLOPs and memory of a training step of the full model, for each stage of configs/.
 
     python benchmarks/full_size.py [--stages 1 2 3] [--size 512] [--run]
 
-Counted by shapes alone (torch's FakeTensorMode), under bfloat16 autocast. Memory is the sum of what
-lies there when the backward pass begins, and the gradients; the frozen parts are not in it. With --run one real
-step is made on the CPU, on random latents, with weights, gradients and AdamW's states all in bfloat16, so that they
-fit into 20 GiB: it shows that the step runs, not how training goes. A CPU without bfloat16 instructions, which would
-take a day over it, multiplies in float32 and rounds.
+Counted by shapes alone (torch's FakeTensorMode), under bfloat16 autocast. Memory is the sum of what is allocated when
+the backward pass begins, and the gradients, without the frozen components. With --run one real step is made on the CPU,
+on random latents, with weights, gradients and AdamW's states all in bfloat16, so that they fit into 20 GiB: it shows
+that the step runs, not how training goes. A CPU without bfloat16 instructions, which would need a day, multiplies in
+float32 and rounds.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from bfloat16 import affordable
+from bfloat16 import emulate_bfloat16_if_slow
 from diffusers import AutoencoderKL, DDIMScheduler
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
@@ -37,19 +37,19 @@ from emo.training.losses import compute_diffusion_loss
 from emo.training.trainer import freeze_parameters
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-CLIP_SECONDS = 8.0  # of sound that is heard for a sample
+CLIP_SECONDS = 8.0  # of sound that is encoded for a sample
 PEAK, MFU = 312e12, 0.4  # FLOP/s of an A100 in bfloat16, and the share of them that is assumed
 
 
-class Kept(torch.autograd.graph.saved_tensors_hooks):
-    """Bytes that the forward pass keeps for the backward pass, and the most that one layer of a UNet keeps of them."""
+class SavedTensorCounter(torch.autograd.graph.saved_tensors_hooks):
+    """Counts the bytes saved for the backward pass, and those of the UNet layer that saves most."""
 
     def __init__(self, model: EMOModel):
         super().__init__(self.pack, lambda tensor: tensor)
         self.bytes, self.layer = 0, 0
         self.seen = {tensor.untyped_storage()._cdata for tensor in model.state_dict().values()}
         for stage in (module for module in model.modules() if isinstance(module, UNetBlock)):
-            stage.layer = partial(self.measured, stage.layer)
+            stage.layer = partial(self.measure_layer, stage.layer)
 
     def pack(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
@@ -57,7 +57,7 @@ class Kept(torch.autograd.graph.saved_tensors_hooks):
         self.seen.add(storage._cdata)
         return tensor
 
-    def measured(self, layer: Callable, *args):
+    def measure_layer(self, layer: Callable, *args):
         before = self.bytes
         result = layer(*args)
         self.layer = max(self.layer, self.bytes - before)
@@ -65,31 +65,31 @@ class Kept(torch.autograd.graph.saved_tensors_hooks):
 
 
 def random_batch(config: Config, model: EMOModel, size: int) -> Batch:
-    """So many samples, of the shapes that the stage learns from."""
+    """Make `size` random samples of the shapes that the stage is trained on."""
     sizes, frames, side = model.config, config.data.num_frames, config.data.size // 8
     motion = sizes.num_motion_frames if sizes.temporal else 0
     latents = torch.randn(size, frames + motion + 1, sizes.latent_channels, side, side)
-    heard = size, frames + 2 * sizes.audio_margin, sizes.audio_layers, sizes.audio_feature_dim
+    audio_shape = size, frames + 2 * sizes.audio_margin, sizes.audio_layers, sizes.audio_feature_dim
     return Batch(
         latents=latents[:, :frames],
         reference=latents[:, frames],
         motion=latents[:, frames + 1 :],
-        audio=torch.randn(heard),
+        audio=torch.randn(audio_shape),
         lips=torch.full((size, frames, 3), 0.5),
         face_region=torch.ones(size, 1, side, side),
         head_speed=torch.zeros(size, frames + 2 * sizes.speed_margin),
     )
 
 
-def loss_of(config: Config, model: EMOModel, batch: Batch) -> Tensor:
+def compute_loss(config: Config, model: EMOModel, batch: Batch) -> Tensor:
     given = Conditions(batch.reference, batch.audio, batch.motion, batch.face_region, batch.head_speed)
     scheduler = DDIMScheduler(**vars(config.scheduler))
-    chance = SampleGenerators(config.seed, range(len(batch.latents)), torch.device("cpu"))
-    return compute_diffusion_loss(model, scheduler, batch, given, config.loss, chance)[0].mean()
+    generators = SampleGenerators(config.seed, range(len(batch.latents)), torch.device("cpu"))
+    return compute_diffusion_loss(model, scheduler, batch, given, config.loss, generators)[0].mean()
 
 
-def full_model(config: Config, checkpointing: bool) -> tuple[EMOModel, list[torch.nn.Parameter]]:
-    """The stage's model, and what of it is trained."""
+def make_full_model(config: Config, checkpointing: bool) -> tuple[EMOModel, list[torch.nn.Parameter]]:
+    """Make the stage's model; return it and its trained parameters."""
     model = make_model(config).train()
     if checkpointing:
         model.enable_gradient_checkpointing()
@@ -97,70 +97,73 @@ def full_model(config: Config, checkpointing: bool) -> tuple[EMOModel, list[torc
 
 
 def count_flops(config: Config) -> int:
-    """Of the forward and backward pass of one sample, with gradient checkpointing."""
-    model, _ = full_model(config, True)
+    """Count the FLOPs of the forward and backward pass of one sample, with gradient checkpointing."""
+    model, _ = make_full_model(config, True)
     with make_flop_counter() as counter, torch.autocast("cpu", torch.bfloat16):
-        loss_of(config, model, random_batch(config, model, 1)).backward()
+        compute_loss(config, model, random_batch(config, model, 1)).backward()
     return counter.get_total_flops()
 
 
-def count_kept(config: Config, checkpointing: bool, size: int) -> Kept:
-    model, _ = full_model(config, checkpointing)
-    kept = Kept(model)
-    with kept, torch.autocast("cpu", torch.bfloat16):
-        loss_of(config, model, random_batch(config, model, size))
-    return kept
+def count_saved_tensors(config: Config, checkpointing: bool, size: int) -> SavedTensorCounter:
+    model, _ = make_full_model(config, checkpointing)
+    counter = SavedTensorCounter(model)
+    with counter, torch.autocast("cpu", torch.bfloat16):
+        compute_loss(config, model, random_batch(config, model, size))
+    return counter
 
 
 def count_activations(config: Config) -> str:
-    """GiB, without gradient checkpointing and with it, where the largest layer, which is made again, comes to what is
-    kept. Half-precision copies of the weights are among those of the first sample."""
-    whole, inputs = ([count_kept(config, on, size) for size in (1, 2)] for on in (False, True))
-    one, two = (kept.bytes / 2**30 for kept in whole)
-    less, more = ((kept.bytes + all_.layer) / 2**30 for kept, all_ in zip(inputs, whole, strict=True))
+    """Describe the memory of activations in GiB, without and with gradient checkpointing.
+
+    With checkpointing, the largest layer, which is recomputed, is added to what is saved. Half-precision copies of the
+    weights count with the first sample.
+    """
+    without, checkpointed = ([count_saved_tensors(config, on, size) for size in (1, 2)] for on in (False, True))
+    one, two = (counter.bytes / 2**30 for counter in without)
+    less, more = ((saved.bytes + all_.layer) / 2**30 for saved, all_ in zip(checkpointed, without, strict=True))
     return f"{one:.1f} and {two - one:.2f} with each sample more; with checkpointing {less:.1f} and {more - less:.2f}"
 
 
 def count_frozen(config: Config, model: EMOModel) -> float:
-    """FLOPs of the autoencoder for one sample's frames, and of wav2vec 2.0 for the sound of its clip."""
+    """Count the FLOPs of the autoencoder for one sample's frames, and of wav2vec 2.0 for the sound of its clip."""
     blocks = dict(down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4)
     vae = AutoencoderKL(**blocks, block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4)
-    ear, batch = Wav2Vec2Model(Wav2Vec2Config()).eval(), random_batch(config, model, 1)
+    encoder, batch = Wav2Vec2Model(Wav2Vec2Config()).eval(), random_batch(config, model, 1)
     frames = batch.latents.shape[1] + batch.motion.shape[1] + 1
     with make_flop_counter() as counter, torch.no_grad():
         encode_images(vae, torch.zeros(frames, 3, config.data.size, config.data.size))
-        ear(torch.zeros(1, int(CLIP_SECONDS * SAMPLE_RATE)))
+        encoder(torch.zeros(1, int(CLIP_SECONDS * SAMPLE_RATE)))
     return counter.get_total_flops()
 
 
 def report(number: int, config: Config) -> None:
     with FakeTensorMode(allow_non_fake_inputs=True):
-        model, trained = full_model(config, True)
+        model, trained = make_full_model(config, True)
         counts = [sum(p.numel() for p in parameters) for parameters in (model.parameters(), trained)]
         flops, frozen, activations = count_flops(config), count_frozen(config, model), count_activations(config)
-    held = 8 * counts[0] + 12 * counts[1]  # weights, average, gradients and AdamW's states
+    state_bytes = 8 * counts[0] + 12 * counts[1]  # weights, average, gradients and AdamW's states
     days = config.steps * config.batch_size * (flops + frozen) / (8 * PEAK * MFU) / 86400
     print(
         f"stage {number}, {config.data.size} px: {counts[0] / 1e6:.0f} M parameters, {counts[1] / 1e6:.0f} M trained; "
-        f"a sample {flops / 1e12:.1f} TFLOP, and {frozen / 1e12:.1f} of the frozen parts; "
-        f"GiB: {held / 2**30:.1f} of weights, average, gradients and AdamW's states, activations {activations}; "
+        f"a sample {flops / 1e12:.1f} TFLOP, and {frozen / 1e12:.1f} of the frozen components; "
+        f"GiB: {state_bytes / 2**30:.1f} of weights, average, gradients and AdamW's states, activations {activations}; "
         f"{config.steps} steps of {config.batch_size}: {days:.2f} days of 8 GPUs at {MFU * PEAK / 1e12:.0f} TFLOP/s",
         flush=True,
     )
 
 
 def run_step(config: Config) -> str:
-    """One real step of one sample, all in bfloat16: what it took, and what came of it."""
+    """Make one real step of one sample, all in bfloat16; describe its time, memory and loss."""
     torch.set_default_dtype(torch.bfloat16)
-    model, trained = full_model(config, True)
+    model, trained = make_full_model(config, True)
     for parameter in (p for p in model.parameters() if not p.any()):  # no gradient would pass branches of zeros
         torch.nn.init.normal_(parameter, std=0.02)
     batch = random_batch(config, model, 1)
     torch.set_default_dtype(torch.float32)
     began = time.perf_counter()
-    with affordable():
+    with emulate_bfloat16_if_slow():
         with torch.autocast("cpu", torch.bfloat16):
-            loss = loss_of(config, model, batch)
+            loss = compute_loss(config, model, batch)
         loss.backward()
     norm = torch.nn.utils.get_total_norm([p.grad for p in trained])  # fails where one has none
     torch.optim.AdamW(trained, lr=config.learning_rate).step()

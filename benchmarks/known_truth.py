@@ -35,8 +35,8 @@ TEXTS = [
     "The old piano by the wall was never in tune. Who would have thought that somebody might want to buy it?",
     "A quick brown fox jumps over the lazy dog while people watch. Both of them have done it many times before.",
 ]
-AWAKE = 0.3  # of a blink, below which the eyes are open
-FARTHEST = 10  # frames by which a sound is shifted
+OPEN_EYE_BLINK = 0.3  # of a blink, below which the eyes are open
+MAX_SHIFT_FRAMES = 10  # frames by which a sound is shifted
 
 
 def known_speed(rotations: np.ndarray) -> np.ndarray:
@@ -80,7 +80,7 @@ def measure_pixels(video: Path, detector: FaceDetector, parts: LandmarkRefiner) 
         return np.array([0.0, 0.0, 0.0, np.nan])
     track, seen = tracks[0], np.isfinite(tracks[0].landmarks[:, 0, 0])
     points, true = track.landmarks[seen], {name: v[track.first_frame : track.end][seen] for name, v in true.items()}
-    mouth, eyes, awake = mouth_opening(points), eye_opening(points), true["blink"] < AWAKE
+    mouth, eyes, awake = mouth_opening(points), eye_opening(points), true["blink"] < OPEN_EYE_BLINK
     true_eyes = eye_opening(true["landmarks"][:, MEDIAPIPE_TO_IBUG, :2])
     error = np.degrees(np.abs(track.gaze[seen] + true["gaze"])[awake]).mean()  # the truth's is to the right and down
     mouth_r, eyes_r = np.corrcoef(mouth, true["mouth_opening"])[0, 1], np.corrcoef(eyes, true_eyes)[0, 1]
@@ -98,7 +98,7 @@ def main() -> None:
     # landmarks of the truth
     random, rows = np.random.default_rng(0), []
     for take in list_video_specs(TEXTS, [], args.clips, 0):
-        late = int(random.integers(-FARTHEST, FARTHEST + 1))
+        late = int(random.integers(-MAX_SHIFT_FRAMES, MAX_SHIFT_FRAMES + 1))
         known, found, turned, ahead = measure_truth(take, late)
         rows.append((found / known, turned, ahead))
         print(f"{take.name}  head speed {known:.3f} rad/s, ratio {found / known:.3f}  shift {late:+d}", end="")

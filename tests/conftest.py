@@ -189,8 +189,8 @@ def make_pipeline():
         vae = Autoencoder(latent_channels=4, widths=(8, 8, 8))
         vae.fit_patches(images_to_tensor(np.stack([draw_face(opening, 64) for opening in (0, 0.5, 1)])))
         scheduler = DDIMScheduler(**vars(SchedulerConfig(prediction_type="sample")))
-        ear = MelEncoder(dim=16, widths=(16, 16), code_dim=16)
-        parts = [part.eval() for part in (model, vae, ear)]
+        audio_encoder = MelEncoder(dim=16, widths=(16, 16), code_dim=16)
+        parts = [part.eval() for part in (model, vae, audio_encoder)]
         pipeline = EMOPipeline(*parts, scheduler, size=64, num_inference_steps=2, guidance_scale=1.0)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline

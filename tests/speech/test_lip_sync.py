@@ -74,16 +74,18 @@ def test_a_coordinate_weighs_by_its_predicted_motion(talk):
 
 
 def test_the_packaged_scorer_finds_the_offset_of_its_own_lips(samples):
-    wave, ear = read_audio(samples / "song.wav", 16000), load_lip_sync_scorer()
+    wave, encoder = read_audio(samples / "song.wav", 16000), load_lip_sync_scorer()
     with torch.no_grad():
-        lips = ear.predict_lips(ear(torch.from_numpy(wave)[None], 0, 150, 25.0)[0]).numpy()
+        lips = encoder.predict_lips(encoder(torch.from_numpy(wave)[None], 0, 150, 25.0)[0]).numpy()
     late = np.pad(wave, (4 * FRAME, 0))[: 150 * FRAME]
-    assert score_lip_sync(lips, late, ear).offset_frames == 4
-    assert score_lip_sync(lips, wave[: 150 * FRAME], ear).correlation > 0.95
+    assert score_lip_sync(lips, late, encoder).offset_frames == 4
+    assert score_lip_sync(lips, wave[: 150 * FRAME], encoder).correlation > 0.95
 
 
 def test_a_long_sound_in_chunks_gives_the_same(samples, monkeypatch):
-    wave, ear = read_audio(samples / "song.wav", 16000), load_lip_sync_scorer()
-    whole = predict_lips(wave, 150, ear)
+    wave, encoder = read_audio(samples / "song.wav", 16000), load_lip_sync_scorer()
+    whole = predict_lips(wave, 150, encoder)
     monkeypatch.setattr("emo.speech.lip_sync.CHUNK_FRAMES", 47)
-    assert whole.shape == (150 + 2 * REACH_FRAMES, 40) and np.allclose(predict_lips(wave, 150, ear), whole, atol=1e-5)
+    assert whole.shape == (150 + 2 * REACH_FRAMES, 40) and np.allclose(
+        predict_lips(wave, 150, encoder), whole, atol=1e-5
+    )

@@ -44,6 +44,6 @@ def pretrained(net, tmp_path_factory) -> Path:
     AutoencoderKL(**kinds, **sizes).save_pretrained(folder / "sd-vae-ft-mse")
     small = {"num_hidden_layers": 12, "num_attention_heads": 2, "intermediate_size": 16, "conv_dim": (8,) * 7}
     positions = {"num_conv_pos_embeddings": 3, "num_conv_pos_embedding_groups": 2}
-    ear = Wav2Vec2Model(Wav2Vec2Config(hidden_size=16, **small, **positions))
-    ear.save_pretrained(folder / "wav2vec" / "wav2vec2-base-960h")
+    encoder = Wav2Vec2Model(Wav2Vec2Config(hidden_size=16, **small, **positions))
+    encoder.save_pretrained(folder / "wav2vec" / "wav2vec2-base-960h")
     return folder
