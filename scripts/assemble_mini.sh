@@ -11,7 +11,7 @@ import torch
 from emo import EMOPipeline, MotionAutoencoder
 from emo.core.files import atomic_folder
 
-MAX_MEGABYTES = 48
+MAX_MEGABYTES, OUTPUT_PIXELS = 48, 512  # the portrait is warped at this size, whatever the autoencoder's own
 run, autoencoder, out = sys.argv[1:]
 pipeline, painted = EMOPipeline.from_pretrained(run), MotionAutoencoder.from_pretrained(autoencoder).eval()
 painted.register_to_config(scaling_factor=pipeline.vae.config.scaling_factor)  # the scale that the latents have
@@ -19,6 +19,7 @@ for name, weight in pipeline.vae.state_dict().items():
     if not name.startswith("painters") and not torch.allclose(weight, painted.state_dict()[name], atol=1e-3):
         sys.exit(f"{autoencoder}: {name} is not that of {run}: its latents mean other motion")
 pipeline.register_modules(vae=painted)
+pipeline.register_to_config(size=OUTPUT_PIXELS)
 with atomic_folder(Path(out)) as folder:
     pipeline.to(torch.float16).save_pretrained(folder)
 size = sum(path.stat().st_size for path in Path(out).rglob("*") if path.is_file()) / 1e6

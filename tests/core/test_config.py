@@ -19,7 +19,7 @@ from emo.core.config import (
 from emo.core.errors import InputError
 
 ROOT = Path(__file__).parents[2] / "configs"
-CONFIGS = sorted([*ROOT.glob("*.yaml"), *ROOT.glob("mini/*.yaml")])  # configs/accelerate is not read by load_config
+CONFIGS = sorted([*ROOT.glob("*.yaml"), *ROOT.glob("mini/**/*.yaml")])  # configs/accelerate is not read by load_config
 
 
 @pytest.fixture

@@ -238,7 +238,7 @@ def test_unknown_condition_is_refused(diffusion):
         make_task(diffusion(conditions={"adio": ConditionConfig(0.1)}))
 
 
-@pytest.mark.parametrize("path", [*CONFIGS.glob("*.yaml"), *CONFIGS.glob("mini/*.yaml")], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*CONFIGS.glob("*.yaml"), *CONFIGS.glob("mini/**/*.yaml")], ids=lambda path: path.stem)
 def test_our_files_have_only_arguments_and_conditions_that_exist(path):
     settings = load_config(path)
     module, name = TASKS[settings.task]
