@@ -38,6 +38,7 @@ class DataConfig:
     num_frames: int = 1  # frames of a sample
     contiguous: bool = False  # True: consecutive frames; False: any frames of the clip
     closed_mouth_reference_rate: float = 0.0  # share of samples whose reference frame has a closed mouth
+    portraits_per_clip: int = 2  # of motion latents, which are encoded for each; synthetic clips have their own one
     size: int = 512  # pixels, width and height of the frames
 
 
@@ -168,6 +169,7 @@ class Config:
     saved_dtype: str = "float32"  # of the saved pipeline's weights
     model: dict[str, Any] = field(default_factory=dict)  # arguments of the task's model class: see check_arguments
     conditions: dict[str, ConditionConfig] = field(default_factory=dict)  # by the names in emo.models.conditions
+    controls_drop_rate: float = 0.0  # share of samples without head speed and all controls, as a model is mostly used
     data: DataConfig = field(default_factory=DataConfig)
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
     loss: LossConfig = field(default_factory=LossConfig)

@@ -103,6 +103,22 @@ def parse_clip_truth(data: bytes, name: str | Path) -> dict[str, np.ndarray]:
         raise InputError(f"{name} can't be read ({error}): prepare the clip again") from error
 
 
+def decode_portrait(truth: dict[str, np.ndarray], size: int) -> np.ndarray:
+    """Decode the portrait of a clip's ground truth.
+
+    Args:
+        truth: Of `load_clip_truth`.
+        size: Side of the clip's frames, pixels.
+
+    Returns:
+        (size size 3) uint8.
+    """
+    image = cv2.cvtColor(cv2.imdecode(truth["portrait"], cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    if len(image) == size:
+        return image
+    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if len(image) > size else cv2.INTER_CUBIC)
+
+
 def estimate_portrait_landmarks(landmarks: np.ndarray, arrays: dict[str, np.ndarray]) -> np.ndarray:
     """Estimate the portrait's landmarks: those of the frame that is most like it, moved by the flow.
 

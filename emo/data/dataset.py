@@ -7,7 +7,7 @@ W D layers and width of audio features, T frames of a clip, V variants of its so
 import hashlib
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from emo.core.files import atomic_file
 from emo.core.timing import FPS
 from emo.data.audio_augmentation import augment_voice
 from emo.data.clip import Clip, load_clip, read_clip_frames
+from emo.data.clip_truth import decode_portrait, load_clip_truth
 from emo.data.sampling import FrameSelection, SampleSpec, choose_frames, widen_rows
 from emo.face.crop import RIGID_TEMPLATE, Region, locator_mask
 from emo.face.landmarks import LIP_POINTS, RIGID_POINTS
@@ -146,25 +147,29 @@ class SampleLabels:
     face_box: tuple[float, float, float, float]
 
 
-def select_labels(labels: FrameLabels, selection: FrameSelection, spec: SampleSpec) -> SampleLabels:
+def select_labels(
+    labels: FrameLabels, selection: FrameSelection, spec: SampleSpec, reference_size: float | None = None
+) -> SampleLabels:
     """Select the labels of a sample's frames from those of its clip.
 
     Args:
         labels: Labels of the clip's T frames.
         selection: Frames of the sample.
         spec: What kind of sample.
+        reference_size: Side of the face's square in the reference, in sides of the crop; None: that of its frame.
 
     Returns:
         Labels of the sample's F frames.
     """
     rows = selection.rows
+    size = labels.face_size[selection.reference] if reference_size is None else reference_size
     turned, in_clip = widen_rows(rows, spec.speed_margin, len(labels.head_speed))
     return SampleLabels(
         lips=labels.lips[rows],
         head_speed=torch.where(in_clip, labels.head_speed[turned], torch.nan),
         gaze=labels.gaze[rows],
         head_pose=labels.head_pose[rows],
-        distance=(labels.face_size[selection.reference] / labels.face_size[rows])[:, None],
+        distance=(size / labels.face_size[rows])[:, None],
         emotion=labels.emotion[rows],
         face_box=labels.face_box,
     )
@@ -278,12 +283,12 @@ class EncodedClip:
     """A clip in memory.
 
     Attributes:
-        latents: (T C H W) float16; motion latents (P T C H W), from each of P portraits among the frames.
+        latents: (T C H W) float16; motion latents (P T C H W), from each of P portraits.
         audio: (V T W D) float16 features of the clip's own sound and of augmented versions.
         labels: Labels of the T frames.
         name: Path of the clip's JSON.
         references: With motion latents (P C' H W) float16, the portraits' appearance.
-        reference_rows: With motion latents the P portraits' numbers.
+        reference_sizes: With motion latents sides of the P portraits' faces, in sides of the crop.
     """
 
     latents: Tensor
@@ -291,7 +296,7 @@ class EncodedClip:
     labels: FrameLabels
     name: str = ""
     references: Tensor | None = None
-    reference_rows: list[int] = field(default_factory=list)
+    reference_sizes: list[float] = field(default_factory=list)
 
 
 @dataclass
@@ -304,6 +309,7 @@ class EncodingCache:
         audio_encoder: Encodes the sound.
         variants: V, of a clip's sound; the first is its own.
         device: Device of both encoders.
+        portraits: P, portraits of a clip that motion latents are encoded for.
     """
 
     folder: Path
@@ -311,9 +317,11 @@ class EncodingCache:
     audio_encoder: AudioEncoder
     variants: int
     device: torch.device
+    portraits: int = 2
 
     def __post_init__(self):
-        self.latents = self.folder / f"latents_{hash_weights(self.vae)}"
+        moves = as_video_autoencoder(self.vae) is self.vae
+        self.latents = self.folder / f"latents_{hash_weights(self.vae)}{f'_{self.portraits}' if moves else ''}"
         self.audio = self.folder / f"audio_{hash_weights(self.audio_encoder)}_{self.variants}"
         for folder in (self.latents, self.audio):
             folder.mkdir(parents=True, exist_ok=True)
@@ -322,13 +330,14 @@ class EncodingCache:
         """Encode the frames of the clip whose JSON is `path` as latents (T C H W) float16."""
         return encode_frames(self.vae, np.stack(list(read_clip_frames(path))), self.device).half().cpu()
 
-    def encode_motion(self, path: Path, rows: list[int]) -> dict[str, Tensor]:
-        """Encode motion from the portraits in these rows: latents (P T C H W), references (P C' H W), float16."""
+    def encode_motion(self, path: Path, clip: Clip) -> dict[str, Tensor]:
+        """Encode motion from the clip's portraits: latents (P T C H W), references (P C' H W), float16, sizes (P,)."""
         frames = np.stack(list(read_clip_frames(path)))
         codec = as_video_autoencoder(self.vae)
-        encoded = [encode_frames_with_reference(codec, frames, frames[row], self.device) for row in rows]
+        chosen = choose_portraits(clip, frames, self.portraits, load_clip_truth(path))
+        encoded = [encode_frames_with_reference(codec, frames, portrait, self.device) for portrait, _ in chosen]
         latents, references = (torch.stack(values).half().cpu() for values in zip(*encoded, strict=True))
-        return {"latents": latents, "references": references}
+        return {"latents": latents, "references": references, "sizes": torch.tensor([size for _, size in chosen])}
 
     @torch.no_grad()
     def encode_audio(self, clip: Clip) -> Tensor:
@@ -364,19 +373,29 @@ def load_or_encode_all(file: Path, encode: Callable[[], dict[str, Tensor]]) -> d
     return load_file(file)
 
 
-def choose_reference_rows(mouth_opening: Tensor, name: str) -> list[int]:
-    """Choose the frames that stand for portraits of motion latents: that with the most closed mouth, and any other.
+def choose_portraits(
+    clip: Clip, frames: np.ndarray, count: int, truth: dict[str, np.ndarray]
+) -> list[tuple[np.ndarray, float]]:
+    """Choose the portraits that motion is encoded from: the picture that a synthetic clip was made of, or else the
+    frame with the most closed mouth; then any frames, of which the clip's name decides.
 
     Args:
-        mouth_opening: (T,) of the clip.
-        name: Name of the clip, which decides.
+        clip: The clip.
+        frames: (T H W 3) uint8.
+        count: Number of portraits.
+        truth: Of `load_clip_truth`.
 
     Returns:
-        Their numbers, one or two.
+        `count` or fewer portraits (H W 3) uint8, and the side of the face's square in each, in sides of the crop.
     """
-    rows = mouth_opening.argsort().tolist()
-    other = np.random.default_rng(list(name.encode())).integers(len(rows))
-    return list(dict.fromkeys([rows[0], int(other)]))
+    others = np.random.default_rng(list(clip.info.name.encode())).permutation(len(frames)).tolist()
+    sizes = measure_face_sizes(clip.landmarks)
+    if truth:
+        portrait, rows = decode_portrait(truth, len(frames[0])), others[: count - 1]
+        chosen = [(portrait, float(measure_face_sizes(truth["portrait_landmarks"][None])[0]))]
+    else:
+        chosen, rows = [], list(dict.fromkeys([int(clip.mouth_opening.argmin()), *others]))[:count]
+    return chosen + [(frames[row], float(sizes[row])) for row in rows]
 
 
 def cache_file_name(path: Path, suffix: str) -> str:
@@ -416,12 +435,11 @@ def load_encoded_clip(path: Path, cache: EncodingCache) -> EncodedClip:
 
 def load_motion_clip(path: Path, clip: Clip, cache: EncodingCache) -> EncodedClip:
     """Load a clip with its motion latents and audio features, as `load_encoded_clip` does."""
-    labels = label_frames(clip)
-    rows = choose_reference_rows(labels.mouth_opening, clip.info.name)
     file = cache.latents / cache_file_name(path, ".mp4")
-    encoded = load_or_encode_all(file, lambda: cache.encode_motion(path, rows))
+    encoded = load_or_encode_all(file, lambda: cache.encode_motion(path, clip))
     audio = load_or_encode(cache.audio / cache_file_name(path, ".safetensors"), lambda: cache.encode_audio(clip))
-    return EncodedClip(encoded["latents"], audio, labels, str(path), encoded["references"], rows)
+    labels, sizes = label_frames(clip), encoded["sizes"].tolist()
+    return EncodedClip(encoded["latents"], audio, labels, str(path), encoded["references"], sizes)
 
 
 def draw_sample(clip: EncodedClip, rng: np.random.Generator, spec: SampleSpec) -> dict[str, Tensor]:
@@ -438,15 +456,15 @@ def draw_sample(clip: EncodedClip, rng: np.random.Generator, spec: SampleSpec) -
     selection = choose_frames(clip.labels.mouth_opening, spec, len(clip.audio), rng)
     audio_rows, in_clip = widen_rows(selection.rows, spec.audio_margin, clip.audio.shape[1])
     audio = clip.audio[selection.variant][audio_rows]
+    *numbers, portrait = selection.numbers
     if clip.references is None:
-        *numbers, portrait = selection.numbers
-        latents, reference = clip.latents[numbers], clip.latents[portrait]
-    else:  # of the clip's portraits, the one with the closed mouth as often as the spec says
-        closed = rng.random() < spec.closed_mouth_reference_rate
-        portrait = 0 if closed else int(rng.integers(len(clip.reference_rows)))
-        selection = replace(selection, reference=clip.reference_rows[portrait])
-        latents, reference = clip.latents[portrait][selection.numbers[:-1]], clip.references[portrait]
-    labels = select_labels(clip.labels, selection, spec)
+        latents, reference, size = clip.latents[numbers], clip.latents[portrait], None
+    else:  # of the clip's portraits, the first as often as the spec says
+        first = rng.random() < spec.closed_mouth_reference_rate
+        portrait = 0 if first else int(rng.integers(len(clip.references)))
+        latents, reference = clip.latents[portrait][numbers], clip.references[portrait]
+        size = clip.reference_sizes[portrait]
+    labels = select_labels(clip.labels, selection, spec, size)
     return assemble_sample(latents, reference, audio, in_clip, labels, spec)
 
 

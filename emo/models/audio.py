@@ -115,8 +115,9 @@ class ConvBlock(nn.Module):
 
 
 class MelEncoder(AudioEncoder):
-    """The mel audio encoder: a patch of log-mel columns, 10 ms apart and centered on the frame, to a small bounded
-    code.
+    """The mel audio encoder: a patch of log-mel columns, 10 ms apart and around the frame, to a small bounded code.
+
+    The patch is centered on the frame, or ends `future_columns` after it: a live face waits for what it looks ahead.
 
     The columns are computed for each frame anew, so the patch is exact at any frame rate. They are normalized by the
     loudest moment of the last seconds: the same words louder, or recorded further away, give the same code. The code is
@@ -133,6 +134,7 @@ class MelEncoder(AudioEncoder):
         widths: tuple[int, int] = (128, 192),
         dim: int = 128,
         code_dim: int = 16,
+        future_columns: int | None = None,
     ):
         """
         Args:
@@ -141,11 +143,17 @@ class MelEncoder(AudioEncoder):
             widths: Channels of the fine and the coarse convolutions.
             dim: Channels of the last convolution.
             code_dim: D, width of the code.
+            future_columns: Columns after the frame's center: N look ahead by N * 10 + 12.5 ms; None: half of them.
+
+        Raises:
+            ValueError: When there are not as many columns.
         """
         super().__init__()
+        if future_columns is not None and not 0 <= future_columns < columns:
+            raise ValueError(f"future_columns={future_columns}: give 0 to {columns - 1}, there are {columns} columns")
         fine, coarse = widths
         self.past_seconds = LEVEL_WINDOW_SECONDS + WINDOW_SAMPLES / SAMPLE_RATE
-        self.future_seconds = ((columns - 1) / 2 * HOP_SAMPLES + WINDOW_SAMPLES / 2) / SAMPLE_RATE
+        self.future_seconds = (self.last_column * HOP_SAMPLES + WINDOW_SAMPLES / 2) / SAMPLE_RATE
         self.feature_shape = (1, code_dim)
         self.net = nn.Sequential(
             nn.Conv1d(n_mels, fine, 3, padding=1),
@@ -160,6 +168,12 @@ class MelEncoder(AudioEncoder):
         self.code = nn.Linear(columns // 4 * dim, code_dim)
         self.lips = nn.Linear(code_dim, 2 * NUM_LIP_POINTS)
 
+    @property
+    def last_column(self) -> float:
+        """Position of the last column after the frame's center, in columns."""
+        future = self.config.get("future_columns")
+        return (self.config.columns - 1) / 2 if future is None else float(future)
+
     def peak_level(self, wave: Tensor, centers: Tensor, start: int) -> Tensor:
         """Mean square of the loudest 25 ms from LEVEL_WINDOW_SECONDS before each frame to the end of its patch.
 
@@ -171,7 +185,7 @@ class MelEncoder(AudioEncoder):
         Returns:
             (B T), at least MIN_LEVEL.
         """
-        ahead = (self.config.columns - 1) // 2 - WINDOW_SAMPLES // HOP_SAMPLES
+        ahead = floor(self.last_column) - WINDOW_SAMPLES // HOP_SAMPLES
         last = (centers / HOP_SAMPLES).floor().long() + ahead  # (T,) blocks of 25 ms, 10 ms apart from time 0
         behind = round(LEVEL_WINDOW_SECONDS * SAMPLE_RATE) // HOP_SAMPLES + ahead
         first = int(last[0]) - behind
@@ -193,11 +207,11 @@ class MelEncoder(AudioEncoder):
             start_seconds: Time of the first sample of `wave`.
 
         Returns:
-            (B T n_mels columns) float32; column j lies (j - (columns - 1) / 2) * 10 ms after the frame's center.
+            (B T n_mels columns) float32, 10 ms apart; the last column lies `last_column` after the frame's center.
             Silence is -2, loud vowels reach 3.
         """
         n_mels, columns = self.config.n_mels, self.config.columns
-        offsets = torch.arange(columns) * HOP_SAMPLES - (columns - 1) * HOP_SAMPLES // 2
+        offsets = torch.arange(1 - columns, 1) * HOP_SAMPLES + int(self.last_column * HOP_SAMPLES)
         centers = frame_centers(first_frame, num_frames, fps)
         positions = centers.round().long()[:, None] + offsets  # (T columns)
         unique, places = positions.unique(return_inverse=True)  # at 25 fps, frames share columns
@@ -211,10 +225,17 @@ class MelEncoder(AudioEncoder):
         mel = (mel / self.peak_level(wave.float(), centers, start)[..., None, None] + 1e-6).log10()
         return ((mel + 3) / 1.5).transpose(2, 3).contiguous()
 
+    def extract_features(self, mel: Tensor) -> Tensor:
+        """Compute the features below the code of log-mel patches (N n_mels columns): (N columns/4*dim)."""
+        return self.norm(self.net(mel.to(self.dtype)).transpose(1, 2)).flatten(1)
+
+    def embed_features(self, features: Tensor) -> Tensor:
+        """Turn the features of `extract_features` into codes (N 1 code_dim) in [-1, 1]."""
+        return self.code(features).tanh()[:, None]
+
     def embed(self, mel: Tensor) -> Tensor:
         """Encode log-mel patches (N n_mels columns) as codes (N 1 code_dim) in [-1, 1]."""
-        features = self.norm(self.net(mel.to(self.dtype)).transpose(1, 2))
-        return self.code(features.flatten(1)).tanh()[:, None]
+        return self.embed_features(self.extract_features(mel))
 
     def predict_lips(self, code: Tensor) -> Tensor:
         """Predict the lip landmarks.

@@ -221,7 +221,9 @@ def value_or_null(
     return torch.full(spec.shape(config, shape), spec.null, device=device, dtype=dtype)
 
 
-def drop_conditions(conditions: Conditions, rates: Mapping[str, float], rand: Callable[[], Tensor]) -> Conditions:
+def drop_conditions(
+    conditions: Conditions, rates: Mapping[str, float], rand: Callable[[], Tensor], controls_rate: float = 0.0
+) -> Conditions:
     """Replace each given condition of each sample by its null value at its rate (classifier-free guidance,
     2207.12598).
 
@@ -229,15 +231,19 @@ def drop_conditions(conditions: Conditions, rates: Mapping[str, float], rand: Ca
         conditions: Conditions of a batch of B samples.
         rates: Name -> drop rate; a condition without one takes its spec's.
         rand: Draws (B,) uniform in [0, 1), called once for every given condition, in the order of CONDITIONS.
+        controls_rate: Share of samples that lose head speed and all controls together.
 
     Returns:
         The conditions, some of them null.
     """
     dropped = {}
+    steered = rand() >= controls_rate if controls_rate else None
     for spec in CONDITIONS.values():
         value = getattr(conditions, spec.name)
         if value is not None:
             keep = rand() >= rates.get(spec.name, spec.drop_rate)
+            if steered is not None and spec.enters == "frame_tokens":
+                keep = keep & steered
             dropped[spec.name] = torch.where(keep.view(-1, *[1] * (value.ndim - 1)), value, spec.null)
     return replace(conditions, **dropped)
 

@@ -69,6 +69,7 @@ class EMOModel(ModelMixin, ConfigMixin):
         residual_threshold: float = 0.0,
         controls: tuple[str, ...] = (),
         reference_channels: int | None = None,
+        patch_size: int = 1,
     ):
         """
         Args:
@@ -99,6 +100,7 @@ class EMOModel(ModelMixin, ConfigMixin):
             controls: Optional conditions by frame that the model has: gaze, head_pose, distance, emotion.
             reference_channels: Channels of the portrait's appearance latents, for an autoencoder whose own latents are
                 the motion from the portrait; None: frames and portrait are encoded alike.
+            patch_size: Latent pixels along a side that both UNets join to one; height and width must be multiples.
 
         Raises:
             ValueError: When window and motion frames exceed the position table, a control is unknown, or an option
@@ -130,7 +132,7 @@ class EMOModel(ModelMixin, ConfigMixin):
 
     def _sizes(self) -> dict[str, Any]:
         names = "block_out_channels", "layers_per_block", "num_attention_heads", "norm_num_groups"
-        return {name: self.config[name] for name in names}
+        return {name: self.config[name] for name in names} | {"patch_size": self.config.get("patch_size", 1)}
 
     def _backbone_options(self) -> dict[str, Any]:
         """Arguments of the backbone's UNet."""

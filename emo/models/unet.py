@@ -194,6 +194,7 @@ class UNet(ModelMixin, ConfigMixin):
         frame_norm: bool = False,
         temporal_norm_groups: int | None = None,
         sparse_temporal: bool = False,
+        patch_size: int = 1,
     ):
         """
         Args:
@@ -212,6 +213,8 @@ class UNet(ModelMixin, ConfigMixin):
             frame_norm: Whether temporal layers normalize each frame by itself.
             temporal_norm_groups: Groups of the temporal layers' GroupNorm; None: norm_num_groups.
             sparse_temporal: Whether only layers with spatial attention have temporal layers.
+            patch_size: Latent pixels along a side of what becomes one pixel of the layers, as in transformers that
+                diffuse (arXiv 2212.09748): twice as many cost a quarter.
 
         Raises:
             ValueError: When audio and identity would share a layer.
@@ -229,7 +232,7 @@ class UNet(ModelMixin, ConfigMixin):
         if embedded_tokens is not None:  # a new one changes nothing
             assert audio_dim is not None  # the tokens are audio
             self.audio_embedding = zero_module(nn.Linear(embedded_tokens * audio_dim, emb_dim))
-        self.conv_in = nn.Conv2d(in_channels, dims[0], 3, padding=1)
+        self.conv_in = nn.Conv2d(in_channels * patch_size**2, dims[0], 3, padding=1)
 
         width, skips, down, up = dims[0], [dims[0]], [], []
         for i, dim in enumerate(dims):  # the coarsest resolution has no spatial attention
@@ -252,7 +255,7 @@ class UNet(ModelMixin, ConfigMixin):
 
         if out_channels is not None:
             self.conv_norm_out = nn.GroupNorm(norm_num_groups, dims[0], eps=1e-5)
-            self.conv_out = zero_module(nn.Conv2d(dims[0], out_channels, 3, padding=1))
+            self.conv_out = zero_module(nn.Conv2d(dims[0], out_channels * patch_size**2, 3, padding=1))
         if max_frames is not None and frame_token_dim is not None:
             self.speed_pos = FramePositionEncoding(frame_token_dim, max_frames, persistent=False)
         self.gradient_checkpointing = False
@@ -318,8 +321,10 @@ class UNet(ModelMixin, ConfigMixin):
                 features.append(feature)
             return x
 
-        x = self.conv_in(sample.flatten(0, 1))
+        patch = self.config.get("patch_size", 1)
+        x = self.conv_in(nn.functional.pixel_unshuffle(sample.flatten(0, 1), patch))
         if face_features is not None:
+            face_features = nn.functional.avg_pool2d(face_features, patch) if patch > 1 else face_features
             x = (x.unflatten(0, (-1, num_frames)) + face_features[:, None]).flatten(0, 1)
         skips = [x]
         for level, stage in enumerate(cast(Iterable[UNetBlock], self.down_blocks)):
@@ -338,4 +343,5 @@ class UNet(ModelMixin, ConfigMixin):
         if self.config.out_channels is None:
             return None, features
         x = self.conv_out(nn.functional.silu(self.conv_norm_out(x)))
+        x = nn.functional.pixel_shuffle(x, patch)
         return rearrange(x, "(b f) c h w -> b f c h w", f=num_frames), features

@@ -117,7 +117,7 @@ class DiffusionTask(Task):
         if model.training:
             settings = self.config.conditions.items()
             rates = {name: setting.drop_rate for name, setting in settings if setting.drop_rate is not None}
-            conditions = drop_conditions(conditions, rates, generators.rand)
+            conditions = drop_conditions(conditions, rates, generators.rand, self.config.controls_drop_rate)
         losses, timesteps = self.compute_sample_losses(model, batch, conditions, generators)
         return losses.mean(), group_by_timestep(losses, timesteps, self.scheduler.config.num_train_timesteps)
 

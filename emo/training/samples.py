@@ -60,7 +60,8 @@ class CachedSamples:
         """
         data, self.seed, self.spec = config.data, config.seed, spec
         device = next(vae.parameters()).device
-        self.cache = EncodingCache(get_cache_folder(config), vae, audio_encoder, data.audio_variants, device)
+        folder, portraits = get_cache_folder(config), data.portraits_per_clip
+        self.cache = EncodingCache(folder, vae, audio_encoder, data.audio_variants, device, portraits)
         self.paths, self.chances = choose_clips(data.clips, data.hold_out, data.num_frames)
         first = len(self.paths) * PartialState().process_index // PartialState().num_processes
         order = self.paths[first:] + self.paths[:first]  # each process starts with other clips, so they share the work

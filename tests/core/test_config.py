@@ -1,10 +1,12 @@
 """Settings of a run: typed, without unknown keys, the same after saving and loading; old names are refused."""
 
 from dataclasses import asdict
+from inspect import signature
 from pathlib import Path
 
 import pytest
 
+from emo import EMOModel
 from emo.core.config import (
     RENAMED_KEYS,
     RENAMED_TASKS,
@@ -19,7 +21,7 @@ from emo.core.config import (
 from emo.core.errors import InputError
 
 ROOT = Path(__file__).parents[2] / "configs"
-CONFIGS = sorted([*ROOT.glob("*.yaml"), *ROOT.glob("mini/*.yaml")])  # configs/accelerate is not read by load_config
+CONFIGS = sorted([*ROOT.glob("*.yaml"), *ROOT.glob("mini/**/*.yaml")])  # configs/accelerate is not read by load_config
 
 
 @pytest.fixture
@@ -108,7 +110,8 @@ def test_old_key_is_refused_with_its_new_name(write, old, as_override):
     with pytest.raises(InputError) as caught:
         load_config(write(text), [f"{old}=1"] if as_override else [])
     assert str(caught.value).endswith(f"run.yaml: setting {old!r} was renamed: write {new!r}")
-    names = flatten_settings(asdict(Config(conditions={name: ConditionConfig() for name in conditions()})))
+    names = [*flatten_settings(asdict(Config(conditions={name: ConditionConfig() for name in conditions()})))]
+    names += [f"model.{name}" for name in signature(EMOModel.__init__).parameters]  # `model` takes any of the model's
     assert any(f"{name}.".startswith(f"{new}.") for name in names), f"{new} is no setting"
     assert not any(f"{name}.".startswith(f"{old}.") for name in names), f"{old} is still a setting"
 

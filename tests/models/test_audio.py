@@ -238,3 +238,19 @@ def test_the_projection_uses_the_frames_within_the_margin():
         around = features[:, frame : frame + 5].flatten(1)
         alone = projection.norm(projection.mlp(around).unflatten(1, (4, 8)))
         assert torch.allclose(tokens[:, frame], alone, atol=1e-6)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("future_columns", [0, 6])
+def test_a_causal_patch_ends_after_its_future_columns(future_columns):
+    encoder = MelEncoder(columns=40, dim=16, widths=(16, 16), code_dim=4, future_columns=future_columns).eval()
+    assert encoder.future_seconds == pytest.approx(future_columns * 0.01 + 0.0125)
+    wave, later = torch.randn(1, 2 * SAMPLE_RATE), torch.randn(1, 2 * SAMPLE_RATE)
+    for frame in (10, 23):
+        last = floor(((frame + 0.5) / 25 + encoder.future_seconds) * SAMPLE_RATE)
+        for cut, changes in ((last + 1, False), (last - 200, True)):
+            other = torch.cat([wave[:, :cut], later[:, cut:]], dim=1)
+            same = torch.allclose(encoder(wave, frame, 1, 25.0), encoder(other, frame, 1, 25.0), atol=1e-6)
+            assert same is not changes
+    with pytest.raises(ValueError, match="future_columns=40: give 0 to 39"):
+        MelEncoder(columns=40, future_columns=40)

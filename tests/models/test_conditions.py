@@ -257,3 +257,12 @@ def test_a_curve_goes_on_beyond_its_ends():
     curve = np.array([[1.0], [2.0], [3.0]], np.float32)
     assert slice_curve(curve, -2, 5)[:, 0].tolist() == [1, 1, 1, 2, 3, 3, 3]
     assert slice_curve(np.array([4.0], np.float32), 10, 12)[:, 0].tolist() == [4, 4]
+
+
+def test_controls_are_dropped_together(inputs):
+    given, kept = inputs[2], dict.fromkeys(CONDITIONS, 0.0)
+    dropped = drop_conditions(given, kept, lambda: torch.tensor([0.4, 0.6]), controls_rate=0.5)
+    for name in ("head_speed", *CONTROLS):
+        assert getattr(dropped, name)[0].isnan().all()
+        assert torch.equal(getattr(dropped, name)[1], getattr(given, name)[1])
+    assert torch.equal(dropped.audio, given.audio) and torch.equal(dropped.reference, given.reference)

@@ -171,3 +171,19 @@ def test_gradient_checkpointing_gives_the_same_gradients():
         unet(*inputs, frame_tokens=torch.ones(1, 3, 6))[0].square().sum().backward()
         gradients.append([p.grad.clone() for p in unet.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+@torch.no_grad()
+def test_patches_join_latent_pixels():
+    sizes = dict(in_channels=6, out_channels=4, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4)
+    net = fill(UNet(**sizes, num_attention_heads=2, audio_dim=None, max_frames=8, patch_size=2))
+    sample, face = torch.randn(2, 3, 6, 8, 8), torch.randn(2, 8, 8, 8)
+    output, _ = net(sample, torch.tensor(5), face_features=face)
+    assert output.shape == (2, 3, 4, 8, 8)
+    joined_sizes = sizes | {"in_channels": 24, "out_channels": 16}
+    patches = UNet(**joined_sizes, num_attention_heads=2, audio_dim=None, max_frames=8)
+    patches.load_state_dict(net.state_dict())
+    joined = torch.nn.functional.pixel_unshuffle(sample.flatten(0, 1), 2).unflatten(0, (2, 3))
+    small = torch.nn.functional.avg_pool2d(face, 2)
+    expected, _ = patches.eval()(joined, torch.tensor(5), face_features=small)
+    assert torch.equal(torch.nn.functional.pixel_unshuffle(output.flatten(0, 1), 2), expected.flatten(0, 1))

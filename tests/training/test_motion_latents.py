@@ -1,5 +1,6 @@
 """The diffusion task on motion latents: clips are encoded from portraits among their frames; the pipeline loads."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -7,6 +8,7 @@ import torch
 from emo import EMOPipeline, MotionAutoencoder
 from emo.core.config import Config, DataConfig, LossConfig, SchedulerConfig
 from emo.core.errors import InputError
+from emo.data.dataset import choose_portraits
 from emo.training.distributed import SampleGenerators
 from emo.training.task import make_task
 from emo.training.trainer import train
@@ -40,9 +42,9 @@ def config(tiny_model, tiny_model_folder, clips_folder, tmp_path) -> Config:
 def test_motion_is_measured_from_the_reference(config):
     task = make_task(config)
     for clip in task.samples.clips:
-        assert clip.latents.shape[:2] == (len(clip.reference_rows), 16) and clip.references.shape[1:] == (192, 4, 4)
-        for portrait, row in enumerate(clip.reference_rows):
-            assert clip.latents[portrait, row].abs().max() < 1e-3 < clip.latents[portrait].abs().max()
+        assert clip.latents.shape[:2] == (2, 16) and clip.references.shape == (2, 192, 4, 4)
+        for latents in clip.latents:  # a portrait is one of the frames, whose motion is zero
+            assert latents.abs().amax((1, 2, 3)).min() < 1e-3 < latents.abs().max()
     batch = task.make_batch(range(4), CPU)
     assert batch.latents.shape == (4, 4, 4, 4, 4) and batch.reference.shape == (4, 192, 4, 4)
     loss, _ = task.compute_loss(task.model, batch, SampleGenerators(0, range(4), CPU))
@@ -64,3 +66,28 @@ def test_settings_that_do_not_fit_motion_latents(config):
     config.model = config.model | {"reference_channels": None}
     with pytest.raises(InputError, match="model.reference_channels=None: autoencoder gives 192"):
         make_task(config)
+
+
+def test_a_patched_model_with_controls_learns_from_clips_without_them(config):
+    config.model |= {"patch_size": 2, "controls": ["gaze", "head_pose", "distance", "emotion"]}
+    config.controls_drop_rate, config.data.portraits_per_clip = 0.5, 1
+    task = make_task(config)
+    batch = task.make_batch(range(4), CPU)
+    assert batch.emotion.isnan().all() and batch.latents.shape == (4, 4, 4, 4, 4)  # drawn faces have no emotion
+    task.model.train()
+    loss, _ = task.compute_loss(task.model, batch, SampleGenerators(0, range(4), CPU))
+    loss.backward()
+    assert loss.isfinite() and task.samples.clips[0].latents.shape[0] == 1
+
+
+def test_a_synthetic_clip_has_its_own_portrait(make_clip, draw):
+    clip, frames = make_clip("a0", "anna", np.linspace(0, 1, 16), 64)
+    frames = np.stack(frames)
+    (image, size), (second, _) = choose_portraits(clip, frames, 2, {})
+    assert np.array_equal(image, frames[0]) and any(np.array_equal(second, frame) for frame in frames[1:])
+    assert len(choose_portraits(clip, frames, 40, {})) == 16
+    png = cv2.imencode(".png", draw(0.5, 32)[..., ::-1])[1]
+    truth = {"portrait": png, "portrait_landmarks": 0.5 * clip.landmarks[0]}
+    ((image, half),) = choose_portraits(clip, frames, 1, truth)
+    assert image.shape == (64, 64, 3) and half == pytest.approx(size / 2, rel=1e-4)
+    assert np.abs(image.astype(int) - draw(0.5, 64)).mean() < 8

@@ -4,6 +4,7 @@ import json
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -26,6 +27,7 @@ from emo.face.refinement import FACE_PARTS
 from emo.hub.resolve import load_pipeline
 from emo.media.video import read_video
 from emo.models.conditions import CONDITIONS
+from emo.training.audio_encoder import NUM_PHONEMES, PHONEMES, UNKNOWN_PHONEME, number_phonemes
 from emo.training.distributed import SampleGenerators
 from emo.training.task import TASKS, make_task
 from emo.training.trainer import train
@@ -100,6 +102,22 @@ def test_audio_encoder_learns(config, tmp_path, capsys):
     table = (tmp_path / "audio_encoder/samples/step_00000020.csv").read_text().splitlines()
     assert table[0] == "predicted,true" and len(table) == 1 + 4 * 4
     assert MelEncoder.from_pretrained(folder).feature_shape == (1, 16)
+
+
+def test_phonemes_are_a_second_task_where_they_are_known(config):
+    truth = {"phonemes": np.array(["ˈɑː", "", "b", "ɬ"]), "phoneme": np.array([0, 0, 1, 2, 3, -1])}
+    a, b, pause = PHONEMES.index("ɑ"), PHONEMES.index("b"), NUM_PHONEMES - 1
+    assert number_phonemes(truth, 6).tolist() == [a, a, pause, b, pause - 1, pause]
+    assert number_phonemes({}, 3).tolist() == [UNKNOWN_PHONEME] * 3
+    task = make_task(config("audio_encoder", SMALL_MODELS["audio_encoder"], {"num_frames": 4}))
+    mels, lips, phonemes = task.make_batch(range(2), CPU)
+    assert (phonemes == UNKNOWN_PHONEME).all()
+    generators = SampleGenerators(0, range(2), CPU)
+    alone, parts = task.compute_loss(task.model.eval(), (mels, lips, phonemes), generators)
+    phonemes[:3] = b
+    both, more = task.compute_loss(task.model, (mels, lips, phonemes), generators)
+    assert set(parts) == {"loss/lips"} and more["loss/lips"] == parts["loss/lips"] == alone
+    assert (both - alone).item() == pytest.approx(0.2 * more["loss/phonemes"].item(), rel=1e-3)
 
 
 @pytest.mark.parametrize("part", ["mouth", "eye"])
@@ -220,7 +238,7 @@ def test_unknown_condition_is_refused(diffusion):
         make_task(diffusion(conditions={"adio": ConditionConfig(0.1)}))
 
 
-@pytest.mark.parametrize("path", [*CONFIGS.glob("*.yaml"), *CONFIGS.glob("mini/*.yaml")], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*CONFIGS.glob("*.yaml"), *CONFIGS.glob("mini/**/*.yaml")], ids=lambda path: path.stem)
 def test_our_files_have_only_arguments_and_conditions_that_exist(path):
     settings = load_config(path)
     module, name = TASKS[settings.task]
