@@ -155,14 +155,16 @@ def main() -> None:
     print(f"{len(rows)} clips, mean and worst:")
     for name in ("mouth", "amplitude"):
         values = [row[name] for row in rows]
-        print(f"{name:10s} {np.mean(values):.3f} median {np.median(values):.3f} from {min(values):.3f} to {max(values):.3f}")
+        middle = f"mean {np.mean(values):.3f} median {np.median(values):.3f}"
+        print(f"{name:10s} {middle} from {min(values):.3f} to {max(values):.3f}")
     for name in ("pose", "gaze"):
         print(f"{name:10s} {describe_angles(np.concatenate([row[name] for row in rows]))}")
     blinks, found, wrong = (sum(row[name] for row in rows) for name in ("blinks", "found", "wrong"))
     print(f"{'blinks':10s} {found} of {blinks} found, {wrong} where there is none")
     if driven:
         r, amplitude = np.transpose(driven)
-        print(f"{'driven':10s} r {r.mean():.3f} from {r.min():.3f}, amplitude {amplitude.min():.2f} to {amplitude.max():.2f}")
+        spread = f"{amplitude.min():.2f} to {amplitude.max():.2f}"
+        print(f"{'driven':10s} r {r.mean():.3f} median {np.median(r):.3f} from {r.min():.3f}, amplitude {spread}")
 
 
 if __name__ == "__main__":

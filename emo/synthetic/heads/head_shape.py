@@ -12,7 +12,9 @@ from emo.synthetic.heads.face_model import FaceModel
 from emo.synthetic.heads.fitting import PhotoFit, Pose, angles_of_rotation, model_unit, rotation_of_angles
 
 NECK = (0.0, 3.5, 2.0)  # model units from the center of the ears (right, down, away): the pivot of head rotations
-CAMERA_DISTANCE = 4.0  # from the camera to the face, over the face's height: 0.75 m. Detectors learnt from photographs see
+CAMERA_DISTANCE = (
+    4.0  # from the camera to the face, over the face's height: 0.75 m. Detectors learnt from photographs see
+)
 # a rotation without perspective a quarter too small
 LID_RADIANS = 0.6  # of gaze up or down, for a weight of 1 of the expression of the lids
 
