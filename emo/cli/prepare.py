@@ -53,6 +53,12 @@ def add_heads_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steady-ratio", type=number(0, 1), default=0.5, help="share of clips in a crop that follows the head (0.5)"
     )
+    parser.add_argument(
+        "--cross-identity-ratio",
+        type=number(0, 1),
+        default=0.0,
+        help="share of clips whose voice and motion a second person performs too (0)",
+    )
     parser.add_argument("--workers", type=integer(1), default=os.cpu_count(), help="cores (default all); above 1: Ray")
     parser.add_argument("--ray", metavar="ADDRESS", help="a Ray cluster whose machines see the same folders")
 
@@ -311,6 +317,7 @@ def prepare_heads(args: argparse.Namespace) -> None:
         clips_per_job=args.clips_per_job,
         seconds=tuple(args.seconds),
         steady_ratio=args.steady_ratio,
+        cross_identity_ratio=args.cross_identity_ratio,
     )
     print(f"{args.out}: {prepare_head_clips(settings, args.workers, args.ray):.3f} hours")
 

@@ -23,6 +23,7 @@ to the portrait, a picture of which all frames are a deformation.
     phoneme_seconds     (P 2) float32: start and end
     phoneme             (T,) int16: number of the phoneme at the center of each frame, -1: none
     clean_voice         (S,) int16: the voice before room, microphone, noise and music
+    motion_id           () name of the voice and motion: clips of two people that share it show the same motion
     record              JSON: format, text, language, voice, effort, recording conditions, licenses, crop
 """
 

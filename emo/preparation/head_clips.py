@@ -33,7 +33,9 @@ from emo.synthetic.heads.head_shape import MotionFrame
 from emo.synthetic.heads.performance import Head, Performance
 from emo.synthetic.heads.photo_head import PhotoFrame, PhotoTruth
 
-FORMAT = 2  # of the ground truth: 2 has portrait_landmarks, and head_angles of the clip as emo.face.pose measures them
+FORMAT = (
+    3  # of the ground truth: 2 has portrait_landmarks, and the clip head_angles as of emo.face.pose; 3 has motion_id
+)
 FLOW_STEPS = 8192  # of a side, to which the flow is rounded: half the storage, at most 0.016 pixels of 256 off
 SPEECH_DB = 30.0  # below the loudest frame of a real clip: no speech
 
@@ -49,6 +51,7 @@ class HeadClipSource:
         face_model_license: License of the face model.
         driver: What the head performs, for ClipInfo.source.
         is_steady: Whether the crop follows the head.
+        motion_id: Name that all clips of the same voice and motion share.
     """
 
     name: str
@@ -57,6 +60,7 @@ class HeadClipSource:
     face_model_license: str
     driver: str
     is_steady: bool
+    motion_id: str
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,8 @@ def write_head_clip(
         "licenses": licenses,
         "crop": "steady" if source.is_steady else "free",
     }
-    save_clip_truth(folder, source.name, collect_truth(performance, view, expression_names), record)
+    arrays = collect_truth(performance, view, expression_names) | {"motion_id": np.array(source.motion_id)}
+    save_clip_truth(folder, source.name, arrays, record)
     save_clip(folder, clip, iter(view.images))
 
 

@@ -35,6 +35,8 @@ from emo.synthetic.voices.utterances import Utterance, VoiceChoice, draw_song_ut
 DRIVER_SHARES = {"speech": 0.55, "clip": 0.3, "song": 0.15}
 FACE_MODEL_LICENSE = "face model: ICT-FaceKit (MIT)"
 BLOCK_SIZE = 48  # jobs between two checks of the set's length
+SECOND_SUFFIX = "_second"  # of the name of a clip in which a second person performs the same motion
+SECOND_TRIES = 4  # pictures that are tried for a second person
 SQUARE_SIDES = (0.9, 1.35)  # side of the picture's square over that of the square that the pipeline animates
 BuildHead = Callable[[np.ndarray, FaceModel, int, int, np.random.Generator], Head]  # see `build_photo_person`
 
@@ -57,6 +59,8 @@ class HeadsSettings:
         clips_per_job: Clips of a photograph in one job.
         seconds: Shortest and longest length of a clip.
         steady_ratio: Share of the clips whose crop follows the head.
+        cross_identity_ratio: Share of the clips whose voice and motion a second person performs too, in a clip of its
+            own; the pair has one `motion_id` in its ground truth.
         block_size: Jobs between two checks of the set's length.
         languages: Languages of the texts, as eSpeak NG names them.
     """
@@ -74,6 +78,7 @@ class HeadsSettings:
     clips_per_job: int = 3
     seconds: tuple[float, float] = (3.0, 8.0)
     steady_ratio: float = 0.5
+    cross_identity_ratio: float = 0.0
     block_size: int = BLOCK_SIZE
     languages: tuple[str, ...] = LANGUAGES
 
@@ -93,6 +98,8 @@ class HeadsSettings:
             raise InputError(f"hours={self.hours:g}: give more than 0")
         if self.clips_per_job < 1:
             raise InputError(f"clips_per_job={self.clips_per_job}: give 1 or more")
+        if not 0.0 <= self.cross_identity_ratio <= 1.0:
+            raise InputError(f"cross_identity_ratio={self.cross_identity_ratio:g}: give 0 to 1")
         if not 1.0 <= self.seconds[0] <= self.seconds[1] <= 60.0:
             raise InputError(f"seconds={self.seconds[0]:g} {self.seconds[1]:g}: give two times from 1 to 60")
 
@@ -195,19 +202,57 @@ def run_job(job: PhotoJob, settings: HeadsSettings, build: BuildHead) -> list[Lo
         return [LogItem(job.name, 0.0, f"{job.photo.name}: {reason} {error}".replace(":  ", ": "))]
     items = []
     for number in range(settings.clips_per_job):
-        random = np.random.default_rng([settings.seed, 2, job.number, number])
-        is_steady = bool(random.random() < settings.steady_ratio)
-        name = f"{job.name}_{number}"
+        second = find_second_person(job, number, settings, model, build)
+        people = [(job.photo, job.license, head)] + ([] if second is None else [second])
+        farthest_scale = max(person.farthest_scale for _, _, person in people)
+        for suffix, (photo, license, person) in zip(("", SECOND_SUFFIX), people, strict=False):
+            random = np.random.default_rng([settings.seed, 2, job.number, number])  # the same for both people
+            is_steady = bool(random.random() < settings.steady_ratio)
+            motion_id = f"{job.name}_{number}"
+            name = motion_id + suffix
+            try:
+                performance, driver = draw_performance(
+                    settings, person, model, voices, farthest_scale, is_steady, random
+                )
+                source = HeadClipSource(name, photo, license, FACE_MODEL_LICENSE, driver, is_steady, motion_id)
+                write_head_clip(settings.out, source, person, performance, model.names)
+                items.append(LogItem(name, len(performance) / FPS))
+            except OutputError:
+                raise
+            except InputError as error:
+                items.append(LogItem(name, 0.0, str(error)))
+    return items
+
+
+def find_second_person(
+    job: PhotoJob, number: int, settings: HeadsSettings, model: FaceModel, build: BuildHead
+) -> tuple[Path, str, Head] | None:
+    """Choose the second person of a clip, who performs the same voice and motion.
+
+    Args:
+        job: The first person.
+        number: Of the job's clip.
+        settings: How many clips have a second person, and of whom.
+        model: The face model.
+        build: Makes a head of a picture.
+
+    Returns:
+        Picture, its license and the head; None without a second person, or if SECOND_TRIES pictures can't be used.
+    """
+    random = np.random.default_rng([settings.seed, 3, job.number, number])
+    if random.random() >= settings.cross_identity_ratio:
+        return None
+    others = [row for row in list_people(settings, read_heads_hold_out(settings.hold_out)) if row[0] != job.photo]
+    for row in random.permutation(len(others))[:SECOND_TRIES]:
+        photo, license = others[int(row)]
         try:
-            performance, driver = draw_performance(settings, head, model, voices, is_steady, random)
-            source = HeadClipSource(name, job.photo, job.license, FACE_MODEL_LICENSE, driver, is_steady)
-            write_head_clip(settings.out, source, head, performance, model.names)
-            items.append(LogItem(name, len(performance) / FPS))
+            head = build(read_image(photo), model, settings.size, zlib.crc32(photo.stem.encode()), random)
+            return photo, license, head
         except OutputError:
             raise
-        except InputError as error:
-            items.append(LogItem(name, 0.0, str(error)))
-    return items
+        except InputError:
+            continue
+    return None
 
 
 def build_photo_person(
@@ -243,6 +288,7 @@ def draw_performance(
     head: Head,
     model: FaceModel,
     voices: VoiceChoice,
+    farthest_scale: float,
     keep_distance: bool,
     random: np.random.Generator,
 ) -> tuple[Performance, str]:
@@ -253,6 +299,7 @@ def draw_performance(
         head: Who performs.
         model: The face model.
         voices: Voices and languages to choose from.
+        farthest_scale: Smallest scale of the motion.
         keep_distance: Whether the head stays as near as in the portrait.
         random: Draws everything.
 
@@ -269,11 +316,13 @@ def draw_performance(
         license_text = f"voice and motion: {clip.info.license}"
         voice = np.asarray(clip.voice, np.float32)
         utterance = Utterance("clip", voice, voice=clip.info.person, license=license_text)
-        performance = perform_clip(clip.landmarks, utterance, head, model, random, max_seconds, keep_distance)
+        performance = perform_clip(
+            clip.landmarks, utterance, head, model, random, max_seconds, farthest_scale, keep_distance
+        )
         return performance, f"driven by {path.stem}"
     draw = draw_song_utterance if kind == "song" else partial(draw_speech_utterance, voices)
     utterance = draw(seconds, random)
-    performance = perform_utterance(utterance, head, model.names, random, max_seconds, keep_distance)
+    performance = perform_utterance(utterance, head, model.names, random, max_seconds, farthest_scale, keep_distance)
     return performance, f"{utterance.kind} {utterance.voice}".strip()
 
 

@@ -248,6 +248,23 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(settings, tm
     assert sets[0] == sets[1] and sets[0] != sets[2]
 
 
+def test_a_second_person_performs_the_same_motion(settings):
+    settings = dataclasses.replace(settings, cross_identity_ratio=1.0)
+    prepare_head_clips(settings, build=build_dots)
+    pairs = [path for path in list_clips([str(settings.out)]) if path.stem.endswith("_second")]
+    assert len(pairs) >= 2
+    for path in pairs:
+        first = path.with_name(path.name.replace("_second", ""))
+        clips, known = [load_clip(p) for p in (first, path)], [load_clip_truth(p) for p in (first, path)]
+        assert str(known[0]["motion_id"]) == str(known[1]["motion_id"]) == first.stem
+        assert clips[0].info.person != clips[1].info.person
+        assert np.array_equal(clips[0].wave, clips[1].wave)
+        for name in ("head_radians", "translation", "scale", "gaze_radians", "blink", "emotion", "phoneme"):
+            assert np.array_equal(known[0][name], known[1][name])
+        gaps = [mouth_opening(clip.landmarks) for clip in clips]
+        assert np.corrcoef(*gaps)[0, 1] > 0.95
+
+
 class Interrupted(BaseException):
     """The end of the process, for a test."""
 
@@ -334,7 +351,8 @@ def test_flow_in_a_crop_leads_to_the_same_point_of_the_portrait():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"size": 8}, {"hours": 0}, {"part": "test"}, {"part": "held_out"}, {"clips_per_job": 0}, {"seconds": (5.0, 2.0)}],
+    [{"size": 8}, {"hours": 0}, {"part": "test"}, {"part": "held_out"}, {"clips_per_job": 0}, {"seconds": (5.0, 2.0)}]
+    + [{"cross_identity_ratio": 1.5}],
 )
 def test_impossible_settings_are_refused(settings, wrong):
     with pytest.raises(InputError):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from emo.synthetic.heads.eyelids import cover_eye, find_lid, lash_line, smooth_lids
 from emo.synthetic.heads.head_shape import HeadShape, smoothstep
 from emo.synthetic.heads.mesh_patch import MeshPatch, PatchBox, build_patch
 from emo.synthetic.heads.photo_texture import PhotoTexture
@@ -20,9 +21,9 @@ EYES = {
 }  # side of the person (R is at the picture's left) -> landmarks, part of the face model
 IRIS_RADIUS = 0.205  # over the eye's width: half of 11.7 mm, over 28.5 mm
 IRIS_EDGE = (0.96, 1.14)  # radii between which the iris fades out
-LID_SHARE, LASH_SHARE = 0.85, 0.8  # opacity of a closed lid's skin and lashes over the photograph
-LASH_WIDTH = 0.05  # over the eye's width
-LASH_BRIGHTNESS = 0.40  # over that of the lid
+LID_SHARE, LASH_SHARE = 0.92, 0.9  # opacity of a closed lid's skin and lashes over the photograph
+LASH_WIDTH = 0.065  # over the eye's width
+LASH_BRIGHTNESS = 0.28  # over that of the lid
 MIN_TURN, FULL_TURN = 0.003, 0.03  # radians of gaze change over which the drawn eyeball replaces the photograph's
 
 
@@ -35,6 +36,7 @@ class Eye:
         plate: (C C 3) uint8 canvas without the iris.
         iris: (C C 4) float32 canvas of the iris alone: colors times alpha, alpha.
         lid: (N 2) float32: shares of unfolding lid skin and of the lids' rims at the patch's vertices.
+        cover: (C C 3) uint8 canvas on which skin covers the eye.
         lid_color: (3,) float32 of the lid skin.
     """
 
@@ -42,6 +44,7 @@ class Eye:
     plate: np.ndarray
     iris: np.ndarray
     lid: np.ndarray
+    cover: np.ndarray
     lid_color: np.ndarray
 
     @classmethod
@@ -75,15 +78,20 @@ class Eye:
             ~patch.is_skin
         ]
         plate, disc = split_iris(texture, lids, iris, IRIS_RADIUS * width)
-        brow = shape.landmarks[17:22] if side == "R" else shape.landmarks[22:27]
-        return cls(patch, plate, disc, find_lid(shape, patch, side), lid_color(texture, brow, lids))
+        cover = cover_eye(texture, lids)
+        row, column = np.round(texture.pixels(lids.mean(0))[::-1]).astype(int)
+        lid_color = np.asarray(cover[row, column], np.float32)
+        return cls(patch, plate, disc, find_lid(shape, patch, side), cover, lid_color)
 
-    def skin_colors(self, box: PatchBox, texture: PhotoTexture, closed: float) -> tuple[np.ndarray, np.ndarray]:
+    def skin_colors(
+        self, box: PatchBox, texture: PhotoTexture, rest: np.ndarray, closed: float
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Colors the lids: the photograph's pixels, and lid skin with dark rims where a closing eye unfolds it.
 
         Args:
             box: The drawn patch.
             texture: The photograph.
+            rest: (N 2) sides: where the patch's vertices would be in the portrait if the head did not move.
             closed: 0 open to 1 closed.
 
         Returns:
@@ -96,11 +104,14 @@ class Eye:
         fragments = box.fragments
         skin = fragments.triangles < self.patch.skin_triangles
         outer = Fragments(fragments.pixels[skin], fragments.triangles[skin], fragments.weights[skin])
-        shares = box.reduce(outer.pixels, outer.interpolate(self.lid, self.patch.triangles))
-        shares /= np.maximum(box.skin, 1e-6)[..., None]
-        lid, rim = shares[..., :1] * (LID_SHARE * min(1.0, 1.5 * closed)), shares[..., 1:] * closed**2
-        colors += (self.lid_color - colors) * lid
-        colors += (LASH_BRIGHTNESS * self.lid_color - colors) * (LASH_SHARE * rim)
+        values = np.concatenate([self.lid, np.float32(rest)], 1)
+        means = box.reduce(outer.pixels, outer.interpolate(values, self.patch.triangles))
+        means /= np.maximum(box.skin, 1e-6)[..., None]
+        unfolded, rim = np.clip(means[..., :2].sum(-1, keepdims=True), 0, 1), means[..., 1:2] * closed**2
+        lid = unfolded * (LID_SHARE * min(1.0, 1.5 * closed))
+        cover = texture.sample(np.ascontiguousarray(means[..., 2:]), self.cover).astype(np.float32)
+        colors += (cover - colors) * lid
+        colors += (LASH_BRIGHTNESS * cover - colors) * (LASH_SHARE * rim)
         return colors, np.maximum(lid, rim)[..., 0]
 
     def draw_lashes(self, image: np.ndarray, lids: np.ndarray, closed: float) -> np.ndarray:
@@ -167,47 +178,6 @@ class Eye:
         was_iris = texture.sample(source, self.iris)[..., 3]
         unsourced = (1 - alpha) * was_iris * mix
         return fixed * (1 - mix) + drawn * mix, np.where(alpha[..., None] > 0.5, moved, source), unsourced
-
-
-def find_lid(shape: HeadShape, patch: MeshPatch, side: str) -> np.ndarray:
-    """Find the lid of an eye among a patch's vertices.
-
-    Args:
-        shape: The head.
-        patch: Patch of the eye.
-        side: L or R, of the person.
-
-    Returns:
-        (N 2) float32: skin of the lid, 1 where a blink moves most; and the lids' rims.
-    """
-    down = patch.vertices.basis[shape.model.names.index(f"eyeBlink_{side}")].reshape(-1, 3)[:, 1]
-    lid = smoothstep(down / max(float(down.max()), 1e-6), 0.2, 0.6) * patch.is_skin
-    skin = patch.triangles[: patch.skin_triangles]
-    rim = patch.hidden[:, 0] > 0
-    near = np.zeros(len(lid))
-    near[np.unique(skin[rim[skin].any(1)])] = 1
-    second = np.zeros(len(lid), bool)
-    second[np.unique(skin[(near[skin] == 1).any(1)])] = True
-    near[second & (near == 0) & (lid > 0.3)] = 0.6  # the upper lid's lashes are the thicker line
-    return np.stack([lid * (1 - near), near], 1).astype(np.float32)
-
-
-def lid_color(texture: PhotoTexture, brow: np.ndarray, lids: np.ndarray) -> np.ndarray:
-    """Color of the lid's skin without hairs and shadows.
-
-    Args:
-        texture: The photograph.
-        brow: (5 2) sides.
-        lids: (6 2) sides.
-
-    Returns:
-        (3,) float32.
-    """
-    to_brow = brow.mean(0) - lids[[1, 2]].mean(0)
-    region = np.concatenate([lids[[0, 1, 2, 3]] + 0.55 * to_brow, (lids[[0, 1, 2, 3]] + 0.08 * to_brow)[::-1]])
-    above = texture.bright_color(region, 70)
-    below = texture.mean_color(lids[[4, 5]] + 1.5 * (lids[[4, 5]] - lids[[2, 1]]))
-    return np.asarray(0.88 * (0.35 * above + 0.65 * below), np.float32)
 
 
 def split_iris(
@@ -308,55 +278,16 @@ def sclera_color(
     if is_visible.sum() < 4:
         return colors
     if sclera.sum() >= 8:
-        level = np.percentile(bright[sclera], 35)
+        level = np.percentile(bright[sclera], 60)  # the darker half is in the shadow of lashes
         sclera = sclera & (bright >= level)
     if sclera.sum() < 6:
         best = is_visible & (bright >= np.percentile(bright[is_visible], 85))
         return np.broadcast_to(colors[best].mean(0), colors.shape)
     x0, scale = float(xs[sclera].mean()), max(float(np.ptp(xs[is_visible])) / 2, 1.0)
     design = np.column_stack([np.ones(int(sclera.sum())), (xs[sclera] - x0) / scale])
-    normal = design.T @ design + np.diag([0.0, 0.6 * len(design)])
+    normal = design.T @ design + np.diag([0.0, 3.0 * len(design)])
     coefficients = np.linalg.solve(normal, design.T @ colors[sclera])
     across = np.clip((xs - x0) / scale, -1, 1)
     y0, half = float(ys[is_visible].mean()), max(float(np.ptp(ys[is_visible])) / 2, 1.0)
     lid_shadow = 1 - 0.22 * np.clip((y0 - ys) / half, 0, 1)
     return np.asarray((coefficients[0] + across[..., None] * coefficients[1]) * lid_shadow[..., None], np.float32)
-
-
-def lash_line(lids: np.ndarray, steps: int = 13) -> np.ndarray:
-    """Fit a parabola to an upper lid, from corner to corner.
-
-    Args:
-        lids: (6 2) landmarks of an eye.
-        steps: Number of points.
-
-    Returns:
-        (steps 2) points.
-    """
-    t = np.array([0, 1 / 3, 2 / 3, 1])
-    weights = np.array([1.0, 0.7, 0.7, 1.0])
-    curve = [np.polynomial.Polynomial.fit(t, lids[:4, k], 2, w=weights, domain=[0, 1], window=[0, 1]) for k in range(2)]
-    return np.stack([axis(np.linspace(0.02, 0.98, steps)) for axis in curve], 1)
-
-
-def smooth_lids(lids: np.ndarray, steps: int = 6) -> np.ndarray:
-    """Return a smooth closed line along the lids: a Catmull-Rom spline with sharp corners.
-
-    Args:
-        lids: (6 2) landmarks of an eye.
-        steps: Points between two landmarks.
-
-    Returns:
-        (6 * steps 2) points.
-    """
-    before, after = np.roll(lids, 1, 0), np.roll(lids, -1, 0)
-    tangents = (after - before) / 2
-    line = []
-    for k in range(6):
-        a, b = lids[k], lids[(k + 1) % 6]
-        ta = (b - a) if k in (0, 3) else tangents[k]
-        tb = (b - a) if (k + 1) % 6 in (0, 3) else tangents[(k + 1) % 6]
-        for t in np.arange(steps) / steps:
-            h = np.array([2 * t**3 - 3 * t**2 + 1, t**3 - 2 * t**2 + t, -2 * t**3 + 3 * t**2, t**3 - t**2])
-            line.append(h @ np.stack([a, ta, b, tb]))
-    return np.array(line)

@@ -7,6 +7,7 @@ Scaled orthographic camera; pose, then identity and expression by ridge regressi
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from emo.core.errors import InputError
@@ -23,7 +24,8 @@ FITTED_EXPRESSIONS = (
     "eyeSquint",
     "eyeWide",
 )  # prefixes of the expressions that landmarks determine
-MIN_EYE_BRIGHTNESS_RATIO = 0.5  # brightness under the eyes over that of the cheeks
+MIN_UNDER_EYE_RATIO = 0.5  # brightness under the eyes over that of the cheeks
+MIN_EYE_RATIO = 0.335  # brightness of the eyes' white (90th percentile between the lids) over that of the cheeks
 MIN_WEIGHT, MAX_WEIGHT = -0.3, 1.0
 
 
@@ -48,16 +50,17 @@ class FitLimits:
         max_yaw_radians: Rotation to either side.
         max_pitch_radians: Rotation up or down.
         max_error: Mean distance of the landmarks from the fit, over the face's height.
-        max_opening: Gap between the inner lips, over the face's height.
-        min_eye_opening: Height over width of the eyes, as `emo.face.landmarks.eye_opening` measures it.
+        max_opening: Gap between the inner lips, over the face's height; that of full closed lips is up to 0.03.
+        min_eye_opening: Height over width of the eyes, as `emo.face.landmarks.eye_opening` measures it; the package's
+            landmarks have 0.16 to 0.25 for closed eyes, 0.22 and more for narrow open ones.
     """
 
     min_face_pixels: float = 110.0
     max_yaw_radians: float = 0.42
     max_pitch_radians: float = 0.5
     max_error: float = 0.025
-    max_opening: float = 0.02
-    min_eye_opening: float = 0.12
+    max_opening: float = 0.032
+    min_eye_opening: float = 0.222
 
 
 @dataclass(frozen=True)
@@ -325,7 +328,7 @@ def check_fit(fit: PhotoFit, landmarks: np.ndarray, limits: FitLimits) -> None:
 
 
 def check_eyes(image: np.ndarray, landmarks: np.ndarray) -> None:
-    """Check that no dark glasses hide the eyes: the skin under both is then less than half as bright as the cheeks.
+    """Check that neither dark glasses nor shadow hide both eyes: the skin under them and their white are then dark.
 
     Args:
         image: (H W 3) uint8.
@@ -341,13 +344,19 @@ def check_eyes(image: np.ndarray, landmarks: np.ndarray) -> None:
         x, y = np.clip(np.floor(point).astype(int), reach, np.array(image.shape[1::-1]) - reach - 1)
         return float(image[y - reach : y + reach + 1, x - reach : x + reach + 1].mean())
 
-    ratios = []
-    for lid, cheek in (((40, 41), (31, 2)), ((46, 47), (35, 14))):
-        under = brightness(landmarks[list(lid)].mean(0) + 0.18 * down)
-        ratios.append(under / max(brightness(landmarks[list(cheek)].mean(0)), 1.0))
-    if max(ratios) < MIN_EYE_BRIGHTNESS_RATIO:
+    cheeks = [max(brightness(landmarks[list(cheek)].mean(0)), 1.0) for cheek in ((31, 2), (35, 14))]
+    under = [brightness(landmarks[list(lid)].mean(0) + 0.18 * down) for lid in ((40, 41), (46, 47))]
+    ratio = max(u / cheek for u, cheek in zip(under, cheeks, strict=True))
+    whites = []
+    for lids in (landmarks[36:42], landmarks[42:48]):
+        eye = np.zeros(image.shape[:2], np.uint8)
+        cv2.fillPoly(eye, [np.round(lids).astype(np.int32)], 1)
+        whites.append(float(np.percentile(image[eye > 0].mean(-1), 90)) if eye.any() else 255.0)
+    white = max(whites) / max(cheeks)
+    if ratio < MIN_UNDER_EYE_RATIO or white < MIN_EYE_RATIO:
         raise FitRejected(
-            "hidden_eyes", f"dark glasses: the brightness under the eyes is {max(ratios):.2f} of the cheeks'"
+            "hidden_eyes",
+            f"dark glasses or shadow: the brightness under the eyes is {ratio:.2f} of the cheeks', in them {white:.2f}",
         )
 
 

@@ -14,13 +14,16 @@ from emo.synthetic.heads.rasterizer import Fragments, rasterize
 
 PARTS = ("socket", "gums_tongue", "teeth")
 LIGHT = np.array([0.1, -0.45, -0.89], np.float32)  # direction to the light: above and in front
-DEPTH = {"teeth": 4.5, "gums_tongue": 3.2, "socket": 1.8}  # model units over which the light falls to 1 / e
+DEPTH = {"teeth": 3.0, "gums_tongue": 3.2, "socket": 1.8}  # model units over which the light falls to 1 / e
 MIN_OPENING, FULL_OPENING = (
     0.004,
     0.016,
 )  # over the face's height: the interior is visible from the first on, fully from the second
 MIN_LIGHT = 0.12  # share of the light in the throat
-LIP_SHADOW = 0.36
+LIP_SHADOW = 0.34
+# Brightness of a vertex that is turned away from the light: gaps between teeth are dark, and teeth darken to the sides
+AMBIENT = {"teeth": 0.42, "gums_tongue": 0.6, "socket": 0.68}
+TOOTH_SHADES = (0.82, 1.02)  # brightness over that of white under the photograph's light: shades C3 to B1 of dentists
 UPPER_TEETH = (0.012, 0.028)  # of the face's height: how far the upper incisors radius below the lip of a mouth at rest
 LOWER_TEETH = (-0.006, 0.008)  # and the lower incisors' edge below it
 
@@ -71,7 +74,10 @@ class MouthInterior:
         tongue = find_tongue(patch, model, unit)
         colors[tongue] = tones["tongue"]
         normals = vertex_normals(base, patch.triangles[patch.skin_triangles :])
-        shading = 0.68 + 0.32 * np.maximum(normals @ LIGHT, 0)
+        ambient = np.ones(len(base), np.float32)
+        for name in parts:
+            ambient[patch.is_part(model, name)] = AMBIENT[name]
+        shading = ambient + (1 - ambient) * np.maximum(normals @ LIGHT, 0)
         return cls(patch, np.float32(colors * shading[:, None]), depth, np.float32(tones["lip"]))
 
     def paint(self, box: PatchBox, opening: float) -> tuple[np.ndarray, np.ndarray]:
@@ -89,8 +95,11 @@ class MouthInterior:
         inner = Fragments(fragments.pixels[behind], fragments.triangles[behind], fragments.weights[behind])
         values = inner.interpolate(np.concatenate([self.colors, self.depth], 1), self.patch.triangles)
         colors = values[:, :3] * (MIN_LIGHT + (1 - MIN_LIGHT) * np.exp(-values[:, 3:]))
-        mean = cv2.blur(box.reduce(inner.pixels, colors), (3, 3))  # teeth are no sharper than this
-        mean /= np.maximum(cv2.blur(box.behind, (3, 3)), 1e-6)[..., None]
+        mean, blur = box.reduce(inner.pixels, colors), max(0.6, 0.012 * box.skin.shape[1])  # as sharp as photographs
+        mean = (
+            cv2.GaussianBlur(mean, (0, 0), blur)
+            / np.maximum(cv2.GaussianBlur(box.behind, (0, 0), blur), 1e-6)[..., None]
+        )
         radius = max(1, round(0.05 * box.skin.shape[1]))
         shadow = cv2.blur(box.skin, (2 * radius + 1, 2 * radius + 1))
         shadow[radius // 2 + 1 :] = shadow[: -(radius // 2 + 1)].copy()  # the upper lip's shadow falls downward
@@ -131,7 +140,7 @@ def align_teeth(shape: HeadShape, patch: MeshPatch, rng: np.random.Generator) ->
 def draw_tones(shape: HeadShape, texture: PhotoTexture, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Draw the colors of the mouth's parts under the photograph's light.
 
-    Lips and light are measured; teeth (ivory, shades A1 to C2 of dentists) and gums (pink to brown) are drawn.
+    Lips and light are measured; teeth (white to yellowish, TOOTH_SHADES) and gums (pink to brown) are drawn.
 
     Args:
         shape: The head.
@@ -147,12 +156,15 @@ def draw_tones(shape: HeadShape, texture: PhotoTexture, rng: np.random.Generator
     )
     lip = 0.5 * lip + 0.5 * texture.mean_color(landmarks[[57, 58, 56]] * 0.6 + landmarks[[66, 67, 65]] * 0.4)
     cheeks = texture.mean_color(np.stack([0.5 * (landmarks[31] + landmarks[2]), 0.5 * (landmarks[35] + landmarks[14])]))
-    white = texture.bright_color(landmarks[36:42], 80) * 0.5 + texture.bright_color(landmarks[42:48], 80) * 0.5
+    white = texture.bright_color(landmarks[36:42], 85) * 0.5 + texture.bright_color(landmarks[42:48], 85) * 0.5
+    face = texture.bright_color(landmarks[[*range(17), *range(26, 16, -1)]], 90)  # where the light falls on
     skin_light, white_light = float(cheeks.mean()), float(white.mean())
-    light = float(np.clip(white_light, skin_light, 1.9 * skin_light))
-    light = min(1.3 * light, 240.0) * float(rng.uniform(0.93, 1.06))
-    tint = np.clip(white / max(white_light, 1), 0.75, 1.25)  # of the lamp, on the white of the eyes
-    tooth = (np.array([1.07, 1.01, 0.90]) + rng.normal(0, [0.01, 0.008, 0.03])) * (0.4 + 0.6 * tint)
+    light = float(np.clip(max(1.1 * white_light, 0.9 * float(face.mean())), 1.15 * skin_light, 2.2 * skin_light))
+    light = min(light, 225.0)
+    tint = np.clip(white / max(white_light, 1), 0.85, 1.15)  # of the lamp, on the white of the eyes
+    warmth = float(rng.uniform(0.2, 1.0))  # dark teeth are yellower
+    tooth = np.array([1.02 + 0.03 * warmth, 1.0, 0.97 - 0.13 * warmth]) * (0.55 + 0.45 * tint)
+    tooth *= TOOTH_SHADES[1] - (TOOTH_SHADES[1] - TOOTH_SHADES[0]) * (0.5 * warmth + 0.5 * float(rng.random()))
     pink = np.array([0.95, 0.52, 0.50]) + rng.normal(0, [0.03, 0.03, 0.03])
     gums = 0.55 * pink * light * 0.78 + 0.45 * lip
     tongue = 0.6 * np.array([0.86, 0.47, 0.46]) * light * 0.8 + 0.4 * lip

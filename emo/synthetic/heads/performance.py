@@ -113,6 +113,7 @@ def perform_utterance(
     expression_names: tuple[str, ...],
     random: np.random.Generator,
     max_seconds: float,
+    farthest_scale: float,
     keep_distance: bool,
 ) -> Performance:
     """Perform a voice whose phonemes are known.
@@ -123,6 +124,7 @@ def perform_utterance(
         expression_names: E names, of the face model.
         random: Draws everything else.
         max_seconds: Longest duration of the performance, seconds.
+        farthest_scale: Smallest scale of the motion, that of `Head.farthest_scale` or above.
         keep_distance: Whether the head stays as near as in the portrait.
 
     Returns:
@@ -140,7 +142,7 @@ def perform_utterance(
         lip_scale=random.uniform(*LIP_SCALES),
     )
     prosody = measure_prosody(utterance.phonemes, utterance.wave, SAMPLE_RATE)
-    motion = draw_motion(prosody, count, head, random, keep_distance)
+    motion = draw_motion(prosody, count, farthest_scale, random, keep_distance)
     expression = stack_curves(mouth.to_expression(), expression_names, count)
     expression += stack_curves(motion.to_expression(mouth.closure), expression_names, count)
     expression = np.clip(expression, *WEIGHT_LIMITS)
@@ -158,6 +160,7 @@ def perform_clip(
     model: FaceModel,
     random: np.random.Generator,
     max_seconds: float,
+    farthest_scale: float,
     keep_distance: bool,
 ) -> Performance:
     """Perform a real clip: its facial motion on another head, with its own voice.
@@ -167,7 +170,7 @@ def perform_clip(
         utterance: The clip's voice.
         head: Who moves as the person of the clip does.
         model: The face model.
-        random, max_seconds, keep_distance: As of `perform_utterance`.
+        random, max_seconds, farthest_scale, keep_distance: As of `perform_utterance`.
 
     Returns:
         The performance, as long as the clip or `max_seconds`.
@@ -177,7 +180,7 @@ def perform_clip(
     utterance = utterance.cut(round(count / FPS * SAMPLE_RATE))
     clip = fit_clip_motion(landmarks[:count].astype(np.float64), model)
     clip = replace(clip, expression=smooth_columns(clip.expression, CLIP_SMOOTHING_FRAMES))
-    motion = draw_motion(estimate_prosody(utterance.wave, SAMPLE_RATE), count, head, random, keep_distance)
+    motion = draw_motion(estimate_prosody(utterance.wave, SAMPLE_RATE), count, farthest_scale, random, keep_distance)
     has_own_head, has_emotions = random.random() < OWN_HEAD_SHARE, random.random() < EMOTION_SHARE
     if has_own_head:
         motion = replace(motion, head_radians=clip.head_radians, blink=clip.blink, blink_spans=np.zeros((0, 2)))
@@ -205,14 +208,14 @@ def cut_to_frames(utterance: Utterance, max_seconds: float) -> tuple[Utterance, 
 
 
 def draw_motion(
-    prosody: Prosody, num_frames: int, head: Head, random: np.random.Generator, keep_distance: bool
+    prosody: Prosody, num_frames: int, farthest_scale: float, random: np.random.Generator, keep_distance: bool
 ) -> HeadMotion:
-    """Draw a motion of the head whose scale does not fall below `head.farthest_scale`.
+    """Draw a motion of the head whose scale does not fall below a limit.
 
     Args:
         prosody: Prosody of the voice.
         num_frames: Number of frames.
-        head: The head, which limits the scale.
+        farthest_scale: The limit; 1 if it is above.
         random: Draws the motion.
         keep_distance: Whether the head stays as near as in the portrait.
 
@@ -220,7 +223,7 @@ def draw_motion(
         Motion of the frames.
     """
     motion = draw_head_motion(prosody, num_frames, FPS, random, move_distance=not keep_distance)
-    return replace(motion, scale=np.maximum(motion.scale, min(1.0, head.farthest_scale)))
+    return replace(motion, scale=np.maximum(motion.scale, min(1.0, farthest_scale)))
 
 
 def record_voice(utterance: Utterance, random: np.random.Generator) -> tuple[np.ndarray, RecordingConditions]:

@@ -192,7 +192,9 @@ class PhotoHead:
             lids = landmarks[rows].mean(0) + 1.4 * (landmarks[rows] - landmarks[rows].mean(0))
             box = draw_patch(eye.patch, self._project(eye.patch.vertices, weights, motion), lids, self.size)
             if box is not None:
-                self._draw_eye(image, positions, unsourced, box, eye, shift, gaze_change, float(closed))
+                vertices = eye.patch.vertices
+                rest = self.shape.fit.pose.project(vertices.deform(weights))[:, :2] + vertices.residual
+                self._draw_eye(image, positions, unsourced, box, eye, rest, shift, gaze_change, float(closed))
                 if closed > 0.05:
                     unsourced += np.float32(eye.draw_lashes(image, landmarks[rows], float(closed))) / 255
         return PhotoFrame(image, self._truth(positions, unsourced, landmarks, motion))
@@ -242,11 +244,12 @@ class PhotoHead:
         unsourced: np.ndarray,
         box: PatchBox,
         eye: Eye,
+        rest: np.ndarray,
         shift: np.ndarray,
         gaze_change: float,
         closed: float,
     ) -> None:
-        skin, skin_unsourced = eye.skin_colors(box, self.texture, closed)
+        skin, skin_unsourced = eye.skin_colors(box, self.texture, rest, closed)
         inner, source, unsourced_share = eye.paint(box, self.texture, shift, gaze_change, closed)
         skin_unsourced = np.maximum(skin_unsourced, box.hidden) > 0.3
         blend_patch(image, positions, unsourced, box, skin, skin_unsourced, inner, box.behind, source, unsourced_share)

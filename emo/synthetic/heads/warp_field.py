@@ -98,7 +98,7 @@ class WarpField:
         points = shape.model.vertices(shape.fit.identity, np.zeros(len(shape.model.names)), shape.model.landmarks)
         chin, brow = points[8, 1], points[27, 1]
         down = (base[:, 1] - chin) / (chin - brow)  # heights of the face below the chin
-        neck = 1 - smoothstep(down, -0.15, 1.15)
+        neck = 1 - smoothstep(down, 0.0, 1.15)
         far = 1 - smoothstep(distance_ratio, 0.25, 0.9)
         return np.asarray(neck * far, np.float32)
 

@@ -13,11 +13,13 @@ from emo.synthetic.heads.fitting import (
     FitRejected,
     PhotoLandmarks,
     angles_of_rotation,
+    check_eyes,
     check_fit,
     fit_expressions,
     fit_landmarks,
     rotation_of_angles,
 )
+from emo.synthetic.heads.mouth_interior import draw_tones
 from emo.synthetic.heads.photo_head import MotionFrame, PhotoFrame, PhotoHead
 from emo.synthetic.heads.rasterizer import rasterize
 from emo.synthetic.heads.warp_field import grid_centers
@@ -93,6 +95,12 @@ def test_teeth_are_neither_white_nor_dark(head: PhotoHead):
     assert 70 < brightest < 235
 
 
+def test_people_have_teeth_of_different_tones(head: PhotoHead):
+    tones = [draw_tones(head.shape, head.texture, np.random.default_rng(k))["teeth"] for k in range(12)]
+    assert np.ptp([tone.mean() for tone in tones]) > 10
+    assert all(tone.max() < 240 and tone[2] < tone[0] for tone in tones)  # ivory, not white
+
+
 def test_landmarks_move_as_a_rigid_head_does(head: PhotoHead):
     turn = np.array([0.2, 0.0, 0.0])
     nose = [head.draw(replace(STILL, head_radians=s * turn)).truth.landmarks[30] for s in (-1, 0, 1)]
@@ -100,6 +108,13 @@ def test_landmarks_move_as_a_rigid_head_does(head: PhotoHead):
     up = head.draw(replace(STILL, head_radians=np.array([0, 0.2, 0]))).truth
     assert up.landmarks[30][1] < nose[1][1] - 0.02
     assert np.allclose(up.head_radians - head.neutral_truth.head_radians, [0, 0.2, 0], atol=1e-3)
+
+
+def test_the_side_of_a_turned_head_that_comes_nearer_is_larger(head: PhotoHead):
+    still, turned = (head.draw(replace(STILL, head_radians=np.array([a, 0, 0]))).truth.landmarks for a in (0.0, 0.3))
+    heights = [points[[48, 54], 1] - points[[17, 26], 1] for points in (still, turned)]
+    left, right = heights[1] / heights[0]  # without perspective both would be as high as before
+    assert left < 0.99 and right > 1.01
 
 
 def test_the_drawn_nose_is_where_the_truth_says(head: PhotoHead, model: FaceModel, draw_portrait):
@@ -132,6 +147,10 @@ def test_a_blink_covers_the_eye_of_its_side(head: PhotoHead):
     dark = [frame.image[int(i[1] * SIZE), int(i[0] * SIZE)].mean() for i in (left, right)]
     assert dark[0] > 100 and dark[1] < 100
     assert frame.truth.blink.tolist() == [1.0, 0.0]
+    eye = np.zeros((SIZE, SIZE), np.uint8)
+    cv2.fillPoly(eye, [np.round(head.shape.landmarks[42:48] * SIZE).astype(np.int32)], 1)
+    closed, lid = np.median(frame.image[eye > 0], 0), np.array([205, 160, 135])  # as bright as the skin around it
+    assert np.abs(closed - lid).max() < 30
     x, y = (right * SIZE).astype(int)
     around = slice(y - 8, y + 8), slice(x - 12, x + 12)
     assert np.abs(frame.image[around].astype(int) - head.portrait[around]).max() < 12  # the other eye is as it was
@@ -179,6 +198,16 @@ def test_dark_glasses_are_rejected(model: FaceModel, draw_portrait):
     with pytest.raises(FitRejected) as rejected:
         PhotoHead.build(image, model, SIZE, face=found)
     assert rejected.value.reason == "hidden_eyes"
+
+
+def test_eyes_in_the_dark_are_rejected(model: FaceModel, draw_portrait):
+    image, found = draw_portrait(model, SIZE)
+    eyes = [np.round(found.landmarks[k : k + 6]).astype(np.int32) for k in (36, 42)]
+    cv2.fillPoly(image, eyes[:1], (30, 28, 27))
+    check_eyes(image, found.landmarks)  # one eye is enough
+    cv2.fillPoly(image, eyes[1:], (30, 28, 27))
+    with pytest.raises(FitRejected, match="shadow"):
+        check_eyes(image, found.landmarks)
 
 
 def test_a_turned_head_is_rejected(model: FaceModel, draw_portrait):
