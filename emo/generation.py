@@ -200,8 +200,7 @@ def generate(
         pipeline = _load(pipeline)
 
         with writer:
-            on_frame = on_frame or (lambda done, total: None)
-            on_frame(0, total)
+            on_frame, began, done = on_frame or (lambda done, total: None), time.perf_counter(), 0
             frames = pipeline.stream(
                 picture,
                 _warn_if_silent(sound.stream(pipeline.audio_encoder.sample_rate), sound.name, warn),
@@ -219,7 +218,7 @@ def generate(
                 identity=identity,
                 generator=torch.Generator().manual_seed(generator) if isinstance(generator, int) else generator,
             )
-            began, done = time.perf_counter(), 0
+            on_frame(0, total)
             for frame in frames:
                 # Provenance: every frame of every generated video passes here, the place for a watermark.
                 writer.write(frame if compose is None else compose(done, frame))

@@ -151,30 +151,20 @@ def find_neutral_frame(track: Track) -> int:
 
 
 def encode_driving_motion(
-    codec: VideoAutoencoder, video: DrivingVideo, fps: float, square: Tensor, num_frames: int | None = None
+    codec: VideoAutoencoder, video: DrivingVideo, face: DrivingFace, fps: float, square: Tensor
 ) -> Iterator[Tensor]:
-    """Encode the motion of a video from its own neutral frame. The video is read twice and never held in memory.
+    """Encode the motion of a video from its own neutral frame. The video is not held in memory.
 
     Args:
         codec: A motion autoencoder.
         video: The video.
+        face: The face in it.
         fps: Frames per second.
         square: (1 3 s s), whose size, device and data type the crops get.
-        num_frames: Frames that the sound needs; None: unknown.
 
     Yields:
         Latents (N C h w) of N frames.
-
-    Raises:
-        InputError: There is no face, or the video is shorter than the sound.
     """
-    if num_frames is not None and video.duration_seconds == inf:
-        video = replace(video, duration_seconds=num_frames / fps)
-    face = track_driving_face(video, fps)
-    seconds, wanted = len(face.regions) / fps, video.duration_seconds
-    if wanted != inf and wanted - seconds > HOLD_SECONDS:
-        problem = f"{video.name} moves for {seconds:.2f} s, and the sound lasts {wanted:.2f} s"
-        raise InputError(f"{problem}: use a part of the sound (duration_seconds={seconds:.2f}) or a longer video")
 
     def crop(frame: np.ndarray, number: int) -> np.ndarray:
         return crop_region(frame, face.regions[number], square.shape[-1])
@@ -240,7 +230,7 @@ def check_drive(drive: Drive | None, model: Mapping[str, Any], **others: object)
 def drive_portrait(
     codec: VideoAutoencoder, drive: Drive, buffer: AudioBuffer, fps: float, square: Tensor, num_frames: int | None
 ) -> Iterator[Tensor]:
-    """Latents of the driving motion, as many as the sound needs.
+    """Track the driving face, and return latents of its motion, as many as the sound needs.
 
     Args:
         codec: A motion autoencoder.
@@ -250,11 +240,18 @@ def drive_portrait(
         square: (1 3 s s), the square of the portrait: crops of the video have its size, device and data type.
         num_frames: Frames of the sound; None: unknown.
 
-    Yields:
-        Latents (N C h w).
+    Returns:
+        Latents (N C h w), N frames at a time, encoded as they are asked for.
 
     Raises:
         InputError: There is no face in the video, or it is shorter than the sound.
     """
     video = drive if isinstance(drive, DrivingVideo) else DrivingVideo(drive)
-    return fit_to_audio(encode_driving_motion(codec, video, fps, square, num_frames), buffer, fps)
+    if num_frames is not None and video.duration_seconds == inf:
+        video = replace(video, duration_seconds=num_frames / fps)
+    face = track_driving_face(video, fps)
+    seconds, wanted = len(face.regions) / fps, video.duration_seconds
+    if wanted != inf and wanted - seconds > HOLD_SECONDS:
+        problem = f"{video.name} moves for {seconds:.2f} s, and the sound lasts {wanted:.2f} s"
+        raise InputError(f"{problem}: use a part of the sound (duration_seconds={seconds:.2f}) or a longer video")
+    return fit_to_audio(encode_driving_motion(codec, video, face, fps, square), buffer, fps)

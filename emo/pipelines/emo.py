@@ -37,7 +37,7 @@ from emo.models.emo import EMOModel
 from emo.models.loading import find_pipeline, load_components, read_model_index
 from emo.pipelines.controls import Controls, make_curves, slice_curves
 from emo.pipelines.drive import Drive, check_drive, drive_portrait
-from emo.pipelines.guidance import Guidance, SamplingOptions, StepCallback, crossfade
+from emo.pipelines.guidance import Guidance, SamplingOptions, StepCallback, crossfade, make_guidance
 from emo.pipelines.inputs import (
     AudioInput,
     ImageInput,
@@ -318,11 +318,11 @@ class EMOPipeline(LoraPipelineMixin, DiffusionPipeline):
         size: int | None = None,
         identity: np.ndarray | None = None,
     ) -> Iterator[np.ndarray | Image.Image | Tensor]:
-        """Yield the frames as soon as their windows are done; the audio is read no further than they need.
+        """Check the arguments, then make the frames one by one; the audio is read no further than their windows need.
 
         Arguments and errors are those of `__call__`.
 
-        Yields:
+        Returns:
             Frames by output_type: (H W 3) uint8, PIL images, tensors (3 H W) or latents (C h w).
         """
         size = size or self.config.size
@@ -355,31 +355,31 @@ class EMOPipeline(LoraPipelineMixin, DiffusionPipeline):
             windows = self._windows(buffer, portrait, curves, fps, sampling, square, rest.shape[1:], latents)
         else:
             windows = drive_portrait(codec, drive, buffer, fps, square, count_output_frames(audio, rate, fps))
-        count, self._interrupt = 0, False
-        try:
-            for window in windows:
-                for part in window.split(DECODE_BATCH_FRAMES):
-                    if output_type == "latent":
-                        yield from part
-                        count += len(part)
-                        continue
-                    for frame in tensor_to_images(codec.decode(part.to(self.vae.dtype), square)):
-                        count += 1
-                        frame = frame if limiter is None else limiter.limit(frame)
-                        frame = frame if paster is None else paster.paste(frame)
-                        yield convert_frame(frame, output_type)
-        finally:
-            self.maybe_free_model_hooks()
-        if count == 0:
-            raise InputError(f"the audio is shorter than half a frame ({buffer.seconds:.3f} s at {fps:g} fps)")
+
+        @torch.no_grad()
+        def decode_frames() -> Iterator:
+            count, self._interrupt = 0, False
+            try:
+                for window in windows:
+                    for part in window.split(DECODE_BATCH_FRAMES):
+                        if output_type == "latent":
+                            yield from part
+                            count += len(part)
+                            continue
+                        for frame in tensor_to_images(codec.decode(part.to(self.vae.dtype), square)):
+                            count += 1
+                            frame = frame if limiter is None else limiter.limit(frame)
+                            frame = frame if paster is None else paster.paste(frame)
+                            yield convert_frame(frame, output_type)
+            finally:
+                self.maybe_free_model_hooks()
+            if count == 0:
+                raise InputError(f"the audio is shorter than half a frame ({buffer.seconds:.3f} s at {fps:g} fps)")
+
+        return decode_frames()
 
     def _make_guidance(self, scale: float, condition_scales: Mapping[str, float]) -> Guidance:
-        known = {spec.name: spec.guidance_scale for spec in self.model.conditions if spec.name != "audio"}
-        if unknown := [name for name in condition_scales if name not in known]:
-            raise InputError(
-                f"condition_scales: {unknown[0]!r} is not a condition of this model: it has {', '.join(known)}"
-            )
-        return Guidance(scale, self.config.guidance_threshold, known | dict(condition_scales))
+        return make_guidance(scale, self.config.guidance_threshold, self.model.conditions, condition_scales)
 
     def _select_face(self, pixels: np.ndarray, face: Face | None) -> SelectedFace:
         """Return the face to animate in (H W 3) uint8."""
