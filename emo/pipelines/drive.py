@@ -223,8 +223,9 @@ def check_drive(drive: Drive | None, model: Mapping[str, Any], **others: object)
         raise InputError("drive= needs a model with motion latents (reference_channels); this one has none")
     if given := [name for name, value in others.items() if value is not None and value is not False]:
         raise InputError(f"drive= takes all motion from the video: leave {given[0]}= out")
-    if isinstance(drive, np.ndarray) and (drive.ndim != 4 or drive.shape[-1] != 3 or drive.dtype != np.uint8):
-        raise InputError(f"drive of shape {drive.shape} and type {drive.dtype}: give a file, or (T, H, W, 3) uint8")
+    frames = drive.frames if isinstance(drive, DrivingVideo) else drive
+    if isinstance(frames, np.ndarray) and (frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8):
+        raise InputError(f"drive of shape {frames.shape} and type {frames.dtype}: give a file, or (T, H, W, 3) uint8")
 
 
 def drive_portrait(

@@ -131,6 +131,7 @@ def test_the_crop_follows_a_drift_and_not_a_nod(make_clip):
     [
         ({"drive": np.zeros((3, 64, 64, 3), np.uint8)}, "no face found in drive"),
         ({"drive": np.zeros((64, 64, 3), np.uint8)}, r"drive of shape \(64, 64, 3\)"),
+        ({"drive": DrivingVideo(np.zeros((3, 64, 64, 3), np.float32))}, "and type float32: give a file, or"),
         ({"head_speed": 0.3}, "drive= takes all motion from the video: leave head_speed= out"),
         ({"controls": {"gaze": (0, 0)}}, "leave controls= out"),
         ({"still": True}, "leave still= out"),
