@@ -326,9 +326,8 @@ class EMOPipeline(LoraPipelineMixin, DiffusionPipeline):
             Frames by output_type: (H W 3) uint8, PIL images, tensors (3 H W) or latents (C h w).
         """
         size = size or self.config.size
-        tensor_inputs = (
-            ["latents"] if callback_on_step_end_tensor_inputs is None else callback_on_step_end_tensor_inputs
-        )
+        tensor_inputs = callback_on_step_end_tensor_inputs
+        tensor_inputs = ["latents"] if tensor_inputs is None else tensor_inputs
         if isinstance(callback_on_step_end, PipelineCallback | MultiPipelineCallbacks):
             tensor_inputs = callback_on_step_end.tensor_inputs
         check_options(fps, size, output_type, tensor_inputs, self._callback_tensor_inputs)
@@ -342,15 +341,13 @@ class EMOPipeline(LoraPipelineMixin, DiffusionPipeline):
         check_drive(drive, self.model.config, controls=controls, head_speed=head_speed, still=still)
         curves = make_curves(self.model.conditions, controls, head_speed, still, fps, selected)
         square = images_to_tensor(crop_region(pixels, selected.region, size)[None], device, self.vae.dtype)
-        reference = codec.encode_reference(square)
         rest = codec.encode(square, square)
         decoded = tensor_to_images(codec.decode(rest, square))[0]
         paster = None if crop_only else Paster(pixels, selected.region, decoded, get_paste_edge(codec))
-        radius = self.config.color_limit_radius
-        limiter = ColorLimiter(decoded, radius) if radius else None
+        limiter = ColorLimiter(decoded, self.config.color_limit_radius) if self.config.color_limit_radius else None
         buffer = open_audio(audio, rate := self.audio_encoder.sample_rate)
-        portrait = self._encode_portrait(reference.to(self.model.dtype), selected, identity)
-
+        reference = codec.encode_reference(square).to(self.model.dtype)
+        portrait = self._encode_portrait(reference, selected, identity)
         if drive is None:
             windows = self._windows(buffer, portrait, curves, fps, sampling, square, rest.shape[1:], latents)
         else:
@@ -362,12 +359,11 @@ class EMOPipeline(LoraPipelineMixin, DiffusionPipeline):
             try:
                 for window in windows:
                     for part in window.split(DECODE_BATCH_FRAMES):
+                        count += len(part)
                         if output_type == "latent":
                             yield from part
-                            count += len(part)
                             continue
                         for frame in tensor_to_images(codec.decode(part.to(self.vae.dtype), square)):
-                            count += 1
                             frame = frame if limiter is None else limiter.limit(frame)
                             frame = frame if paster is None else paster.paste(frame)
                             yield convert_frame(frame, output_type)

@@ -70,6 +70,15 @@ def test_options_reach_the_pipeline(command, monkeypatch):
     assert set(given["controls"]) == {"gaze", "head_speed", "distance"} and given["condition_scales"] is None
 
 
+def test_the_command_of_the_docs(folder, run_main, models):
+    shutil.copy("sound.wav", "song.wav")
+    Path("runs/me").mkdir(parents=True)
+    Path("runs/me/model").symlink_to(models["every"])
+    command = "emo-infer portrait.png song.wav --gaze -15,5 --pose 10,0 --emotion happy:0.6 --model runs/me/model"
+    code, _, err = run_main(infer.main, *command.split(), *GOOD[2:], "--device", "cpu")
+    assert code == 0 and Path("portrait_song.mp4").exists(), err
+
+
 @pytest.mark.parametrize(
     ("model", "arguments", "words"),
     [

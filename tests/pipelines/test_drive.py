@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from emo import EMOModel, EMOPipeline, MotionAutoencoder
+from emo.cli import infer
 from emo.core.errors import InputError
 from emo.face.crop import Region, crop_region
 from emo.face.selection import SelectedFace
@@ -89,7 +90,9 @@ def test_it_is_as_long_as_the_sound(pipeline, portrait, wave, nodding):
         latents_of(pipeline, portrait, wave[:16000], nodding)
 
 
-def test_a_file_starts_with_the_sound(pipeline, portrait, wave, write_wav, nodding, tmp_path):
+def test_a_file_starts_with_the_sound(
+    pipeline, portrait, portrait_path, wave, write_wav, nodding, tmp_path, monkeypatch, run_main
+):
     write_wav(tmp_path / "sound.wav", wave[: 8 * 640])
     with VideoWriter(tmp_path / "driver.mp4", 25, tmp_path / "sound.wav", crf=1) as writer:
         for frame in nodding:
@@ -104,6 +107,14 @@ def test_a_file_starts_with_the_sound(pipeline, portrait, wave, write_wav, noddi
     assert (file - frames).abs().mean() < 0.5 * frames.abs().mean()
     with pytest.raises(InputError, match="nowhere.mp4: no such file"):
         generate(portrait, tmp_path / "sound.wav", tmp_path / "b.mp4", drive=tmp_path / "nowhere.mp4", **options)
+
+    pipeline.save_pretrained(tmp_path / "runs" / "me" / "model")
+    (tmp_path / "driver.mp4").rename(tmp_path / "talk.mp4")
+    (tmp_path / "portrait.png").symlink_to(portrait_path)
+    monkeypatch.chdir(tmp_path)
+    command = "emo-infer portrait.png talk.mp4 --drive talk.mp4 --model runs/me/model"
+    code, _, err = run_main(infer.main, *command.split(), "--device", "cpu", "--face", "full", "--crop")
+    assert code == 0 and len(list(read_video("portrait_talk.mp4"))) == 8, err
 
 
 def test_the_neutral_frame_has_a_closed_mouth_open_eyes_and_a_usual_pose(make_clip):
