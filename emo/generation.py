@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from emo.core.errors import InputError
+from emo.core.files import check_input_file
 from emo.core.timing import FPS, SAMPLE_RATE
 from emo.media.audio import SILENT_PEAK, probe_audio, stream_audio, write_wav
 from emo.media.decode import check_trim, start_past_end_error, trim_chunks
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
     from emo.face.selection import SelectedFace
     from emo.models.conditions import Value
+    from emo.pipelines.controls import Controls
+    from emo.pipelines.drive import Drive, DrivingVideo
     from emo.pipelines.emo import EMOPipeline
 
 ARCFACE_FILE = "backbone.pth"  # the file name under which ArcFace's weights are published
@@ -79,7 +82,9 @@ def generate(
     guidance_scale: float | None = None,
     condition_scales: Mapping[str, float] | None = None,
     head_speed: "Value | None" = None,
-    controls: "Mapping[str, Value] | None" = None,
+    controls: "Controls | None" = None,
+    still: bool = False,
+    drive: "Drive | None" = None,
     size: int | None = None,
     crop_only: bool = False,
     face: "SelectedFace | Box | str | None" = None,
@@ -112,8 +117,12 @@ def generate(
         guidance_scale: Classifier-free guidance on the audio; 1 is off, None: the model's default.
         condition_scales: Guidance on other conditions, by name; each costs one more forward pass in every step.
         head_speed: Speed of the head in rad/s, constant or one per frame; None: the model chooses.
-        controls: Values of the model's other conditions, by name, constant or one row per frame; see
-            `emo.models.conditions`.
+        controls: Values of the model's other conditions, by name, constant or one row per frame, or a controls file;
+            see `emo.models.conditions` and `emo.pipelines.controls`.
+        still: Whether the head keeps its pose, for models with a control of it.
+        drive: A video whose motion is put on the portrait in place of a generated one, for models with motion latents:
+            a file, (T H W 3) uint8 at `fps`, or a `DrivingVideo`. `start_seconds` and `duration_seconds` cut it as they
+            cut the sound.
         size: Side of the animated square inside the model in pixels, a multiple of 64; None: the model's.
         crop_only: Write the animated square alone instead of the whole picture.
         face: A `SelectedFace`, a box (x0, y0, x1, y1) in pixels from forehead to chin, "full" if the picture is a face
@@ -153,6 +162,10 @@ def generate(
             picture = _shrink(picture, image_name, video_size, warn)
         sound = _open_sound(audio, Path(folder), start_seconds, duration_seconds)
         total = _count_frames(sound, fps)
+        if isinstance(drive, str | Path):
+            check_input_file(Path(drive), "video file")
+        if isinstance(controls, str | Path):
+            check_input_file(Path(controls), "controls file")
         writer = VideoWriter(
             output,
             fps,
@@ -187,8 +200,7 @@ def generate(
         pipeline = _load(pipeline)
 
         with writer:
-            on_frame = on_frame or (lambda done, total: None)
-            on_frame(0, total)
+            on_frame, began, done = on_frame or (lambda done, total: None), time.perf_counter(), 0
             frames = pipeline.stream(
                 picture,
                 _warn_if_silent(sound.stream(pipeline.audio_encoder.sample_rate), sound.name, warn),
@@ -198,13 +210,15 @@ def generate(
                 condition_scales=condition_scales,
                 head_speed=head_speed,
                 controls=controls,
+                still=still,
+                drive=None if drive is None else _cut_drive(drive, start_seconds, total / fps),
                 face=selected,
                 crop_only=crop_only,
                 size=size,
                 identity=identity,
                 generator=torch.Generator().manual_seed(generator) if isinstance(generator, int) else generator,
             )
-            began, done = time.perf_counter(), 0
+            on_frame(0, total)
             for frame in frames:
                 # Provenance: every frame of every generated video passes here, the place for a watermark.
                 writer.write(frame if compose is None else compose(done, frame))
@@ -330,6 +344,13 @@ def _count_frames(sound: _Sound, fps: float) -> int:
         problem = f"{max(0, seconds):g} s of sound is shorter than half a frame at {fps:g} fps"
         raise InputError(f"{sound.name}: {problem}: use a longer sound")
     return count
+
+
+def _cut_drive(drive: "Drive", start_seconds: float, duration_seconds: float) -> "DrivingVideo":
+    """Return the part of a driving video that belongs to the part of the sound that is used."""
+    from emo.pipelines.drive import DrivingVideo
+
+    return drive if isinstance(drive, DrivingVideo) else DrivingVideo(drive, start_seconds, duration_seconds)
 
 
 def _load(pipeline: "EMOPipeline | str | Callable[[], EMOPipeline]") -> "EMOPipeline":

@@ -43,6 +43,24 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*args, **options)
         self.parameters, self.renamed = dict(parameters or {}), dict(renamed or {})
 
+    def parse_known_args(self, args=None, namespace=None):
+        """Parse as argparse does, and also values that begin with a minus: `--gaze -20,5` is `--gaze=-20,5`.
+
+        Args:
+            args: Texts of the arguments; None: those of the process.
+            namespace: Object that takes the values; None: a new one.
+
+        Returns:
+            The namespace, and the arguments that no option takes.
+        """
+        joined: list[str] = []
+        for word in sys.argv[1:] if args is None else args:
+            if joined and re.fullmatch(r"--[a-z][\w-]*", joined[-1]) and re.match(r"-[\d.]", word):
+                joined[-1] += f"={word}"
+            else:
+                joined.append(word)
+        return super().parse_known_args(joined, namespace)
+
     def error(self, message: str) -> NoReturn:
         """End the command with code 2 and one line on stderr.
 

@@ -7,13 +7,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from emo.cli.command import Parser, run
-from emo.cli.options import face_box, integer, number, square_size
+from emo.cli.options import face_box, integer, named_numbers, number, numbers, square_size
+from emo.core.errors import InputError
 from emo.core.files import shorten_name
 
 PARAMETERS = {  # of emo.generate and load_pipeline -> option
     "num_inference_steps": "--steps",
     "guidance_scale": "--guidance",
     "head_speed": "--speed",
+    "head_pose": "--pose",
+    "head_pose_offset": "--pose",
+    "condition_scales": "--control-guidance",
     "start_seconds": "--start",
     "duration_seconds": "--duration",
     "crop_only": "--crop",
@@ -54,8 +58,42 @@ def make_parser() -> Parser:
         help="head speed, rad/s: 0.1 to 1.0 speech, to 1.5 song (default: the model chooses)",
     )
     motion.add_argument(
+        "--control-guidance",
+        type=named_numbers(),
+        metavar="NAME:SCALE",
+        help="classifier-free guidance on controls, such as gaze:2,emotion:1.5",
+    )
+    motion.add_argument(
         "--seed", type=integer(0, 2**63 - 1), default=0, help="the same seed gives the same frames (default 0)"
     )
+    controls = parser.add_argument_group("controls, for models that have them")
+    controls.add_argument(
+        "--gaze",
+        type=numbers("yaw", "pitch"),
+        metavar="YAW,PITCH",
+        help="of the eyes in the head, degrees to the picture's left and up",
+    )
+    controls.add_argument(
+        "--pose",
+        type=numbers("yaw", "pitch", "roll", optional=1),
+        metavar="YAW,PITCH[,ROLL]",
+        help="of the head, added to the portrait's: degrees to the picture's left, up, clockwise (default: it moves)",
+    )
+    controls.add_argument(
+        "--distance",
+        type=numbers("ratio"),
+        metavar="RATIO",
+        help="from the camera, over the portrait's: 0.8 is nearer",
+    )
+    controls.add_argument(
+        "--emotion",
+        type=named_numbers(1.0),
+        metavar="NAME:STRENGTH",
+        help="strength 0 to 1: neutral, happy, sad, angry, surprised, afraid, disgusted; several with commas",
+    )
+    controls.add_argument("--still", action="store_true", help="the head keeps the portrait's pose and place")
+    controls.add_argument("--controls", type=Path, help="a .csv or .json file of controls over time")
+    controls.add_argument("--drive", type=Path, metavar="VIDEO", help="put the motion of this video on the portrait")
     picture = parser.add_argument_group("picture")
     picture.add_argument(
         "--face", type=face_box, help="x0,y0,x1,y1 in pixels, forehead to chin; full: the picture is a face crop"
@@ -88,6 +126,37 @@ def default_output(image: Path, audio: Path) -> Path:
         A relative path, shortened to the length that file systems allow.
     """
     return Path(shorten_name(f"{image.stem}_{audio.stem}", ".mp4"))
+
+
+def collect_controls(args: argparse.Namespace) -> dict:
+    """Return the controls that options and the controls file ask for.
+
+    Args:
+        args: Arguments of `make_parser`.
+
+    Returns:
+        `controls` of `emo.generation.generate`.
+
+    Raises:
+        InputError: A number is out of range, a name is unknown, the file is none, or a control is given twice.
+    """
+    from emo.pipelines.controls import COLUMNS, convert_columns, read_controls
+
+    controls = read_controls(args.controls, args.fps) if args.controls else {}
+    in_file = {*controls}
+    for option in ("gaze", "pose", "distance", "emotion"):
+        given = getattr(args, option) or {}
+        columns = {option if option == "distance" else f"{option}_{name}": value for name, value in given.items()}
+        if unknown := [name for name in columns if name not in COLUMNS]:
+            known = [name.removeprefix(f"{option}_") for name in COLUMNS if name.startswith(option)]
+            raise InputError(f"--{option}: {unknown[0].removeprefix(f'{option}_')!r} is none of {', '.join(known)}")
+        for name, value in convert_columns(columns, f"--{option}").items():
+            if name in in_file:
+                raise InputError(f"--{option} is given twice, also in {args.controls}: give it once")
+            controls[name] = value
+    if args.speed is not None and "head_speed" in in_file:
+        raise InputError(f"--speed is given twice, also in {args.controls}: give it once")
+    return controls
 
 
 @contextmanager
@@ -134,6 +203,7 @@ def infer(args: argparse.Namespace) -> None:
     def show_warning(text: str) -> None:
         tqdm.write(f"emo-infer: warning: {make_parser().name_options(text, args)}", file=sys.stderr)
 
+    controls = collect_controls(args)
     output = args.output or default_output(args.image, args.audio)
     with show_progress(output.name) as on_frame:
         result = generate(
@@ -144,7 +214,11 @@ def infer(args: argparse.Namespace) -> None:
             fps=args.fps,
             num_inference_steps=args.steps,
             guidance_scale=args.guidance,
+            condition_scales=args.control_guidance,
             head_speed=args.speed,
+            controls=controls or None,
+            still=args.still,
+            drive=args.drive,
             size=args.size,
             crop_only=args.crop,
             face=args.face,

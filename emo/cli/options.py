@@ -77,6 +77,49 @@ def face_box(text: str) -> tuple[float, float, float, float] | str:
     return x0, y0, x1, y1
 
 
+def numbers(*names: str, optional: int = 0) -> Callable[[str], dict[str, float]]:
+    """Return a parser of numbers with commas between them, such as 20,-5.
+
+    Args:
+        names: What each number is.
+        optional: How many of the last may be left out.
+
+    Returns:
+        A function text -> name: number that raises ArgumentTypeError for any other text.
+    """
+    form = ",".join(name.upper() for name in names)
+
+    def parse(text: str) -> dict[str, float]:
+        parts = text.split(",")
+        if not len(names) - optional <= len(parts) <= len(names):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {form}")
+        return dict(zip(names, [number(-1e6, 1e6)(part) for part in parts], strict=False))
+
+    return parse
+
+
+def named_numbers(default: float | None = None) -> Callable[[str], dict[str, float]]:
+    """Return a parser of NAME:NUMBER, or several with commas between them, such as happy:0.6,surprised:0.2.
+
+    Args:
+        default: The number of a name without one; None: each needs one.
+
+    Returns:
+        A function text -> name: number that raises ArgumentTypeError for any other text.
+    """
+
+    def parse(text: str) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for part in text.split(","):
+            name, colon, value = part.partition(":")
+            if not name or name in found or not (colon or default is not None):
+                raise argparse.ArgumentTypeError(f"{text!r} is not NAME:NUMBER, or several with commas between them")
+            found[name] = number(-1e6, 1e6)(value) if colon else default
+        return found
+
+    return parse
+
+
 def hub_id(text: str) -> str:
     """Parse OWNER/NAME of the Hugging Face Hub. Raises ArgumentTypeError for any other text."""
     if text.count("/") != 1 or not all(text.split("/")):

@@ -12,7 +12,7 @@ audio tokens, S reference tokens of a layer, I identity tokens, E width of a fra
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import nan
+from math import inf, nan, radians
 from typing import Any, Literal
 
 import numpy as np
@@ -25,6 +25,7 @@ from emo.models.conditioners import ControlEncoder, FaceLocator, HeadSpeedEncode
 from emo.models.layers import AudioRegions
 
 EMOTIONS = ("neutral", "happy", "sad", "angry", "surprised", "afraid", "disgusted")
+MAX_ANGLE = radians(60)  # of gaze and head pose, in radians
 Value = float | str | Sequence | Mapping[str, float] | np.ndarray
 
 
@@ -39,8 +40,8 @@ class Conditions:
     face_region: Tensor | None = None  # (B 1 H W) 1 where the face may be; more pixels for a PixelFaceLocator
     head_speed: Tensor | None = None  # (B F+2m) rad/s; NaN: unknown
     identity: Tensor | None = None  # (B G) face embedding
-    gaze: Tensor | None = None  # (B F 2) yaw and pitch, radians; NaN: unknown
-    head_pose: Tensor | None = None  # (B F 3) yaw, pitch and roll, radians; NaN: unknown
+    gaze: Tensor | None = None  # (B F 2) yaw to the picture's left and pitch up, radians; NaN: unknown
+    head_pose: Tensor | None = None  # (B F 3) of `emo.face.pose.head_angles`, but roll in the crop; NaN: unknown
     distance: Tensor | None = None  # (B F 1) of the head from the camera over that of the portrait; NaN: unknown
     emotion: Tensor | None = None  # (B 7) or (B F 7) intensity of each of EMOTIONS, 0 to 1; NaN: unknown
     motion_identity: Tensor | None = None  # (B M G) face embeddings for the motion frames; None: `identity`
@@ -81,6 +82,7 @@ class ConditionSpec:
     guidance_scale: float = 1.0  # default; 1: no guidance by this condition
     components: tuple[str, ...] = ()  # of a value that callers may give, see `parse_value`; (): tensors only
     component_default: float = nan  # of components that a mapping leaves out
+    limits: tuple[float, float] = (-inf, inf)  # of each component, so that degrees given for radians are refused
     is_control: bool = False  # optional, a model has it when `controls` names it
 
 
@@ -144,7 +146,9 @@ def has_frame_tokens(config: Any) -> bool:
     return config.get("temporal", True) and config.get("frame_token_dim") is not None
 
 
-def _control(name: str, components: tuple[str, ...], component_default: float = nan) -> ConditionSpec:
+def _control(
+    name: str, components: tuple[str, ...], limits: tuple[float, float], component_default: float = nan
+) -> ConditionSpec:
     """Return a control by frame, whose token is added to that of the head speed."""
     return ConditionSpec(
         name,
@@ -156,6 +160,7 @@ def _control(name: str, components: tuple[str, ...], component_default: float = 
         drop_rate=0.1,
         components=components,
         component_default=component_default,
+        limits=limits,
         is_control=True,
     )
 
@@ -175,12 +180,13 @@ CONDITIONS: dict[str, ConditionSpec] = {
             _make_speed_encoder,
             "frame_tokens",
             components=("radians_per_second",),
+            limits=(0.0, 3.0),
         ),
         ConditionSpec("identity", "clip", _identity, 0.0, _make_identity_projection, "identity_tokens"),
-        _control("gaze", ("yaw", "pitch")),
-        _control("head_pose", ("yaw", "pitch", "roll")),
-        _control("distance", ("ratio",)),
-        _control("emotion", EMOTIONS, component_default=0.0),
+        _control("gaze", ("yaw", "pitch"), (-MAX_ANGLE, MAX_ANGLE)),
+        _control("head_pose", ("yaw", "pitch", "roll"), (-MAX_ANGLE, MAX_ANGLE)),
+        _control("distance", ("ratio",), (0.25, 4.0)),
+        _control("emotion", EMOTIONS, (0.0, 1.0), component_default=0.0),
     )
 }
 
@@ -260,7 +266,7 @@ def parse_value(name: str, value: Value) -> np.ndarray:
         (D,) or (T, D) float32.
 
     Raises:
-        InputError: For a value that does not fit the condition.
+        InputError: For a value that does not fit the condition, or is beyond its limits.
     """
     spec = CONDITIONS[name]
     if isinstance(value, str):
@@ -280,6 +286,9 @@ def parse_value(name: str, value: Value) -> np.ndarray:
     if array.ndim not in (1, 2) or array.shape[-1] != len(spec.components) or array.size == 0:
         expected = f"({len(spec.components)},) or (frames, {len(spec.components)})"
         raise InputError(f"{name} has shape {array.shape}: give {expected} of {', '.join(spec.components)}")
+    low, high = spec.limits
+    if outside := [number for number in array.ravel().tolist() if number < low - 1e-6 or number > high + 1e-6]:
+        raise InputError(f"{name}={outside[0]:g} is not between {low:.4g} and {high:.4g}, see emo.models.conditions")
     return array
 
 

@@ -39,6 +39,12 @@ class PublishedWeights:
     source: str = ""  # address and license
 
 
+def list_built_in_models_with(control: str) -> list[str]:
+    """Return the names of the built-in models that have a control, such as gaze."""
+    configs = {name: folder / "model" / "config.json" for name, folder in BUILT_IN_MODELS.items()}
+    return [name for name, path in configs.items() if control in json.loads(path.read_text()).get("controls", ())]
+
+
 def read_published_weights(path: Path) -> dict:
     """Contents of a .safetensors file, or of a file of torch.save that holds only tensors and plain containers."""
     return load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)

@@ -35,7 +35,9 @@ from emo.models.autoencoder import as_video_autoencoder, get_paste_edge
 from emo.models.conditions import Conditions, Value, pixels_per_latent
 from emo.models.emo import EMOModel
 from emo.models.loading import find_pipeline, load_components, read_model_index
-from emo.pipelines.guidance import Guidance, SamplingOptions, StepCallback, crossfade
+from emo.pipelines.controls import Controls, make_curves, slice_curves
+from emo.pipelines.drive import Drive, check_drive, drive_portrait
+from emo.pipelines.guidance import Guidance, SamplingOptions, StepCallback, crossfade, make_guidance
 from emo.pipelines.inputs import (
     AudioInput,
     ImageInput,
@@ -45,9 +47,7 @@ from emo.pipelines.inputs import (
     convert_frame,
     count_output_frames,
     open_audio,
-    parse_curves,
     read_pixels,
-    slice_curves,
 )
 from emo.pipelines.lora import LoraPipelineMixin
 
@@ -213,7 +213,9 @@ class EMOPipeline(LoraPipelineMixin, DiffusionPipeline):
         callback_on_step_end: StepCallback | None = None,
         callback_on_step_end_tensor_inputs: list[str] | None = None,
         head_speed: Value | None = None,
-        controls: Mapping[str, Value] | None = None,
+        controls: Controls | None = None,
+        still: bool = False,
+        drive: Drive | None = None,
         face: Face | None = None,
         crop_only: bool = False,
         size: int | None = None,
@@ -242,8 +244,12 @@ class EMOPipeline(LoraPipelineMixin, DiffusionPipeline):
             callback_on_step_end_tensor_inputs: Names of these tensors; only "latents" is known: what is diffused (1 F C
                 h w).
             head_speed: rad/s, constant or one per frame; None: the model's choice.
-            controls: Name of another condition that the model has -> value, constant or one row per frame; see
-                emo.models.conditions. Beyond its end a curve keeps its last value.
+            controls: Name of another condition that the model has -> value, constant or one row per frame, see
+                emo.models.conditions; "head_pose_offset" is head pose relative to the portrait's. Or the path of a
+                controls file, see emo.pipelines.controls. Beyond its end a curve keeps its last value.
+            still: Whether the head keeps its pose, for models with a control of it.
+            drive: A video whose motion is put on the portrait in place of a generated one, for models with motion
+                latents: a file, (T H W 3) uint8 at `fps`, or a DrivingVideo. The audio says how long.
             face: A SelectedFace, a box (x0, y0, x1, y1) in pixels from forehead to chin, "full" for a picture that is a
                 face crop, or None: the largest face is found.
             crop_only: Whether frames are the animated square alone (s s), not pasted into the picture.
@@ -271,6 +277,8 @@ class EMOPipeline(LoraPipelineMixin, DiffusionPipeline):
             callback_on_step_end_tensor_inputs=callback_on_step_end_tensor_inputs,
             head_speed=head_speed,
             controls=controls,
+            still=still,
+            drive=drive,
             face=face,
             crop_only=crop_only,
             size=size,
@@ -302,30 +310,27 @@ class EMOPipeline(LoraPipelineMixin, DiffusionPipeline):
         callback_on_step_end: StepCallback | None = None,
         callback_on_step_end_tensor_inputs: list[str] | None = None,
         head_speed: Value | None = None,
-        controls: Mapping[str, Value] | None = None,
+        controls: Controls | None = None,
+        still: bool = False,
+        drive: Drive | None = None,
         face: Face | None = None,
         crop_only: bool = False,
         size: int | None = None,
         identity: np.ndarray | None = None,
     ) -> Iterator[np.ndarray | Image.Image | Tensor]:
-        """Yield the frames as soon as their windows are done; the audio is read no further than they need.
+        """Check the arguments, then make the frames one by one; the audio is read no further than their windows need.
 
         Arguments and errors are those of `__call__`.
 
-        Yields:
+        Returns:
             Frames by output_type: (H W 3) uint8, PIL images, tensors (3 H W) or latents (C h w).
         """
         size = size or self.config.size
-        tensor_inputs = (
-            ["latents"] if callback_on_step_end_tensor_inputs is None else callback_on_step_end_tensor_inputs
-        )
+        tensor_inputs = callback_on_step_end_tensor_inputs
+        tensor_inputs = ["latents"] if tensor_inputs is None else tensor_inputs
         if isinstance(callback_on_step_end, PipelineCallback | MultiPipelineCallbacks):
             tensor_inputs = callback_on_step_end.tensor_inputs
         check_options(fps, size, output_type, tensor_inputs, self._callback_tensor_inputs)
-        if head_speed is not None and "head_speed" not in {spec.name for spec in self.model.conditions}:
-            logger.warning(f"head_speed={head_speed} is ignored: the model has no such condition")
-            head_speed = None
-        curves = parse_curves(self.model.conditions, {"head_speed": head_speed, **(controls or {})})
         scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
         steps = num_inference_steps or self.config.num_inference_steps
         guidance = self._make_guidance(scale, condition_scales or {})
@@ -333,41 +338,44 @@ class EMOPipeline(LoraPipelineMixin, DiffusionPipeline):
 
         pixels, device, codec = read_pixels(image), self._execution_device, as_video_autoencoder(self.vae)
         selected = self._select_face(pixels, face)
+        check_drive(drive, self.model.config, controls=controls, head_speed=head_speed, still=still)
+        curves = make_curves(self.model.conditions, controls, head_speed, still, fps, selected)
         square = images_to_tensor(crop_region(pixels, selected.region, size)[None], device, self.vae.dtype)
-        reference = codec.encode_reference(square)
-        still = codec.encode(square, square)
-        decoded = tensor_to_images(codec.decode(still, square))[0]
+        rest = codec.encode(square, square)
+        decoded = tensor_to_images(codec.decode(rest, square))[0]
         paster = None if crop_only else Paster(pixels, selected.region, decoded, get_paste_edge(codec))
-        radius = self.config.color_limit_radius
-        limiter = ColorLimiter(decoded, radius) if radius else None
-        buffer = open_audio(audio, self.audio_encoder.sample_rate)
-        portrait = self._encode_portrait(reference.to(self.model.dtype), selected, identity)
+        limiter = ColorLimiter(decoded, self.config.color_limit_radius) if self.config.color_limit_radius else None
+        buffer = open_audio(audio, rate := self.audio_encoder.sample_rate)
+        reference = codec.encode_reference(square).to(self.model.dtype)
+        portrait = self._encode_portrait(reference, selected, identity)
+        if drive is None:
+            windows = self._windows(buffer, portrait, curves, fps, sampling, square, rest.shape[1:], latents)
+        else:
+            windows = drive_portrait(codec, drive, buffer, fps, square, count_output_frames(audio, rate, fps))
 
-        count, self._interrupt = 0, False
-        try:
-            for window in self._windows(buffer, portrait, curves, fps, sampling, square, still.shape[1:], latents):
-                for part in window.split(DECODE_BATCH_FRAMES):
-                    if output_type == "latent":
-                        yield from part
+        @torch.no_grad()
+        def decode_frames() -> Iterator:
+            count, self._interrupt = 0, False
+            try:
+                for window in windows:
+                    for part in window.split(DECODE_BATCH_FRAMES):
                         count += len(part)
-                        continue
-                    for frame in tensor_to_images(codec.decode(part.to(self.vae.dtype), square)):
-                        count += 1
-                        frame = frame if limiter is None else limiter.limit(frame)
-                        frame = frame if paster is None else paster.paste(frame)
-                        yield convert_frame(frame, output_type)
-        finally:
-            self.maybe_free_model_hooks()
-        if count == 0:
-            raise InputError(f"the audio is shorter than half a frame ({buffer.seconds:.3f} s at {fps:g} fps)")
+                        if output_type == "latent":
+                            yield from part
+                            continue
+                        for frame in tensor_to_images(codec.decode(part.to(self.vae.dtype), square)):
+                            frame = frame if limiter is None else limiter.limit(frame)
+                            frame = frame if paster is None else paster.paste(frame)
+                            yield convert_frame(frame, output_type)
+            finally:
+                self.maybe_free_model_hooks()
+            if count == 0:
+                raise InputError(f"the audio is shorter than half a frame ({buffer.seconds:.3f} s at {fps:g} fps)")
+
+        return decode_frames()
 
     def _make_guidance(self, scale: float, condition_scales: Mapping[str, float]) -> Guidance:
-        known = {spec.name: spec.guidance_scale for spec in self.model.conditions if spec.name != "audio"}
-        if unknown := [name for name in condition_scales if name not in known]:
-            raise InputError(
-                f"condition_scales: {unknown[0]!r} is not a condition of this model: it has {', '.join(known)}"
-            )
-        return Guidance(scale, self.config.guidance_threshold, known | dict(condition_scales))
+        return make_guidance(scale, self.config.guidance_threshold, self.model.conditions, condition_scales)
 
     def _select_face(self, pixels: np.ndarray, face: Face | None) -> SelectedFace:
         """Return the face to animate in (H W 3) uint8."""

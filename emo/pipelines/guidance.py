@@ -5,14 +5,15 @@ prediction with all conditions (the sum is that of VASA-1, arXiv 2404.10667, sec
 one more forward pass.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from torch import Tensor
 
-from emo.models.conditions import Conditions, EncodedConditions
+from emo.core.errors import InputError
+from emo.models.conditions import Conditions, ConditionSpec, EncodedConditions
 from emo.models.emo import EMOModel
 
 StepCallback = Callable[..., dict] | PipelineCallback | MultiPipelineCallbacks
@@ -95,6 +96,29 @@ class Guidance:
         for scale, other in zip(self.scales.values(), without, strict=True):
             guided = guided + (scale - 1) * limit_rms(full - other, self.threshold)
         return guided
+
+
+def make_guidance(
+    scale: float, threshold: float, conditions: Iterable[ConditionSpec], condition_scales: Mapping[str, float]
+) -> Guidance:
+    """Make the guidance that a call asks for.
+
+    Args:
+        scale: Guidance scale of the audio.
+        threshold: Limit of an update's RMS in each frame; 0: no limit.
+        conditions: The conditions that the model has, with the scales of those that are not given.
+        condition_scales: Name -> scale of other conditions.
+
+    Returns:
+        The guidance.
+
+    Raises:
+        InputError: For a name that is not one of the conditions.
+    """
+    known = {spec.name: spec.guidance_scale for spec in conditions if spec.name != "audio"}
+    if unknown := [name for name in condition_scales if name not in known]:
+        raise InputError(f"condition_scales={unknown[0]} is not a condition of this model: it has {', '.join(known)}")
+    return Guidance(scale, threshold, known | dict(condition_scales))
 
 
 def limit_rms(update: Tensor, threshold: float) -> Tensor:

@@ -1,8 +1,8 @@
-"""Convert the arguments of a call (picture, audio, curves) to arrays, and frames to the caller's format."""
+"""Convert the arguments of a call (picture, audio) to arrays, and frames to the caller's format."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,7 +13,6 @@ from emo.core.errors import InputError
 from emo.core.timing import count_frames
 from emo.media.audio import AudioBuffer, probe_audio, stream_audio
 from emo.media.image import read_image
-from emo.models.conditions import CONDITIONS, ConditionSpec, Value, parse_value, slice_curve
 
 ImageInput = Image.Image | np.ndarray | str | Path
 AudioInput = np.ndarray | Tensor | Iterable[np.ndarray] | str | Path
@@ -104,48 +103,6 @@ def count_output_frames(audio: AudioInput, sample_rate: int, fps: float) -> int 
     if isinstance(audio, str | Path):
         return count_frames(probe_audio(audio).seconds, fps)
     return count_frames(len(audio) / sample_rate, fps) if isinstance(audio, np.ndarray | Tensor) else None
-
-
-def parse_curves(conditions: Iterable[ConditionSpec], given: Mapping[str, Value | None]) -> dict[str, np.ndarray]:
-    """Values that a caller gives for conditions by frame, as constants (D,) or curves (T, D).
-
-    Args:
-        conditions: The conditions that the model has.
-        given: Name of a condition -> value (see `parse_value`); None is left out.
-
-    Raises:
-        InputError: For a name that the model has not, or a value that does not fit.
-    """
-    names = [spec.name for spec in conditions if spec.components]
-    for name, value in given.items():
-        if value is not None and name not in names:
-            known = f"it has {', '.join(names)}" if names else "it has no conditions by frame"
-            missing = "is not a condition" if name not in CONDITIONS else "is not a condition of this model"
-            raise InputError(f"{name} {missing}: {known}")
-    return {name: parse_value(name, value) for name, value in given.items() if value is not None}
-
-
-def slice_curves(
-    curves: Mapping[str, np.ndarray], first: int, count: int, config: Any, like: Tensor
-) -> dict[str, Tensor]:
-    """Values of the conditions by frame for a window.
-
-    Args:
-        curves: From `parse_curves`.
-        first: Number of the window's first frame.
-        count: Frames of the window.
-        config: Config of the model, which says how many more frames of head speed it reads on each side.
-        like: Tensor whose device and data type the values get.
-
-    Returns:
-        Name -> (1 count D); of head_speed (1 count+2m), with m more frames on each side.
-    """
-    values = {}
-    for name, curve in curves.items():
-        margin = config.speed_margin if name == "head_speed" else 0
-        rows = torch.tensor(slice_curve(curve, first - margin, first + count + margin))[None].to(like)
-        values[name] = rows[..., 0] if name == "head_speed" else rows
-    return values
 
 
 def convert_frame(frame: np.ndarray, output_type: OutputType) -> np.ndarray | Image.Image | Tensor:

@@ -41,6 +41,10 @@ RUN_ELSEWHERE = {  # command -> the test that runs it, with the fixtures it need
     "emo-publish runs/fine_tune OWNER/NAME --license cc-by-4.0 --report evaluation/report.json --bench bench.json": (
         "hub/test_publish.py"
     ),
+    "emo-infer portrait.png song.wav --gaze -15,5 --pose 10,0 --emotion happy:0.6 --model runs/me/model": (
+        "cli/test_infer_controls.py"
+    ),
+    "emo-infer portrait.png talk.mp4 --drive talk.mp4 --model runs/me/model": "pipelines/test_drive.py",
 }
 ONE_STEP = [
     "steps=1",

@@ -57,11 +57,11 @@ def test_head_speed_may_be_a_curve(controlled, call):
 
 
 def test_conditions_that_the_model_has_not_are_refused(controlled, tiny_pipeline, call):
-    with pytest.raises(InputError, match="gaze is not a condition of this model: it has head_speed"):
+    with pytest.raises(InputError, match="gaze= is not a control of this model: it has head_speed="):
         call(tiny_pipeline, controls={"gaze": (0, 0)})
-    with pytest.raises(InputError, match="hair is not a condition: it has head_speed, gaze, emotion"):
+    with pytest.raises(InputError, match="'hair' is not a control: the model has head_speed=, gaze=, emotion="):
         call(controlled, controls={"hair": 1.0})
-    with pytest.raises(InputError, match="condition_scales: 'hair' is not a condition of this model"):
+    with pytest.raises(InputError, match="condition_scales=hair is not a condition of this model"):
         call(controlled, condition_scales={"hair": 2.0})
     with pytest.raises(InputError, match="identity: the model has no such condition"):
         call(controlled, identity=np.zeros(512, np.float32))
