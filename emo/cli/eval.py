@@ -19,7 +19,9 @@ def make_parser() -> Parser:
     parser = Parser("emo-eval", description="Measures generated talking heads against real footage.", epilog=EPILOG)
     parser.add_argument("generated", type=Path, nargs="*", help="folders of videos, a column of the table each")
     parser.add_argument(
-        "--reference", type=Path, help="folder of real videos, the same people or others (default: --set)"
+        "--reference",
+        type=Path,
+        help="folder of real videos, the same people or others (default: --set); without one there is no score",
     )
     parser.add_argument("-o", "--output", type=Path, default=Path("evaluation"), help="a folder (default: evaluation)")
     parser.add_argument(
@@ -27,6 +29,17 @@ def make_parser() -> Parser:
     )
     parser.add_argument(
         "--set", type=Path, help="with --model: folder of real videos that give the portraits and sounds"
+    )
+    parser.add_argument(
+        "--portraits",
+        type=Path,
+        help="folder of the pictures that videos PICTURE.mp4 or PICTURE_SOUND.mp4 were made from: adds sharpness over "
+        "the picture's (default with --model: the first frames of --set)",
+    )
+    parser.add_argument(
+        "--asked",
+        type=Path,
+        help="folder of files of emo-infer --controls, named like the videos: adds errors and responses",
     )
     parser.add_argument(
         "--window", type=integer(2), help="frames from one window's start to the next's: measures jumps there"
@@ -61,8 +74,11 @@ def check_arguments(args: argparse.Namespace) -> None:
         raise InputError("--model and --set go together: the set gives the portraits and sounds")
     if not args.generated and args.model is None:
         raise InputError("nothing to measure: give folders of videos, or --model and --set")
-    if args.reference is None and args.set is None:
-        raise InputError("--reference is missing: give a folder of real videos")
+    if args.montage and args.reference is None and args.set is None:
+        raise InputError("--montage needs real videos: give them with --reference")
+    for name in ("portraits", "asked"):
+        if (folder := getattr(args, name)) is not None and not folder.is_dir():
+            raise InputError(f"--{name} {folder} is not a folder")
     if args.lpips is not None and not args.reconstruction:
         raise InputError("--lpips needs --reconstruction: it compares with the real videos of the same names")
 
@@ -73,7 +89,7 @@ def generate_set(model: str, real: Path, out: Path) -> Path:
     Args:
         model: Built-in name, folder or Hub id of the model.
         real: Folder of real videos.
-        out: Folder of the evaluation; the videos go into its subfolder `generated`.
+        out: Folder of the evaluation; the videos go into its subfolder `generated`, their portraits into `portraits`.
 
     Returns:
         The folder of the videos, named by the last three parts of the model's path: many runs end in `model`.
@@ -81,6 +97,8 @@ def generate_set(model: str, real: Path, out: Path) -> Path:
     Raises:
         InputError: The model or a video can't be used.
     """
+    from PIL import Image
+
     from emo.core.timing import FPS
     from emo.generation import generate
     from emo.hub.resolve import load_pipeline
@@ -88,11 +106,14 @@ def generate_set(model: str, real: Path, out: Path) -> Path:
     from emo.metrics.runner import list_videos, make_folder
 
     folder = make_folder(out / "generated" / "_".join(Path(model).parts[-3:]).strip("/"))
+    portraits = make_folder(out / "portraits")
     videos, pipeline = list_videos(real), load_pipeline(model)
     for video in videos:
-        output = folder / f"{video.stem}.mp4"
-        if not output.exists():
+        output, portrait = folder / f"{video.stem}.mp4", portraits / f"{video.stem}.png"
+        if not (output.exists() and portrait.exists()):
             picture = next(read_video(video))
+            Image.fromarray(picture).save(portrait)
+        if not output.exists():
             generate(picture, video, output, pipeline=pipeline, fps=FPS, preset="dataset", on_warning=lambda _: None)
             print(output, flush=True)
     return folder
@@ -127,8 +148,16 @@ def evaluate(args: argparse.Namespace) -> None:
     check_arguments(args)
     if args.montage:
         check_moviepy()
-    syncnet = find_weights_file(args.syncnet) if args.syncnet else None
-    options = EvaluationOptions(args.window, syncnet, args.controls, find_networks(args), args.reconstruction)
+
+    options = EvaluationOptions(
+        args.window,
+        find_weights_file(args.syncnet) if args.syncnet else None,
+        args.controls,
+        find_networks(args),
+        args.reconstruction,
+        args.portraits or (args.output / "portraits" if args.model else None),
+        args.asked,
+    )
 
     def map_groups(work, groups):
         results = map_parallel(work, groups, args.workers, args.ray)
@@ -139,9 +168,9 @@ def evaluate(args: argparse.Namespace) -> None:
     if args.montage:
         check_references([list_videos(folder) for folder in generated], list_videos(real))
     report = evaluate(generated, real, args.output, options, map_groups)
-    for one, score in zip(report.sets, table_rows(report)[0][2:], strict=False):
+    for one, score in zip(report.sets, table_rows(report)[0][2:] if real else [], strict=False):
         print(f"{one.name}: score {score}")
-    print(f"{args.output}: report.html, report.json, table.md, card.md")
+    print(f"{args.output}: report.html, gallery.html, report.json, table.md, card.md")
     if args.montage:
         videos = [list_videos(folder) for folder in generated]
         for path in write_montages(report, videos, list_videos(real), args.output):

@@ -3,6 +3,7 @@
 import base64
 import html
 from collections.abc import Iterable
+from urllib.parse import quote
 
 import cv2
 import numpy as np
@@ -69,3 +70,16 @@ def embed_thumbnail(frame: np.ndarray, title: str) -> str:
     small = cv2.resize(frame, (THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), interpolation=cv2.INTER_AREA)
     _, encoded = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
     return embed_jpeg(encoded.tobytes(), title)
+
+
+def embed_video(source: str, width: int) -> str:
+    """Return a video with controls that is played from its own file.
+
+    Args:
+        source: Path of the file from the folder of the page, with / between folders.
+        width: Width on the page, pixels.
+
+    Returns:
+        HTML text.
+    """
+    return f'<video controls preload="metadata" width="{width}" src="{html.escape(quote(source))}"></video>'

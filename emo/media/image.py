@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 MIN_PIXELS, MAX_PIXELS = 64, 8000  # of a side
 FORMATS = "PNG, JPEG or WebP"
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}  # of pictures that are searched for in a folder
 HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}  # bytes 8..11 of the file
 ICC_MODES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK", b"Lab ": "LAB"}  # color space in an ICC profile's header
 SRGB_TOLERANCE = 2  # levels: a profile that changes no color by more is sRGB, and pixels stay as they are

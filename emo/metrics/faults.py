@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 
 from emo.core.timing import FPS, SAMPLE_RATE
-from emo.face.crop import RIGID_TEMPLATE, crop_region, region_of_landmarks, transform_points
-from emo.face.landmarks import EYE_POINTS, LIP_POINTS
+from emo.face.crop import RIGID_TEMPLATE, crop_region, region_of_landmarks, to_pixel_indices, transform_points
+from emo.face.landmarks import EYE_POINTS, LIP_POINTS, mouth_opening
 from emo.media.audio import find_speech_frames, loudness
 from emo.metrics.sync import find_silence
 from emo.metrics.tracks import VideoTracks
@@ -46,6 +46,7 @@ def freeze_tracks(tracks: VideoTracks) -> VideoTracks:
         frame_change=freeze(tracks.frame_change),
         background_change=freeze(tracks.background_change),
         face_embeddings=freeze(tracks.face_embeddings),
+        portrait=freeze(tracks.portrait),
         syncnet=np.full(3, np.nan),
         reconstruction=np.full(3, np.nan),
     )
@@ -228,6 +229,58 @@ def move_mouth_in_silence(footage: Footage) -> Footage:
     return replay_part(footage, MOUTH, LIP_POINTS, source_frames.tolist())
 
 
+def shrink_opening(footage: Footage, ratio: float) -> Footage:
+    """Open the mouth less: each frame shows the mouth of the frame whose opening is nearest to a share of its own.
+
+    Args:
+        footage: The clip.
+        ratio: The share, 0 to 1.
+
+    Returns:
+        The changed clip.
+    """
+    opening = mouth_opening(footage.landmarks)
+    source_frames = np.abs(opening[:, None] * ratio - opening[None]).argmin(1)
+    return replay_part(footage, MOUTH, LIP_POINTS, source_frames.tolist())
+
+
+def blur_open_mouth(footage: Footage, ratio: float) -> Footage:
+    """Blur the mouth where it is open, as a model does that shows a mean of closed and open mouths.
+
+    Args:
+        footage: The clip.
+        ratio: Standard deviation of the blur in sides of the face's square.
+
+    Returns:
+        The changed clip.
+    """
+    opening, blurred = mouth_opening(footage.landmarks), blur(footage, ratio, MOUTH)
+    is_open = opening > np.median(opening)
+    return map_frames(footage, lambda k, frame: blurred.frames[k] if is_open[k] else frame)
+
+
+def drift_head(footage: Footage, degrees: float) -> Footage:
+    """Tilt the picture about its middle more and more.
+
+    Args:
+        footage: The clip.
+        degrees: Tilt in the last frame, clockwise.
+
+    Returns:
+        The changed clip.
+    """
+    last = max(1, len(footage.frames) - 1)
+    height, width = footage.frames[0].shape[:2]
+    tilts = [cv2.getRotationMatrix2D((width / 2, height / 2), -degrees * k / last, 1.0) for k in range(last + 1)]
+    landmarks = np.stack([transform_points(m, points) for m, points in zip(tilts, footage.landmarks, strict=True)])
+
+    def change(k: int, frame: np.ndarray) -> np.ndarray:
+        matrix = to_pixel_indices(tilts[k])
+        return cv2.warpAffine(frame, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+
+    return replace(map_frames(footage, change), landmarks=landmarks)
+
+
 def freeze_picture(footage: Footage) -> Footage:
     """Show the first frame all the time."""
     still = np.repeat(footage.landmarks[:1], len(footage.landmarks), axis=0)
@@ -331,28 +384,37 @@ def list_faults(window: int) -> dict[str, Fault]:
     """
     disagreement = {"mouth_voice_r": -1, "lip_volume_difference": 1}
     no_lip_sync = {"lip_sync_confidence": -1, "lip_sync_offset": 0}
-    silence = ["silent_lip_stability", "silence_spread"]
-    other_sound = disagreement | dict.fromkeys(silence, 0)  # its silences lie elsewhere
+    silence = ["silent_lip_stability", "silence_spread", "silence_opening"]
+    onset = dict.fromkeys(["onset_lead", "early_opening"], 0)
+    other_sound = disagreement | onset | dict.fromkeys(silence, 0)  # its silences lie elsewhere
     late = other_sound | {"mouth_voice_lag": 1, "lip_sync_offset": 1, "lip_sync_confidence": 0}
-    still_mouth = {"lip_dynamics": -1, "mouth_voice_lag": 0} | other_sound | no_lip_sync
-    head = ["head_dynamics", "delta_P", "brow_dynamics"]
+    late |= {"onset_lead": 1, "early_opening": 1}
+    still_mouth = {"lip_dynamics": -1, "opening_amplitude": -1, "mouth_voice_lag": 0} | other_sound | no_lip_sync
+    still_mouth |= {"open_mouth_sharpness": 0}
+    head = ["head_dynamics", "head_speed", "delta_P", "brow_dynamics", "pose_drift"]
     # half of the clip comes early
     jumps = dict.fromkeys(["mouth_voice_lag", "blinks", *head, *other_sound, *no_lip_sync], 0)
-    blurred = {"face_sharpness": -1, "mouth_sharpness": -1}
-    frozen = still_mouth | {"head_dynamics": -1, "delta_P": -1, "brow_dynamics": -1, "blinks": -1}
-    frozen |= dict.fromkeys(["flicker", "border_jump", "CSIM", "CSIM_worst_frame"], 0)
+    blurred = {"face_sharpness": -1, "mouth_sharpness": -1, "head_sharpness": -1, "open_mouth_sharpness": -1}
+    frozen = still_mouth | dict.fromkeys(["head_dynamics", "head_speed", "delta_P", "brow_dynamics", "blinks"], -1)
+    frozen |= dict.fromkeys(["flicker", "border_jump", "CSIM", "CSIM_worst_frame", "pose_drift"], 0)
     person = {"CSIM": -1, "CSIM_worst_frame": -1, "identity_drift": -1}
+    soft_mouth = {"mouth_sharpness": -1, "open_mouth_sharpness": -1}
+    small = {"opening_amplitude": -1, "lip_dynamics": -1}
+    tilted = {"pose_drift": 1, "head_dynamics": 0, "head_speed": 0, "delta_P": 0, "background_change": 0}
     return {
         "late sound": Fault(lambda f: delay_sound(f, 6), late),
         "another sound": Fault(rotate_sound, other_sound | no_lip_sync | {"mouth_voice_lag": 0}),
-        "restless mouth": Fault(move_mouth_in_silence, dict.fromkeys(silence, 1) | {"mouth_voice_r": -1}),
+        "restless mouth": Fault(move_mouth_in_silence, dict.fromkeys(silence, 1) | onset | {"mouth_voice_r": -1}),
+        "small opening": Fault(lambda f: shrink_opening(f, 0.4), small),
         "blur": Fault(lambda f: blur(f, 0.02), blurred | {"face_visible": 0}),
-        "blurred mouth": Fault(lambda f: blur(f, 0.02, MOUTH), {"mouth_sharpness": -1}),
+        "blurred mouth": Fault(lambda f: blur(f, 0.02, MOUTH), soft_mouth),
+        "blurred open mouth": Fault(lambda f: blur_open_mouth(f, 0.02), soft_mouth),
         "frozen mouth": Fault(lambda f: freeze_part(f, MOUTH, LIP_POINTS), still_mouth | {"mouth_sharpness": 0}),
         "frozen eyes": Fault(lambda f: freeze_part(f, EYES, EYE_POINTS), {"blinks": -1, "brow_dynamics": 0}),
         "frozen picture": Fault(freeze_picture, frozen),
         "flicker": Fault(lambda f: add_flicker(f, 4.0), {"flicker": 1}),
         "drifting color": Fault(lambda f: drift_color(f, 12.0), {"color_drift": 1}),
+        "drifting head": Fault(lambda f: drift_head(f, 10.0), tilted),
         "growing blur": Fault(lambda f: blur(f, 0.02, grows=True), blurred | {"sharpness_drift": -1}),
         "another person": Fault(lambda f: swap_person(f, 40.0), person),
         "noisy background": Fault(lambda f: add_background_noise(f, 6.0), {"background_change": 1}),

@@ -1,18 +1,42 @@
-"""report.html of an evaluation: its table, its figures as charts, and the best and worst clips side by side."""
+"""The pages of an evaluation: report.html, with its table, its figures as charts, and the best and worst clips side by
+side; gallery.html, with all generated videos, playable, and their figures."""
 
 import html
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from emo.core.timing import FPS
 from emo.face.landmarks import mouth_opening
 from emo.media.charts import interval_chart, line_chart
-from emo.media.html import embed_thumbnail, render_page, render_table
-from emo.metrics.report import NO_FIGURE, Report, list_settings, table_header, table_legend, table_rows
+from emo.media.html import embed_thumbnail, embed_video, render_page, render_table
+from emo.metrics.report import (
+    NO_FIGURE,
+    Report,
+    format_number,
+    list_settings,
+    table_header,
+    table_legend,
+    table_rows,
+)
+from emo.metrics.score import SetScore
 from emo.metrics.tracks import VideoTracks
 
 MAX_PAIRS = 2  # clips shown of either end of a set
+VIDEO_PIXELS = 240  # width of a video in the gallery
+GRID_SEPARATOR = "__"  # in names of videos: PORTRAIT__SOUND.mp4
+GALLERY_MEASURES = (  # shown under each video; the others are one click away
+    "mouth_voice_r",
+    "opening_amplitude",
+    "silence_opening",
+    "onset_lead",
+    "open_mouth_sharpness",
+    "head_sharpness",
+    "head_speed",
+    "blinks",
+)
 
 
 @dataclass(frozen=True)
@@ -77,3 +101,72 @@ def to_html(report: Report, views: dict[str, dict[int, ClipView]]) -> str:
     settings = [(name, str(value)) for name, value in list_settings(report).items()]
     parts.append(render_table("Settings", settings, ("setting", "value")))
     return render_page("Talking heads, measured", parts)
+
+
+def to_gallery(report: Report, videos: dict[str, list[Path]], folder: Path) -> str:
+    """Render the page of all generated videos.
+
+    Videos named PORTRAIT__SOUND stand in a grid, a row for each portrait and a column for each sound.
+
+    Args:
+        report: The results.
+        videos: Name of a set -> its videos.
+        folder: Where the page is written; it plays the videos from where they are.
+
+    Returns:
+        HTML text.
+    """
+    units = "; ".join(f"{m.name} in {m.unit}, good: {m.good}" for m in report.measures)
+    parts = ["<h1>Generated videos and their figures</h1>", f"<p>{html.escape(units)}.</p>"]
+    for one in (one for one in report.sets if one.name in videos):
+        cells = {
+            path.stem: render_cell(report, one, k, os.path.relpath(path, folder).replace(os.sep, "/"))
+            for k, path in enumerate(videos[one.name])
+        }
+        parts += [f"<h2>{html.escape(one.name)}</h2>", render_grid(cells)]
+    return render_page("Generated videos", parts)
+
+
+def render_grid(cells: dict[str, str]) -> str:
+    """Arrange cells by their names.
+
+    Args:
+        cells: Name of a video -> HTML text.
+
+    Returns:
+        HTML text: a table of portraits and sounds, or one cell after another where a name says no sound.
+    """
+    if not all(GRID_SEPARATOR in name for name in cells):
+        return f'<div style="display:flex;flex-wrap:wrap;gap:1em">{"".join(cells.values())}</div>'
+    places = [name.split(GRID_SEPARATOR, 1) for name in cells]
+    portraits, sounds = (list(dict.fromkeys(place[k] for place in places)) for k in (0, 1))
+    rows = [f"<tr><th></th>{''.join(f'<th>{html.escape(sound)}</th>' for sound in sounds)}</tr>"]
+    for portrait in portraits:
+        row = "".join(f"<td>{cells.get(GRID_SEPARATOR.join((portrait, sound)), '')}</td>" for sound in sounds)
+        rows.append(f"<tr><th>{html.escape(portrait)}</th>{row}</tr>")
+    return f"<table>{''.join(rows)}</table>"
+
+
+def render_cell(report: Report, one: SetScore, clip: int, source: str) -> str:
+    """Render one video with its figures.
+
+    Args:
+        report: The results.
+        one: The set of the video.
+        clip: Index of the video in the set.
+        source: Path of the video from the folder of the page.
+
+    Returns:
+        HTML of a <div>.
+    """
+    names = [measure.name for measure in report.measures]
+    figures = {
+        name: f"{name} {format_number(value)}" if np.isfinite(value) else f"{name} –"
+        for name, value in zip(names, one.values[clip].tolist(), strict=True)
+    }
+    shown = "<br>".join(html.escape(figures[name]) for name in GALLERY_MEASURES if name in figures)
+    others = "<br>".join(html.escape(text) for name, text in figures.items() if name not in GALLERY_MEASURES)
+    return (
+        f'<div style="width:{VIDEO_PIXELS}px">{embed_video(source, VIDEO_PIXELS)}<br><small>'
+        f"{html.escape(one.clips[clip])}<br>{shown}<details><summary>more</summary>{others}</details></small></div>"
+    )

@@ -20,7 +20,8 @@ from emo.face.landmarks import (
     RIGID_POINTS,
     eye_opening,
 )
-from emo.face.pose import head_angles, head_rotations
+from emo.face.pose import head_angles, head_rotations, head_speed
+from emo.metrics.stability import drift_per_minute
 
 CLOSED_EYE_RATIO = 0.6  # of the opening of open eyes; below it they count as closed
 MIN_BLINK_FRAMES, MAX_BLINK_FRAMES = 2, 15  # eyes that are closed for longer rest
@@ -79,3 +80,22 @@ def delta_p(landmarks: np.ndarray) -> float:
     """
     change = np.degrees(np.diff(head_angles(head_rotations(landmarks)), axis=0))
     return float(np.abs(change).mean(1)[np.isfinite(change).all(1)].mean()) if np.isfinite(change).any() else np.nan
+
+
+def mean_head_speed(landmarks: np.ndarray) -> float:
+    """Return the mean of `emo.face.pose.head_speed`, the quantity of the condition `head_speed` (`--speed`).
+
+    Args:
+        landmarks: (T 68 2), NaN where the face is not visible.
+
+    Returns:
+        Radians per second; NaN without two visible frames in a row.
+    """
+    speed = head_speed(landmarks, FPS)
+    return float(np.nanmean(speed)) if np.isfinite(speed).any() else np.nan
+
+
+def pose_drift(landmarks: np.ndarray) -> float:
+    """Return how far the head's posture changes in a minute: `drift_per_minute` of yaw, pitch and roll together, in
+    degrees; NaN for short videos."""
+    return float(np.linalg.norm(drift_per_minute(np.degrees(head_angles(head_rotations(landmarks))))))

@@ -8,11 +8,28 @@ from typing import TypeVar
 import numpy as np
 
 from emo.face.landmarks import mouth_opening
+from emo.metrics.controls import control_error
 from emo.metrics.identity import identity_drift, measure_own_identity
-from emo.metrics.motion import blinks_per_minute, brow_dynamics, delta_p, head_dynamics, lip_dynamics
+from emo.metrics.motion import (
+    blinks_per_minute,
+    brow_dynamics,
+    delta_p,
+    head_dynamics,
+    lip_dynamics,
+    mean_head_speed,
+    pose_drift,
+)
+from emo.metrics.portrait import head_sharpness, open_mouth_sharpness
 from emo.metrics.score import AS_REAL, Measure
 from emo.metrics.stability import border_jump, color_drift, flicker, sharpness_drift
-from emo.metrics.sync import lip_volume_difference, measure_video_sync, silent_lip_stability
+from emo.metrics.sync import (
+    lip_volume_difference,
+    measure_onset_lead,
+    measure_video_sync,
+    opening_amplitude,
+    silence_opening,
+    silent_lip_stability,
+)
 from emo.metrics.tracks import VideoTracks, measure_lip_sync
 
 MIN_VISIBLE_RATIO = 0.5  # of the frames; where the face is visible in fewer, nothing is measured of it
@@ -30,6 +47,8 @@ class EvaluationOptions:
         controls: Also evaluate the real videos as frozen pictures and with another's sound.
         networks: Weights of networks, by the names of `emo.metrics.networks.catalog`.
         reconstruction: PSNR and SSIM to the real videos of the same names.
+        portraits: Folder of the pictures that the videos were made from: sharpness over the picture's.
+        asked: Folder of files that say what the videos were asked to show: errors and responses.
     """
 
     window: int | None = None
@@ -37,11 +56,13 @@ class EvaluationOptions:
     controls: bool = False
     networks: dict[str, Path] = field(default_factory=dict)
     reconstruction: bool = False
+    portraits: Path | None = None
+    asked: Path | None = None
 
 
 def list_measures(options: EvaluationOptions) -> list[Measure]:
     """Return the measures of an evaluation, in the order of the table."""
-    sync = from_opening(measure_video_sync)
+    sync, onset = from_opening(measure_video_sync), from_opening(measure_onset_lead)
     measures = [
         Measure("face_sharpness", lambda t: t.face_sharpness.mean(), "1/px²", AS_REAL, scored=True),
         Measure("mouth_sharpness", lambda t: t.mouth_sharpness.mean(), "1/px²", AS_REAL, scored=True),
@@ -50,11 +71,16 @@ def list_measures(options: EvaluationOptions) -> list[Measure]:
         Measure("brow_dynamics", lambda t: brow_dynamics(t.landmarks), "% of eyes' distance", AS_REAL, scored=True),
         Measure("silent_lip_stability", from_opening(silent_lip_stability), "% of face", AS_REAL, scored=True),
         Measure("lip_volume_difference", from_opening(lip_volume_difference), "0..1", AS_REAL, scored=True),
+        Measure("opening_amplitude", lambda t: opening_amplitude(mouth_opening(t.landmarks)), "of face", AS_REAL),
         Measure("mouth_voice_r", lambda t: sync(t).correlation, "r", "high"),
         Measure("mouth_voice_lag", lambda t: abs(sync(t).best_lag_frames), "frames", "0"),
         Measure("lip_sync_confidence", lambda t: measure_lip_sync(t)[0], "r", "high"),
         Measure("lip_sync_offset", lambda t: measure_lip_sync(t)[1], "frames", "0"),
         Measure("silence_spread", lambda t: sync(t).silence_spread, "of speech", "low"),
+        Measure("silence_opening", from_opening(silence_opening), "of speech", "low"),
+        Measure("onset_lead", lambda t: onset(t).lead_ms, "ms", "0"),
+        Measure("early_opening", lambda t: onset(t).early_opening, "of speech", "low"),
+        Measure("head_speed", lambda t: mean_head_speed(t.visible_landmarks), "rad/s", AS_REAL),
         Measure("delta_P", lambda t: delta_p(t.visible_landmarks), "degrees a frame", AS_REAL),
         Measure("blinks", lambda t: blinks_per_minute(t.landmarks), "per minute", AS_REAL),
         Measure("flicker", lambda t: flicker(t.color[:, 0]), "L*", AS_REAL),
@@ -63,11 +89,26 @@ def list_measures(options: EvaluationOptions) -> list[Measure]:
         ),
         Measure("sharpness_drift", lambda t: sharpness_drift(t.face_sharpness), "% a minute", "0"),
         Measure("color_drift", lambda t: color_drift(t.color), "ΔE a minute", "low"),
+        Measure("pose_drift", lambda t: pose_drift(t.landmarks), "degrees a minute", "low"),
         Measure("face_visible", lambda t: t.face_visible.mean(), "of frames", "1", needs_face=False),
     ]
     if (window := options.window) is not None:
         jump = Measure("border_jump", lambda t: border_jump(t.frame_change, window), "ratio", "1", needs_face=False)
         measures.append(jump)
+    if options.portraits is not None:
+        measures += [
+            Measure("head_sharpness", lambda t: head_sharpness(t.portrait), "of portrait", "1"),
+            Measure(
+                "open_mouth_sharpness", lambda t: open_mouth_sharpness(t.portrait, t.landmarks), "of portrait", "1"
+            ),
+        ]
+    if options.asked is not None:
+        measures += [
+            Measure("speed_error", lambda t: control_error(t, "speed"), "%", "0"),
+            Measure("gaze_error", lambda t: control_error(t, "gaze"), "degrees", "0"),
+            Measure("pose_error", lambda t: control_error(t, "pose"), "degrees", "0"),
+            Measure("distance_error", lambda t: control_error(t, "distance"), "%", "0"),
+        ]
     if options.syncnet is not None:
         measures.append(Measure("LSE-C", lambda t: t.syncnet[0], "confidence", AS_REAL))
         measures.append(Measure("LSE-D", lambda t: t.syncnet[1], "distance", AS_REAL))

@@ -28,25 +28,30 @@ class Report:
 
     Attributes:
         measures: Measures of each clip.
-        reference: The real clips.
+        reference: The real clips; None: there are none, and neither score nor closeness.
         sets: The generated sets, then the controls.
         options: Options of the evaluation.
     """
 
     measures: list[Measure]
-    reference: SetScore
+    reference: SetScore | None
     sets: list[SetScore]
     options: "EvaluationOptions"
 
     @property
     def all_sets(self) -> list[SetScore]:
         """The generated sets, then the real one."""
-        return [*self.sets, self.reference]
+        return self.sets if self.reference is None else [*self.sets, self.reference]
 
     @property
     def distance_names(self) -> list[str]:
         """The measures of whole sets: FID and the like."""
         return [*self.sets[0].distances]
+
+    @property
+    def response_names(self) -> list[str]:
+        """How sets follow what was asked of them."""
+        return [*dict.fromkeys(name for one in self.sets for name in one.responses)]
 
     @property
     def not_measured(self) -> list[str]:
@@ -55,6 +60,8 @@ class Report:
         asked = {
             "LSE-C and LSE-D (--syncnet)": options.syncnet is not None,
             "PSNR and SSIM (--reconstruction)": options.reconstruction,
+            "sharpness over the portrait's (--portraits)": options.portraits is not None,
+            "errors to what was asked (--asked)": options.asked is not None,
         }
         asked |= {f"{network.adds} (--{name})": name in options.networks for name, network in NETWORKS.items()}
         return [text for text, is_asked in asked.items() if not is_asked]
@@ -91,6 +98,7 @@ def to_json(report: Report) -> str:
             "measures": {name: finite_or_none(asdict(figure)) for name, figure in one.figures.items()},
             "closeness": {name: finite_or_none(asdict(figure)) for name, figure in one.closeness.items()},
             "distances": {name: finite_or_none(asdict(figure)) for name, figure in one.distances.items()},
+            "responses": {name: finite_or_none(asdict(figure)) for name, figure in one.responses.items()},
             "each": {
                 clip: finite_or_none(dict(zip(names, row.tolist(), strict=True)) | {"score": float(score)})
                 for clip, row, score in zip(one.clips, one.values, one.clip_scores, strict=True)
@@ -101,7 +109,7 @@ def to_json(report: Report) -> str:
     measures = {m.name: {"unit": m.unit, "good": m.good, "scored": m.scored} for m in report.measures}
     content = {
         "settings": list_settings(report),
-        "reference": report.reference.name,
+        "reference": report.reference and report.reference.name,
         "measures": measures,
         "sets": sets,
     }
@@ -138,11 +146,16 @@ def format_number(value: float) -> str:
 
 
 def table_rows(report: Report) -> list[tuple[str, ...]]:
-    """Return the rows of the table: the score, distances of sets, then each measure, with a column for each set."""
+    """Return the rows of the table, with a column for each set: the score where there are real videos, distances and
+    responses of sets, then each measure."""
     score = ("score", "1", *(format_figure(one.score, len(one.clips)) for one in report.all_sets))
-    distances = [
+    of_sets = [
         (name, "low", *(format_figure(one.distances.get(name, NO_FIGURE), len(one.clips)) for one in report.all_sets))
         for name in report.distance_names
+    ]
+    of_sets += [
+        (name, "1", *(format_figure(one.responses.get(name, NO_FIGURE), len(one.clips)) for one in report.all_sets))
+        for name in report.response_names
     ]
     measures = [
         (
@@ -152,13 +165,15 @@ def table_rows(report: Report) -> list[tuple[str, ...]]:
         )
         for m in report.measures
     ]
-    return [score, *distances, *measures]
+    return [*([score] if report.reference else []), *of_sets, *measures]
 
 
 def table_header(report: Report) -> tuple[str, ...]:
     """Return the titles of the table's columns."""
-    names = [f"{one.name} ({len(one.clips)} clips)" for one in report.sets]
-    return ("measure", "good", *names, f"real: {report.reference.name} ({len(report.reference.clips)} clips)")
+    names = [f"{one.name} ({len(one.clips)} clips)" for one in report.all_sets]
+    if report.reference:
+        names[-1] = f"real: {names[-1]}"
+    return ("measure", "good", *names)
 
 
 def to_markdown(report: Report) -> str:
@@ -176,16 +191,25 @@ def table_legend(report: Report) -> str:
         f"there are more: compare sets of one size; its interval is the spread of {BOOTSTRAP_RESAMPLES} resamples of "
         f"both sets, left out where features are longer than {MAX_BOOTSTRAP_DIM}. "
     )
+    score = (
+        f"Score: mean of 1 - |m - real| / |real| over {scored} (THEval, arXiv 2511.04520); chance only lowers it, and "
+        f"its interval for the real clips is what two draws of them score. {THEVAL_NOTE} "
+    )
+    responses = (
+        "Responses and gains: Pearson's r, and the slope, of measured values over asked ones, over all clips. "
+        if report.response_names
+        else ""
+    )
     missing = f" Not measured: {', '.join(report.not_measured)}." if report.not_measured else ""
     return (
         f"Mean over clips, in brackets the {CONFIDENCE:.0%} interval of {RESAMPLES} bootstrap resamples of the clips, "
-        f"then the number of clips where not all have a figure. Score: mean of 1 - |m - real| / |real| over {scored} "
-        f"(THEval, arXiv 2511.04520); chance only lowers it, and its interval for the real clips is what two draws of "
-        f"them score. {THEVAL_NOTE} {distances if report.distance_names else ''}Everything at {FPS:g} frames per "
-        f"second, emo {__version__}.{missing}"
+        f"then the number of clips where not all have a figure. {score if report.reference else ''}"
+        f"{distances if report.distance_names else ''}{responses}Everything at {FPS:g} frames per second, emo "
+        f"{__version__}.{missing}"
     )
 
 
 def to_card(report: Report) -> str:
     """Return a section of a model card."""
-    return f"## Evaluation\n\nMeasured by `emo-eval` against {report.reference.name}.\n\n{to_markdown(report)}"
+    against = f" against {report.reference.name}" if report.reference else ""
+    return f"## Evaluation\n\nMeasured by `emo-eval`{against}.\n\n{to_markdown(report)}"

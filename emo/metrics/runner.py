@@ -1,4 +1,4 @@
-"""Run an evaluation: folders of videos in, report.json, table.md, card.md and report.html out."""
+"""Run an evaluation: folders of videos in, report.json, table.md, card.md, report.html and gallery.html out."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -8,10 +8,12 @@ import numpy as np
 from emo.core.errors import InputError, OutputError
 from emo.core.files import hash_files, write_text_atomic
 from emo.media.video import VIDEO_SUFFIXES
+from emo.metrics.controls import match_controls, measure_responses
 from emo.metrics.distances import compute_set_distance
 from emo.metrics.faults import freeze_tracks, replace_sound
-from emo.metrics.gallery import ClipView, best_and_worst, to_html
+from emo.metrics.gallery import ClipView, best_and_worst, to_gallery, to_html
 from emo.metrics.networks.catalog import NETWORKS, load_network
+from emo.metrics.portrait import match_portraits
 from emo.metrics.registry import EvaluationOptions, list_measures, measure_tracks
 from emo.metrics.report import Report, to_card, to_json, to_markdown
 from emo.metrics.score import Figure, Measure, score_set
@@ -25,7 +27,7 @@ MapGroups = Callable[  # such as emo.core.parallel.map_parallel
 
 
 def evaluate(
-    folders: list[Path], reference: Path, out: Path, options: EvaluationOptions, map_groups: MapGroups
+    folders: list[Path], reference: Path | None, out: Path, options: EvaluationOptions, map_groups: MapGroups
 ) -> Report:
     """Measure the videos of some folders against real footage.
 
@@ -34,7 +36,7 @@ def evaluate(
 
     Args:
         folders: Folders of generated videos.
-        reference: Folder of real videos.
+        reference: Folder of real videos; None: figures alone are measured, without score and closeness.
         out: Folder for the results; made if it does not exist.
         options: What is measured.
         map_groups: Applies a function to each group of videos and yields each group with its result, in any order.
@@ -43,13 +45,18 @@ def evaluate(
         The results, which are also written to `out`.
 
     Raises:
-        InputError: A folder has no videos, two folders have one name, a video or weights can't be read.
+        InputError: A folder has no videos, two folders have one name, a video or weights can't be read, or what is
+            measured needs real videos.
         OutputError: The results can't be written.
     """
-    videos = {folder.resolve().name: list_videos(folder) for folder in [*folders, reference]}
-    if len(videos) < len(folders) + 1:
+    given = folders if reference is None else [*folders, reference]
+    videos = {folder.resolve().name: list_videos(folder) for folder in given}
+    if len(videos) < len(given):
         raise InputError(f"two of the folders have one name ({', '.join(map(str, videos))}): rename one")
-    real = reference.resolve().name
+    if reference is None:
+        check_no_reference(options)
+    real = None if reference is None else reference.resolve().name
+    generated = [video for folder in folders for video in videos[folder.resolve().name]]
     groups = group_videos(videos, real, options.reconstruction)
     for name, weights in options.networks.items():
         load_network(name, weights)  # wrong weights are reported before anything is decoded
@@ -59,6 +66,8 @@ def evaluate(
         options.syncnet,
         options.networks,
         {name: hash_files(path) for name, path in weights.items()},
+        match_portraits(options.portraits, generated) if options.portraits else {},
+        match_controls(options.asked, generated) if options.asked else {},
     )
     files = {video: found for _, result in map_groups(evaluation_pass, groups) for video, found in result.items()}
     report = build_report(videos, files, real, options)
@@ -67,10 +76,19 @@ def evaluate(
         "table.md": to_markdown(report),
         "card.md": to_card(report),
         "report.html": to_html(report, select_views(report, videos, files)),
+        "gallery.html": to_gallery(report, videos, out),
     }
     for name, text in texts.items():
         write_text_atomic(out / name, text)
     return report
+
+
+def check_no_reference(options: EvaluationOptions) -> None:
+    """Raise InputError where something is measured that needs real videos."""
+    needs = [name for name in ("controls", "reconstruction") if getattr(options, name)]
+    needs += [name for name in options.networks if NETWORKS[name].is_set_distance]
+    if needs:
+        raise InputError(f"--{needs[0]} needs real videos: give them with --reference")
 
 
 def list_videos(folder: Path) -> list[Path]:
@@ -91,12 +109,12 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
-def group_videos(videos: dict[str, list[Path]], real: str, reconstruction: bool) -> list[VideoGroup]:
+def group_videos(videos: dict[str, list[Path]], real: str | None, reconstruction: bool) -> list[VideoGroup]:
     """Return the videos of all sets, each in one group.
 
     Args:
         videos: Name of a set -> its videos.
-        real: Name of the real set.
+        real: Name of the real set; None: there is none, and no reconstruction.
         reconstruction: Whether generated videos are grouped with the real one of the same name.
 
     Returns:
@@ -107,7 +125,7 @@ def group_videos(videos: dict[str, list[Path]], real: str, reconstruction: bool)
     """
     generated = [path for name, paths in videos.items() if name != real for path in paths]
     if not reconstruction:
-        return [VideoGroup((video,)) for video in [*generated, *videos[real]]]
+        return [VideoGroup((video,)) for video in [*generated, *videos.get(real, [])]]
     by_name = {path.stem: path for path in videos[real]}
     groups = [VideoGroup(tuple(p for p in generated if p.stem == stem), path) for stem, path in by_name.items()]
     alone = [VideoGroup((path,)) for path in generated if path.stem not in by_name]
@@ -118,14 +136,14 @@ def group_videos(videos: dict[str, list[Path]], real: str, reconstruction: bool)
 
 
 def build_report(
-    videos: dict[str, list[Path]], files: dict[Path, VideoFiles], real: str, options: EvaluationOptions
+    videos: dict[str, list[Path]], files: dict[Path, VideoFiles], real: str | None, options: EvaluationOptions
 ) -> Report:
     """Compute the results of all sets.
 
     Args:
         videos: Name of a set -> its videos.
         files: Measured files of each video.
-        real: Name of the real set.
+        real: Name of the real set; None: there is none.
         options: Options of the evaluation.
 
     Returns:
@@ -133,10 +151,16 @@ def build_report(
     """
     measures = list_measures(options)
     values = {name: measure_clips((files[path].load() for path in paths), measures) for name, paths in videos.items()}
+    real_values = np.full((1, len(measures)), np.nan) if real is None else values[real]
     scores = {
-        name: score_set(name, [path.stem for path in paths], values[name], values[real], measures)
+        name: score_set(name, [path.stem for path in paths], values[name], real_values, measures)
         for name, paths in videos.items()
     }
+    if options.asked is not None:
+        for name, score in scores.items():
+            score.responses = measure_responses(files[path].load() for path in videos[name])
+    if real is None:
+        return Report(measures, None, list(scores.values()), options)
     reference = scores.pop(real)
     for name, score in scores.items():
         score.distances = compute_distances(videos[name], videos[real], files)

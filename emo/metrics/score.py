@@ -70,6 +70,7 @@ class SetScore:
         score: Mean closeness of the measures that are scored.
         clip_scores: (N,) the score of each clip alone.
         distances: FID and the like -> the Frechet distance of the whole set to the real one.
+        responses: How the set follows what was asked, see `emo.metrics.controls.measure_responses`.
     """
 
     name: str
@@ -80,6 +81,7 @@ class SetScore:
     score: Figure
     clip_scores: np.ndarray
     distances: dict[str, Figure] = field(default_factory=dict)
+    responses: dict[str, Figure] = field(default_factory=dict)
 
 
 def score_set(name: str, clips: list[str], values: np.ndarray, real: np.ndarray, measures: list[Measure]) -> SetScore:
@@ -89,7 +91,7 @@ def score_set(name: str, clips: list[str], values: np.ndarray, real: np.ndarray,
         name: Name of the set.
         clips: Names of the clips.
         values: (N M) figures of the clips.
-        real: (K M) figures of the real clips.
+        real: (K M) figures of the real clips; NaN without real ones, which leaves score and closeness NaN.
         measures: The M measures.
 
     Returns:

@@ -6,6 +6,7 @@ alone. It decodes all of them frame by frame together and passes the frames to o
 - its tracks (`emo.metrics.tracks`) and thumbnails for the report,
 - SyncNet's score, on crops of the face that is tracked in the same pass,
 - the features of each network (FID, FVD, ArcFace, ...),
+- its comparison with the portrait that it was made from (`emo.metrics.portrait`),
 - PSNR, SSIM and LPIPS between a generated video and the real one.
 
 Every result is a file of its own, named by the content of what it was made of, so that the same evaluation resumes and
@@ -17,7 +18,6 @@ Shapes: T frames at FPS; a batch of frames for the networks is (N 3 H W) uint8.
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -38,36 +38,20 @@ from emo.media.audio import read_audio
 from emo.media.decode import first_audio_seconds
 from emo.media.html import THUMBNAIL_PIXELS
 from emo.media.video import read_video
-from emo.media.video_pass import VideoObserver, VideoPass
+from emo.media.video_pass import VideoPass
+from emo.metrics.controls import make_asked
 from emo.metrics.networks.catalog import FeatureExtractor, load_network
+from emo.metrics.portrait import PortraitObserver, read_portrait
 from emo.metrics.reconstruction import compute_psnr, compute_ssim
 from emo.metrics.stability import interpolate_gaps
-from emo.metrics.track_builder import TrackBuilder, make_face_tracker
+from emo.metrics.track_builder import CachedLandmarks, LandmarkSource, SavedObserver, TrackBuilder, make_face_tracker
 from emo.metrics.tracks import VideoTracks, load_tracks, save_tracks
+from emo.pipelines.controls import read_controls
 from emo.speech.syncnet import SyncNet, SyncNetScorer, load_syncnet
 
 BATCH_FRAMES = 32  # for the networks: whole clips of FVD's 16 frames
 MAX_WAITING_BYTES = 500_000_000  # of frames that wait until the face is visible again
 NUM_THUMBNAILS, MAX_CANDIDATES = 6, 64  # of a video: shown in the report, and stored while it is decoded
-
-
-class LandmarkSource(Protocol):
-    """Where an observer finds the landmarks of frames that were decoded."""
-
-    def visible_landmarks(self, number: int) -> np.ndarray:
-        """Return (68 2) pixels of a frame, NaN where the face is not visible."""
-        ...
-
-
-@dataclass(frozen=True)
-class CachedLandmarks:
-    """Landmarks (T 68 2) of a video that was tracked before."""
-
-    landmarks: np.ndarray
-
-    def visible_landmarks(self, number: int) -> np.ndarray:
-        """Return (68 2) pixels of a frame, NaN where the face is not visible."""
-        return self.landmarks[number]
 
 
 @dataclass(frozen=True)
@@ -92,6 +76,8 @@ class VideoFiles:
     syncnet: Path | None = None
     features: dict[str, Path] = field(default_factory=dict)  # by the names of emo.metrics.networks.catalog
     reconstruction: Path | None = None
+    portrait: Path | None = None
+    asked: Path | None = None  # what the video was asked to show, a file of the user's
 
     def load(self) -> VideoTracks:
         """Return all measurements of the video. Raises InputError for a broken file."""
@@ -102,6 +88,12 @@ class VideoFiles:
             tracks.face_embeddings = load_arrays(self.features["arcface"])["features"]
         if self.reconstruction:
             tracks.reconstruction = load_arrays(self.reconstruction)["reconstruction"]
+        if self.portrait:
+            compared = load_arrays(self.portrait)
+            tracks.portrait, tracks.portrait_pose = compared["portrait"], compared["portrait_pose"]
+        if self.asked:
+            count = len(tracks.face_visible)
+            tracks.asked = make_asked(read_controls(self.asked, FPS), count, tracks.portrait_pose)
         return tracks
 
 
@@ -114,12 +106,16 @@ class EvaluationPass:
         syncnet: Weights of SyncNet; None: it is not run.
         networks: Weights of the networks that are run, by the names of `emo.metrics.networks.catalog`.
         weight_names: `hash_files` of each, also of "syncnet".
+        portraits: Video -> the picture that it was made from.
+        asked: Video -> the file that says what it was asked to show.
     """
 
     folder: Path
     syncnet: Path | None = None
     networks: dict[str, Path] = field(default_factory=dict)
     weight_names: dict[str, str] = field(default_factory=dict)
+    portraits: dict[Path, Path] = field(default_factory=dict)
+    asked: dict[Path, Path] = field(default_factory=dict)
 
     def __call__(self, group: VideoGroup) -> dict[Path, VideoFiles]:
         """Measure what is missing.
@@ -166,7 +162,7 @@ class EvaluationPass:
         def path(*parts: str) -> Path:
             return self.folder / f"{'_'.join([content, *parts])}.safetensors"
 
-        names = self.weight_names
+        names, picture = self.weight_names, self.portraits.get(video)
         return VideoFiles(
             tracks=path(),
             thumbnails=self.folder / "thumbnails" / f"{content}.safetensors",
@@ -175,6 +171,8 @@ class EvaluationPass:
             reconstruction=None
             if real is None or video == real
             else path(hash_files(real), "reconstruction", names.get("lpips", "")),
+            portrait=None if picture is None else path(hash_files(picture), "portrait"),
+            asked=self.asked.get(video),
         )
 
     def load_lpips(self) -> FeatureExtractor | None:
@@ -196,8 +194,10 @@ class EvaluationPass:
         """
         features = {name: path for name, path in files.features.items() if not path.exists()}
         needs_syncnet = files.syncnet is not None and not files.syncnet.exists()
+        needs_portrait = files.portrait is not None and not files.portrait.exists()
         known = read_cached_tracks(files.tracks)
-        if known is not None and files.thumbnails.exists() and not features and not needs_syncnet:
+        has_rest = not features and not needs_syncnet and not needs_portrait
+        if known is not None and files.thumbnails.exists() and has_rest:
             return []
         wave = None
         if (known is None or needs_syncnet) and first_audio_seconds(video) is not None:
@@ -211,6 +211,8 @@ class EvaluationPass:
         if features:
             extractors = {name: load_network(name, self.networks[name]) for name in features}
             observers.append(FeatureObserver(source, extractors, features))
+        if needs_portrait:
+            observers.append(PortraitObserver(source, read_portrait(self.portraits[video]), files.portrait))
         if needs_syncnet:
             observers.append(SyncNetObserver(source, load_syncnet(self.syncnet), wave, video, files.syncnet))
         return observers
@@ -232,14 +234,6 @@ def decode_in_step(passes: dict[Path, list["SavedObserver"]], pairs: list["PairO
         for pair in pairs:
             if pair.video in frames and pair.real in frames:
                 pair.add_frames(frames[pair.video], frames[pair.real])
-
-
-class SavedObserver(VideoObserver):
-    """An observer whose result is written to a file."""
-
-    def save(self) -> None:
-        """Write the result, after the last frame. Raises OutputError."""
-        raise NotImplementedError
 
 
 class SavedTracks(TrackBuilder, SavedObserver):

@@ -4,6 +4,8 @@ Shapes: T frames at FPS, whatever the video's own rate; a frame is (H W 3) uint8
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -25,6 +27,33 @@ LIP_MASK = cv2.ellipse(np.zeros((MOUTH_PIXELS, MOUTH_PIXELS), np.uint8), (80, 80
 HEAD_SIDES = 1.2  # width of the head and hair in sides of the face's square; the background lies beside and above
 MIN_BACKGROUND_RATIO = 0.05  # of the picture; with less the background is not measured
 LIP_COORDINATES = 40  # of the 20 points of the lips
+
+
+class LandmarkSource(Protocol):
+    """Where an observer finds the landmarks of frames that were decoded."""
+
+    def visible_landmarks(self, number: int) -> np.ndarray:
+        """Return (68 2) pixels of a frame, NaN where the face is not visible."""
+        ...
+
+
+@dataclass(frozen=True)
+class CachedLandmarks:
+    """Landmarks (T 68 2) of a video that was tracked before."""
+
+    landmarks: np.ndarray
+
+    def visible_landmarks(self, number: int) -> np.ndarray:
+        """Return (68 2) pixels of a frame, NaN where the face is not visible."""
+        return self.landmarks[number]
+
+
+class SavedObserver(VideoObserver):
+    """An observer whose result is written to a file."""
+
+    def save(self) -> None:
+        """Write the result, after the last frame. Raises OutputError."""
+        raise NotImplementedError
 
 
 class TrackBuilder(VideoObserver):

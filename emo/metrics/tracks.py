@@ -41,6 +41,9 @@ class VideoTracks:
         syncnet: (3,) confidence (LSE-C), distance (LSE-D) and offset in frames; NaN where SyncNet was not run.
         face_embeddings: (T 512) of `emo.metrics.identity`; (1 1) NaN where ArcFace was not run.
         reconstruction: (3,) PSNR, SSIM and LPIPS to the true video; NaN where there is none.
+        portrait: (T 3) comparison with the portrait, see `emo.metrics.portrait`; (1 3) NaN where it is not given.
+        portrait_pose: (4,) of `emo.metrics.portrait.Portrait`; NaN where the portrait is not given.
+        asked: (T 7) what the video was asked to show, see `emo.metrics.controls`; (1 7) NaN where it is not known.
     """
 
     face_visible: np.ndarray
@@ -56,6 +59,9 @@ class VideoTracks:
     syncnet: np.ndarray = field(default_factory=lambda: np.full(3, np.nan))
     face_embeddings: np.ndarray = field(default_factory=lambda: np.full((1, 1), np.nan))
     reconstruction: np.ndarray = field(default_factory=lambda: np.full(3, np.nan))
+    portrait: np.ndarray = field(default_factory=lambda: np.full((1, 3), np.nan))
+    portrait_pose: np.ndarray = field(default_factory=lambda: np.full(4, np.nan))
+    asked: np.ndarray = field(default_factory=lambda: np.full((1, 7), np.nan))
 
     @property
     def visible_landmarks(self) -> np.ndarray:

@@ -8,10 +8,11 @@ import pytest
 
 from emo.face.landmarks import align_face, five_points
 from emo.metrics.faults import Footage, list_faults
+from emo.metrics.portrait import measure_portrait
 from emo.metrics.registry import EvaluationOptions, list_measures, measure_tracks
 
 WINDOW = 12
-ASKED = EvaluationOptions(WINDOW, networks={"arcface": Path("weights")})
+ASKED = EvaluationOptions(WINDOW, networks={"arcface": Path("weights")}, portraits=Path("portraits"))
 FAULTS, NAMES = list_faults(WINDOW), [measure.name for measure in list_measures(ASKED)]
 QUIET = 1 / 3  # of what a measure's own faults move it by, another's may at most
 
@@ -29,8 +30,13 @@ def shading(footage: Footage) -> np.ndarray:
 def moved(footage, track) -> dict[str, dict[str, float]]:
     """By how much each fault moves each figure; a figure that can't be taken any more does not count."""
 
+    portrait = measure_portrait(footage.frames[0], footage.landmarks[0])
+
     def measured(shown: Footage) -> dict[str, float]:
-        return measure_tracks(replace(track(shown), face_embeddings=shading(shown)), list_measures(ASKED))
+        pairs = zip(shown.frames, shown.landmarks, strict=True)
+        compared = np.stack([portrait.compare(frame, points, 1.0) for frame, points in pairs])
+        tracks = replace(track(shown), face_embeddings=shading(shown), portrait=compared)
+        return measure_tracks(tracks, list_measures(ASKED))
 
     clean, faulty = measured(footage), {name: measured(fault.apply(footage)) for name, fault in FAULTS.items()}
     return {n: {m: np.nan_to_num(figures[m] - clean[m]) for m in NAMES} for n, figures in faulty.items()}

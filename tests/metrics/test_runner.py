@@ -14,6 +14,7 @@ from emo.media.audio import probe_audio
 from emo.media.video import read_video
 from emo.media.video_writer import VideoWriter
 from emo.metrics.faults import Footage, freeze_picture
+from emo.metrics.gallery import to_gallery
 from emo.metrics.registry import EvaluationOptions
 from emo.metrics.runner import evaluate
 from emo.metrics.tracks import save_tracks
@@ -85,6 +86,32 @@ def test_controls_stand_beside_and_score_less(sets, map_groups, tmp_path):
     assert still["score"]["mean"] < content[3]["score"]["mean"] == 1
 
 
+def test_without_real_videos_there_are_figures_and_no_score(sets, map_groups, tmp_path):
+    report = evaluate([sets / "made"], None, tmp_path, EvaluationOptions(), map_groups)
+    content = json.loads((tmp_path / "report.json").read_text())
+    (made,) = content["sets"]
+    assert content["reference"] is None and made["score"]["mean"] is None and made["closeness"] != {}
+    assert made["each"]["clip1"]["lip_dynamics"] > 0.1 > made["each"]["clip0"]["lip_dynamics"]
+    table, card = ((tmp_path / name).read_text() for name in ("table.md", "card.md"))
+    assert "| score |" not in table and "THEval" not in table and "real:" not in table and "against" not in card
+    assert report.all_sets == report.sets and "lip_dynamics" in (tmp_path / "report.html").read_text()
+
+
+def test_the_gallery_plays_every_generated_video_beside_its_figures(sets, map_groups, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    report = evaluate([sets / "made"], sets / "real", out, EvaluationOptions(), map_groups)
+    page = (out / "gallery.html").read_text()
+    sources = re.findall(r'<video [^>]*src="([^"]+)"', page)
+    assert [(out / source).resolve() for source in sources] == sorted((sets / "made").iterdir())
+    assert page.count("mouth_voice_r 0<br>") == 2 and "<table>" not in page and page.count("face_visible 1") == 3
+    named = {name: tmp_path / "a b" / f"{name}.mp4" for name in ("anna__song", "anna__talk", "bert__song")}
+    report.sets[0].clips[:] = named
+    grid = to_gallery(report, {"made": [*named.values()]}, tmp_path)
+    assert grid.count("<tr>") == 3 and grid.count("<td>") == 4 and 'src="a%20b/bert__song.mp4"' in grid
+    assert grid.index("<th>talk</th>") < grid.index("<th>anna</th>") < grid.index("<th>bert</th>")
+
+
 def test_two_folders_of_one_name_are_refused(sets, tmp_path, run_main):
     code, _, err = run_main(
         main, "emo-eval", sets / "made", sets / "made", "--reference", sets / "real", "-o", tmp_path
@@ -99,7 +126,11 @@ def test_two_folders_of_one_name_are_refused(sets, tmp_path, run_main):
         (("{empty}", "--reference", "{real}"), "holds no videos"),
         (("{made}", "--reference", "{real}", "--window", "1"), "--window: 1 is below 2"),
         (("{made}", "--reference", "{real}", "--workers", "0"), "--workers: 0 is below 1"),
-        (("{made}",), "--reference is missing"),
+        (("{made}", "--montage"), "--montage needs real videos"),
+        (("{made}", "--controls", "--workers", "1"), "--controls needs real videos"),
+        (("{made}", "--portraits", "nowhere"), "--portraits nowhere is not a folder"),
+        (("{made}", "--asked", "{made}"), "name the files like the videos"),
+        (("{made}", "--portraits", "{made}"), "PORTRAIT_SOUND.mp4"),
         (("--reference", "{real}"), "nothing to measure"),
         (("--model", "mini"), "--model and --set go together"),
     ],
@@ -127,6 +158,8 @@ def test_a_model_makes_its_set_from_the_real_one(samples, sound_path, tiny_model
         for _ in range(6):
             video.write(face)
     folder = generate_set(str(tiny_model_folder), tmp_path / "real", tmp_path / "out")
+    portrait = np.array(Image.open(tmp_path / "out" / "portraits" / "a.png"))
+    assert np.array_equal(portrait, next(read_video(tmp_path / "real" / "a.mp4")))
     (made,) = folder.iterdir()
     assert made.name == "a.mp4" and folder.name.endswith(tiny_model_folder.name)
     assert [frame.shape for frame in read_video(made)] == [face.shape] * 6

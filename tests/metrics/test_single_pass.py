@@ -15,6 +15,7 @@ from emo.media.video_writer import VideoWriter
 from emo.metrics import single_pass
 from emo.metrics.distances import load_features
 from emo.metrics.networks.catalog import NETWORKS
+from emo.metrics.portrait import measure_portrait
 from emo.metrics.registry import EvaluationOptions
 from emo.metrics.runner import evaluate, group_videos
 from emo.metrics.single_pass import (
@@ -205,6 +206,25 @@ def test_frames_reach_the_networks_in_order_with_their_landmarks(footage, sets, 
     frames = np.stack(list(read_video(path, FPS))).transpose(0, 3, 1, 2)
     expected = features_with_landmarks(frames, footage.landmarks[:COUNT])
     assert np.array_equal(load_features(files.features["i3d"]), expected)
+
+
+def test_portraits_and_controls_are_compared_in_the_same_pass(footage, sets, decoded, monkeypatch, tmp_path):
+    points, portrait = iter(footage.landmarks), measure_portrait(footage.frames[0] // 2, footage.landmarks[0])
+    monkeypatch.setattr(
+        single_pass, "make_face_tracker", lambda: lambda frame: FaceDetails(next(points), np.zeros(2), 0.0)
+    )
+    monkeypatch.setattr(single_pass, "read_portrait", lambda path: portrait)
+    video, picture, asked = sets / "made" / "a.mp4", tmp_path / "a.png", tmp_path / "a.csv"
+    picture.write_bytes(b"picture")
+    asked.write_text("speed\n0.4\n")
+    tracks = EvaluationPass(tmp_path, portraits={video: picture}, asked={video: asked})(VideoGroup((video,)))[
+        video
+    ].load()
+    assert len(decoded) == COUNT and tracks.portrait.shape == (COUNT, 3) and tracks.asked.shape == (COUNT, 7)
+    assert 0.7 < np.median(tracks.portrait[:, 0]) < 1.3 and tracks.asked[:, 0] == pytest.approx(0.4)
+    picture.write_bytes(b"another")  # is compared anew, without tracking the face again
+    EvaluationPass(tmp_path, portraits={video: picture})(VideoGroup((video,)))
+    assert len(decoded) == 2 * COUNT and next(points, None) is not None
 
 
 def test_thumbnails_are_spread_over_a_video_of_any_length(footage, sets, tmp_path):

@@ -1,0 +1,216 @@
+"""Compare a video with the portrait that it was made from: sharpness at the portrait's own resolution, and distance.
+
+Sharpness is measured on the frames' own pixels, or on frames enlarged to the portrait's scale, never on crops that are
+scaled down: detail that the portrait has and the video lost is missing in the figure.
+
+Shapes: T frames; a picture is (H W 3) uint8 RGB, landmarks (68 2) pixels.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from emo.core.errors import InputError
+from emo.core.files import save_arrays
+from emo.face.crop import region_of_landmarks, transform_points
+from emo.face.landmarks import mouth_opening
+from emo.face.pose import head_angles, head_rotations
+from emo.face.refinement import MOUTH, load_landmark_refiner
+from emo.face.selection import load_face_detector
+from emo.media.image import IMAGE_SUFFIXES, measure_sharpness, read_image
+from emo.metrics.sync import opening_amplitude
+from emo.metrics.track_builder import LandmarkSource, SavedObserver
+
+MARGIN_PIXELS = 4  # around the measured part, for the filters
+SAME_SCALE = 0.15  # a video whose face is so close to its share of the portrait shows the whole portrait
+OPEN_RATIO = 0.5  # of the video's opening amplitude, from which on a mouth counts as open
+MIN_AMPLITUDE = 0.01  # face heights; a mouth that opens less has no sharpness when open
+
+
+def make_ellipse(center: tuple[float, float], radii: tuple[float, float]) -> np.ndarray:
+    """Return the outline (64 2) of an ellipse."""
+    turn = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    return np.array(center) + np.stack([np.cos(turn), np.sin(turn)], -1) * radii
+
+
+HEAD_OUTLINE = make_ellipse((0.5, 0.45), (0.46, 0.54))  # face and hair, in the face's square
+LIP_OUTLINE = make_ellipse((0.5, 0.5), (0.4, 0.3))  # in the mouth's square
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """What is measured of a portrait.
+
+    Attributes:
+        shape: Height and width in pixels.
+        side: Side of the face's square, pixels.
+        pose: (4,) yaw, pitch and roll of the head in that square, and the square's own angle, radians.
+        sharpness: (2,) of the head with its hair and of the mouth, 1 / pixels².
+    """
+
+    shape: tuple[int, int]
+    side: float
+    pose: np.ndarray
+    sharpness: np.ndarray
+
+    def scale_of(self, frame: np.ndarray, landmarks: np.ndarray) -> float:
+        """Return how many pixels of the portrait a pixel of a video is wide, by one of its frames (H W 3).
+
+        It is the ratio of widths where the video shows the whole portrait, else the ratio of the faces' sides.
+        """
+        by_width = self.shape[1] / frame.shape[1]
+        by_face = self.side / region_of_landmarks(landmarks).side
+        return by_width if abs(by_face / by_width - 1) < SAME_SCALE else by_face
+
+    def compare(self, frame: np.ndarray, landmarks: np.ndarray, scale: float) -> np.ndarray:
+        """Compare a frame with the portrait.
+
+        Args:
+            frame: (H W 3) uint8.
+            landmarks: (68 2) pixels of the frame, NaN where the face is not visible.
+            scale: Of `scale_of`.
+
+        Returns:
+            (3,) sharpness of head and of mouth over the portrait's, and the head's distance from the camera over the
+            portrait's; NaN without a face.
+        """
+        if not np.isfinite(landmarks).all():
+            return np.full(3, np.nan)
+        distance = self.side / (scale * region_of_landmarks(landmarks).side)
+        return np.array([*measure_head(frame, landmarks, scale) / self.sharpness, distance])
+
+
+class PortraitObserver(SavedObserver):
+    """The comparison of a video's frames with its portrait."""
+
+    def __init__(self, source: LandmarkSource, portrait: Portrait, path: Path):
+        """Start before the first frame.
+
+        Args:
+            source: Where the landmarks of each frame come from.
+            portrait: The portrait.
+            path: The file to write.
+        """
+        self.source, self.portrait, self.path = source, portrait, path
+        self._scale: float | None = None
+        self._rows: list[np.ndarray] = []
+
+    def add_frame(self, number: int, frame: np.ndarray) -> None:
+        """Compare the next frame.
+
+        Args:
+            number: Index of the frame.
+            frame: (H W 3) uint8.
+        """
+        points = self.source.visible_landmarks(number)
+        if self._scale is None and np.isfinite(points).all():
+            self._scale = self.portrait.scale_of(frame, points)
+        self._rows.append(self.portrait.compare(frame, points, self._scale or 1.0))
+
+    def save(self) -> None:
+        """Write the comparison (T 3) and the portrait's pose (4,). Raises OutputError."""
+        save_arrays(self.path, {"portrait": np.stack(self._rows), "portrait_pose": self.portrait.pose})
+
+
+def measure_head(picture: np.ndarray, landmarks: np.ndarray, scale: float = 1.0) -> np.ndarray:
+    """Measure the sharpness of a head with its hair, and of its mouth.
+
+    Args:
+        picture: (H W 3) uint8.
+        landmarks: (68 2) pixels.
+        scale: The picture is enlarged by this factor before it is measured.
+
+    Returns:
+        (2,) 1 / pixels², see `measure_sharpness`; NaN for a part outside of the picture.
+    """
+    outlines = [
+        transform_points(region_of_landmarks(landmarks).matrix(1), HEAD_OUTLINE),
+        transform_points(MOUTH.squares(landmarks)[0], LIP_OUTLINE),
+    ]
+    points = np.concatenate(outlines)
+    x0, y0 = np.maximum(np.floor(points.min(0)).astype(int) - MARGIN_PIXELS, 0)
+    x1, y1 = np.ceil(points.max(0)).astype(int) + MARGIN_PIXELS
+    gray = cv2.cvtColor(picture[y0:y1, x0:x1], cv2.COLOR_RGB2GRAY)
+    if scale != 1:
+        gray = cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    sharpness = []
+    for outline in outlines:
+        drawn = np.round((outline - [x0, y0]) * scale).astype(np.int32)
+        mask = cv2.fillPoly(np.zeros(gray.shape, np.uint8), [drawn], 1) > 0
+        sharpness.append(measure_sharpness(gray, mask) if mask.any() else np.nan)
+    return np.array(sharpness)
+
+
+def read_portrait(path: Path) -> Portrait:
+    """Measure the largest face of a picture file. Raises InputError where the file can't be read or shows no face."""
+    picture = read_image(path)
+    faces = load_face_detector().detect(picture)
+    if not faces:
+        raise InputError(f"no face found in {path}: remove it from the portraits")
+    landmarks = np.asarray(faces[0].landmarks, np.float64)
+    (details,) = load_landmark_refiner().refine(picture, landmarks[None])
+    return measure_portrait(picture, details.landmarks)
+
+
+def measure_portrait(picture: np.ndarray, landmarks: np.ndarray) -> Portrait:
+    """Measure a portrait (H W 3) by the landmarks (68 2) of its face."""
+    region = region_of_landmarks(landmarks)
+    angles = head_angles(head_rotations(landmarks[None]))[0] - [0, 0, region.angle_radians]
+    pose = np.append(angles, region.angle_radians)
+    return Portrait(picture.shape[:2], region.side, pose, measure_head(picture, landmarks))
+
+
+def match_portraits(folder: Path, videos: Iterable[Path]) -> dict[Path, Path]:
+    """Find the portrait that each video was made from, by its name: PORTRAIT.mp4, or PORTRAIT_ANYTHING.mp4.
+
+    Args:
+        folder: Folder of pictures.
+        videos: Videos.
+
+    Returns:
+        Video -> picture, for the videos that have one; of several the longest name.
+
+    Raises:
+        InputError: No video has the name of a picture.
+    """
+    pictures = sorted((p for p in folder.glob("*") if p.suffix.lower() in IMAGE_SUFFIXES), key=lambda p: len(p.stem))
+    matches = {}
+    for video in videos:
+        named = [p for p in pictures if video.stem == p.stem or video.stem.startswith(f"{p.stem}_")]
+        if named:
+            matches[video] = named[-1]
+    if not matches:
+        raise InputError(f"no video is named after a picture of {folder}: name them PORTRAIT.mp4 or PORTRAIT_SOUND.mp4")
+    return matches
+
+
+def head_sharpness(comparison: np.ndarray) -> float:
+    """Return the median sharpness of face and hair over the portrait's, of `Portrait.compare` by frame (T 3)."""
+    return median_finite(comparison[:, 0])
+
+
+def open_mouth_sharpness(comparison: np.ndarray, landmarks: np.ndarray) -> float:
+    """Measure how sharp the mouth is when it is open.
+
+    Args:
+        comparison: (T 3) of `Portrait.compare`; (1 3) NaN without a portrait.
+        landmarks: (T 68 2) pixels.
+
+    Returns:
+        Median sharpness of the mouth, over that of the portrait's mouth, of the frames in which it is open by
+        OPEN_RATIO of its amplitude or more; NaN where that amplitude is below MIN_AMPLITUDE.
+    """
+    opening = mouth_opening(landmarks)
+    amplitude = opening_amplitude(opening)
+    if len(comparison) != len(opening) or not amplitude >= MIN_AMPLITUDE:
+        return np.nan
+    return median_finite(comparison[opening >= OPEN_RATIO * amplitude, 1])
+
+
+def median_finite(values: np.ndarray) -> float:
+    """Return the median of the finite values of (T,); NaN where there are none."""
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if len(finite) else np.nan
