@@ -216,7 +216,13 @@ def measure_sharpness(gray: np.ndarray, inside: np.ndarray) -> float:
         The energy of the Laplacian over that of the gradient, 1 / pixels²; a blur of s pixels leaves about
         1 / (2 s² + 2).
     """
+    laplacian, gradient = edge_energies(gray)
+    return float(laplacian[inside].mean() / max(1e-6, gradient[inside].mean()))
+
+
+def edge_energies(gray: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the squared Laplacian and the squared gradient of a picture (H W) uint8, its noise suppressed: (H W)
+    float32 each."""
     blurred = cv2.GaussianBlur(gray.astype(np.float32), (0, 0), NOISE_PIXELS)
-    laplacian = cv2.Laplacian(blurred, cv2.CV_32F)
     gradient = [cv2.Sobel(blurred, cv2.CV_32F, x, 1 - x, scale=1 / 8) for x in (0, 1)]
-    return float((laplacian[inside] ** 2).mean() / max(1e-6, sum((g[inside] ** 2).mean() for g in gradient)))
+    return cv2.Laplacian(blurred, cv2.CV_32F) ** 2, gradient[0] ** 2 + gradient[1] ** 2

@@ -1,9 +1,10 @@
 """Compare a video with the portrait that it was made from: sharpness at the portrait's own resolution, and distance.
 
 Sharpness is measured on the frames' own pixels, or on frames enlarged to the portrait's scale, never on crops that are
-scaled down: detail that the portrait has and the video lost is missing in the figure.
+scaled down: detail that the portrait has and the video lost is missing in the figure. That of the head is compared cell
+by cell, so that crisp hair does not hide a soft face.
 
-Shapes: T frames; a picture is (H W 3) uint8 RGB, landmarks (68 2) pixels.
+Shapes: T frames; a picture is (H W 3) uint8 RGB, landmarks (68 2) pixels; C = GRID² cells of the head.
 """
 
 from collections.abc import Iterable
@@ -20,7 +21,7 @@ from emo.face.landmarks import mouth_opening
 from emo.face.pose import head_angles, head_rotations
 from emo.face.refinement import MOUTH, load_landmark_refiner
 from emo.face.selection import load_face_detector
-from emo.media.image import IMAGE_SUFFIXES, measure_sharpness, read_image
+from emo.media.image import IMAGE_SUFFIXES, edge_energies, read_image
 from emo.metrics.sync import opening_amplitude
 from emo.metrics.track_builder import LandmarkSource, SavedObserver
 
@@ -36,7 +37,9 @@ def make_ellipse(center: tuple[float, float], radii: tuple[float, float]) -> np.
     return np.array(center) + np.stack([np.cos(turn), np.sin(turn)], -1) * radii
 
 
-HEAD_OUTLINE = make_ellipse((0.5, 0.45), (0.46, 0.54))  # face and hair, in the face's square
+GRID = 10  # cells along each side of the square around face and hair
+HEAD_CENTER, HEAD_RADII = (0.5, 0.45), (0.46, 0.54)  # of the ellipse of face and hair, in the face's square
+HEAD_OUTLINE = make_ellipse(HEAD_CENTER, HEAD_RADII)
 LIP_OUTLINE = make_ellipse((0.5, 0.5), (0.4, 0.3))  # in the mouth's square
 
 
@@ -48,13 +51,15 @@ class Portrait:
         shape: Height and width in pixels.
         side: Side of the face's square, pixels.
         pose: (4,) yaw, pitch and roll of the head in that square, and the square's own angle, radians.
-        sharpness: (2,) of the head with its hair and of the mouth, 1 / pixels².
+        head: (C 2) energies of the head's cells, see `measure_head`.
+        mouth: Sharpness of the mouth, 1 / pixels².
     """
 
     shape: tuple[int, int]
     side: float
     pose: np.ndarray
-    sharpness: np.ndarray
+    head: np.ndarray
+    mouth: float
 
     def scale_of(self, frame: np.ndarray, landmarks: np.ndarray) -> float:
         """Return how many pixels of the portrait a pixel of a video is wide, by one of its frames (H W 3).
@@ -80,7 +85,8 @@ class Portrait:
         if not np.isfinite(landmarks).all():
             return np.full(3, np.nan)
         distance = self.side / (scale * region_of_landmarks(landmarks).side)
-        return np.array([*measure_head(frame, landmarks, scale) / self.sharpness, distance])
+        cells, mouth = measure_head(frame, landmarks, scale)
+        return np.array([compare_cells(cells, self.head), mouth / self.mouth, distance])
 
 
 class PortraitObserver(SavedObserver):
@@ -115,8 +121,8 @@ class PortraitObserver(SavedObserver):
         save_arrays(self.path, {"portrait": np.stack(self._rows), "portrait_pose": self.portrait.pose})
 
 
-def measure_head(picture: np.ndarray, landmarks: np.ndarray, scale: float = 1.0) -> np.ndarray:
-    """Measure the sharpness of a head with its hair, and of its mouth.
+def measure_head(picture: np.ndarray, landmarks: np.ndarray, scale: float = 1.0) -> tuple[np.ndarray, float]:
+    """Measure the edges of a head with its hair, and the sharpness of its mouth.
 
     Args:
         picture: (H W 3) uint8.
@@ -124,24 +130,51 @@ def measure_head(picture: np.ndarray, landmarks: np.ndarray, scale: float = 1.0)
         scale: The picture is enlarged by this factor before it is measured.
 
     Returns:
-        (2,) 1 / pixels², see `measure_sharpness`; NaN for a part outside of the picture.
+        (C 2) mean squared Laplacian and mean squared gradient of each cell of the head, NaN for a cell outside of the
+        head or the picture; and the mouth's ratio of the two, as of `measure_sharpness`, NaN outside of the picture.
     """
-    outlines = [
-        transform_points(region_of_landmarks(landmarks).matrix(1), HEAD_OUTLINE),
-        transform_points(MOUTH.squares(landmarks)[0], LIP_OUTLINE),
-    ]
-    points = np.concatenate(outlines)
+    to_picture = region_of_landmarks(landmarks).matrix(1)
+    lips = transform_points(MOUTH.squares(landmarks)[0], LIP_OUTLINE)
+    points = np.concatenate([transform_points(to_picture, HEAD_OUTLINE), lips])
     x0, y0 = np.maximum(np.floor(points.min(0)).astype(int) - MARGIN_PIXELS, 0)
     x1, y1 = np.ceil(points.max(0)).astype(int) + MARGIN_PIXELS
     gray = cv2.cvtColor(picture[y0:y1, x0:x1], cv2.COLOR_RGB2GRAY)
     if scale != 1:
         gray = cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-    sharpness = []
-    for outline in outlines:
-        drawn = np.round((outline - [x0, y0]) * scale).astype(np.int32)
-        mask = cv2.fillPoly(np.zeros(gray.shape, np.uint8), [drawn], 1) > 0
-        sharpness.append(measure_sharpness(gray, mask) if mask.any() else np.nan)
-    return np.array(sharpness)
+    energies = edge_energies(gray)
+    drawn = np.round((lips - [x0, y0]) * scale).astype(np.int32)
+    mouth = cv2.fillPoly(np.zeros(gray.shape, np.uint8), [drawn], 1) > 0
+    sharpness = energies[0][mouth].mean() / max(1e-6, energies[1][mouth].mean()) if mouth.any() else np.nan
+
+    columns, rows = np.meshgrid(*((np.arange(n, dtype=np.float32) + 0.5) / scale for n in gray.shape[::-1]))
+    from_picture = cv2.invertAffineTransform(to_picture)
+    x, y = (a * (columns + x0) + b * (rows + y0) + c for a, b, c in from_picture.tolist())
+    across, down = (x - HEAD_CENTER[0]) / HEAD_RADII[0], (y - HEAD_CENTER[1]) / HEAD_RADII[1]  # -1 to 1
+    inside = across**2 + down**2 < 1
+    cell = ((down[inside] + 1) * GRID / 2).astype(int) * GRID + ((across[inside] + 1) * GRID / 2).astype(int)
+    counts = np.bincount(cell, minlength=GRID**2)
+    sums = [np.bincount(cell, energy[inside], GRID**2) for energy in energies]
+    return np.stack(sums, -1) / np.where(counts > 0, counts, np.nan)[:, None], float(sharpness)
+
+
+def compare_cells(cells: np.ndarray, portrait: np.ndarray) -> float:
+    """Compare the sharpness of a head with the portrait's.
+
+    Args:
+        cells: (C 2) of `measure_head`.
+        portrait: (C 2) of the portrait.
+
+    Returns:
+        Median ratio of their sharpness over the cells that have most structure in the portrait, half of all.
+    """
+    known = np.isfinite(cells).all(1) & np.isfinite(portrait).all(1)
+    if not known.any():
+        return np.nan
+    structure = portrait[known, 1]
+    chosen = structure >= np.median(structure)
+    ratios = [energy[known][chosen] for energy in (cells, portrait)]
+    mine, theirs = (pair[:, 0] / np.maximum(pair[:, 1], 1e-6) for pair in ratios)
+    return float(np.median(mine / np.maximum(theirs, 1e-9)))
 
 
 def read_portrait(path: Path) -> Portrait:
@@ -160,7 +193,7 @@ def measure_portrait(picture: np.ndarray, landmarks: np.ndarray) -> Portrait:
     region = region_of_landmarks(landmarks)
     angles = head_angles(head_rotations(landmarks[None]))[0] - [0, 0, region.angle_radians]
     pose = np.append(angles, region.angle_radians)
-    return Portrait(picture.shape[:2], region.side, pose, measure_head(picture, landmarks))
+    return Portrait(picture.shape[:2], region.side, pose, *measure_head(picture, landmarks))
 
 
 def match_portraits(folder: Path, videos: Iterable[Path]) -> dict[Path, Path]:

@@ -7,7 +7,7 @@ from PIL import Image
 
 from emo.core.errors import InputError
 from emo.core.files import load_arrays
-from emo.face.crop import transform_points
+from emo.face.crop import region_of_landmarks, transform_points
 from emo.metrics.portrait import (
     PortraitObserver,
     head_sharpness,
@@ -40,6 +40,15 @@ def test_blur_is_less_sharp(large, sigma):
         cv2.GaussianBlur(picture, (0, 0), sigma), points, 1.0
     )
     assert head < 0.75 / sigma and mouth < 0.75 / sigma and distance == pytest.approx(1)
+
+
+def test_crisp_hair_does_not_hide_a_soft_face(large):
+    picture, points = large
+    side = region_of_landmarks(points).side
+    center = tuple(np.round(transform_points(region_of_landmarks(points).matrix(1), np.array([0.5, 0.55]))).astype(int))
+    mask = cv2.circle(np.zeros(picture.shape[:2], np.uint8), [int(v) for v in center], round(0.42 * side), 1, -1)
+    soft = np.where(mask[..., None], cv2.GaussianBlur(picture, (0, 0), 2.0), picture)
+    assert measure_portrait(picture, points).compare(soft, points, 1.0)[0] < 0.5
 
 
 def test_a_smaller_video_is_measured_at_the_portraits_size(large):
