@@ -123,7 +123,7 @@ def list_jobs(part: str, args: argparse.Namespace, conditions: set[str]) -> Iter
     elif part == "onset":
         for one in sounds:
             yield Job(f"{first.stem}__{one.stem}", first, cut_lead(one, max(3.0, args.seconds)))
-    elif part == "speed":
+    elif part == "speed" and "head_speed" in conditions:
         for speed in SPEEDS:
             yield Job(f"{first.stem}__speed_{speed:g}", first, sound, {"speed": speed})
     elif part == "controls":

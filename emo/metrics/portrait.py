@@ -138,7 +138,10 @@ def measure_head(picture: np.ndarray, landmarks: np.ndarray, scale: float = 1.0)
     points = np.concatenate([transform_points(to_picture, HEAD_OUTLINE), lips])
     x0, y0 = np.maximum(np.floor(points.min(0)).astype(int) - MARGIN_PIXELS, 0)
     x1, y1 = np.ceil(points.max(0)).astype(int) + MARGIN_PIXELS
-    gray = cv2.cvtColor(picture[y0:y1, x0:x1], cv2.COLOR_RGB2GRAY)
+    part = picture[y0:y1, x0:x1]
+    if not part.size:
+        return np.full((GRID**2, 2), np.nan), np.nan
+    gray = cv2.cvtColor(part, cv2.COLOR_RGB2GRAY)
     if scale != 1:
         gray = cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
     energies = edge_energies(gray)
