@@ -127,9 +127,8 @@ def cluster_voices(embeddings: np.ndarray, num_speakers: int | None) -> np.ndarr
         (K D) centroids of length 1, the voice that is heard most first.
     """
     parts = np.array_split(embeddings, max(1, -(-len(embeddings) // CLUSTERED_WINDOWS)))
-    groups = [
-        group for part in parts for group in _link(part, np.ones(len(part)), num_speakers if len(parts) == 1 else None)
-    ]
+    count = num_speakers if len(parts) == 1 else None
+    groups = [group for part in parts for group in _link(part, np.ones(len(part)), count)]
     if len(parts) > 1:
         centers = np.stack([_unit(center) for center, _ in groups])
         groups = _link(centers, np.array([weight for _, weight in groups]), num_speakers)
@@ -221,9 +220,8 @@ def read_rttm(path: Path) -> list[SpeakerTurn]:
             start, duration = float(words[3]), float(words[4])
             turns.append(SpeakerTurn(words[7], start, start + duration))
         except (IndexError, ValueError) as error:
-            raise InputError(
-                f"{path}, line {number}: not SPEAKER file channel start duration <NA> <NA> name"
-            ) from error
+            form = "SPEAKER file channel start duration <NA> <NA> name"
+            raise InputError(f"{path}, line {number} is not {form}") from error
     if not turns:
         raise InputError(f"{path} has no line that begins with SPEAKER; give an RTTM file")
     return sorted(turns, key=lambda turn: turn.start_seconds)

@@ -94,10 +94,8 @@ class PartEncoder:
         self.encoder = ENCODERS[self.codec]
         names = {item.name for item in av.Codec(self.encoder.name, "w").video_formats or ()}
         if names and film.pixel_format not in names:
-            raise InputError(
-                f"{film.path}: {film.codec} with pixel format {film.pixel_format} can't be written; "
-                f"convert the film to {'yuv420p10le' if 'yuv420p10le' in names and '10' in film.pixel_format else 'yuv420p'}"
-            )
+            problem = f"{film.codec} with pixel format {film.pixel_format} can't be written"
+            raise InputError(f"{film.path}: {problem}; convert the film to yuv420p")
         self.prefix = 0
         if self.codec in ("h264", "hevc") and film.codec == self.codec and is_length_prefixed(film.extradata):
             self.prefix = length_bytes(self.codec, film.extradata)

