@@ -154,7 +154,7 @@ def dub(args: argparse.Namespace) -> None:
     face = FacePoint(*args.face) if args.face else None
     turns = read_rttm(args.rttm) if args.rttm else None
     request = PlanRequest(args.sound, voices, face, turns, args.only)
-    pipeline = DubbingPipeline(load)
+    pipeline = DubbingPipeline(load, label=f"{args.model} {args.revision} {args.guidance}")
     with show_stages() as on_progress:
         if args.plan is not None and not args.plan.exists():
             plan = pipeline.plan(args.film, request, args.plan, on_progress=on_progress)

@@ -50,7 +50,8 @@ class LipSyncSpeakerScorer:
     def score(self, track: FaceTrack, seconds: np.ndarray, wave: np.ndarray) -> np.ndarray:
         """Score the frames of a face; see `ActiveSpeakerScorer.score`."""
         grid = np.arange(seconds[0], seconds[-1] + 0.5 / FPS, 1 / FPS)
-        lips = normalize_landmarks(track.landmarks[:, LIP_POINTS], track.regions(len(seconds) / np.ptp(seconds)))
+        rate = len(seconds) / max(float(np.ptp(seconds)), 1e-3)
+        lips = normalize_landmarks(track.landmarks[:, LIP_POINTS], track.regions(rate))
         flat = lips.reshape(len(lips), -1)
         visible = remove_drift(np.stack([np.interp(grid, seconds, column) for column in flat.T], axis=1))
         predicted = remove_drift(predict_around(wave, float(grid[0]), len(grid)))

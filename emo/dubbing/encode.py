@@ -241,4 +241,4 @@ def decode_times(film: Film, first_packet: int, end_packet: int, pts: np.ndarray
         (N,) int64.
     """
     old = np.sort(film.dts[first_packet:end_packet])
-    return old if len(old) == len(pts) else pts
+    return old if len(old) == len(pts) else pts - film.delay

@@ -82,10 +82,15 @@ class Film:
         """(P,) time stamps of the frames as they are shown."""
         return np.sort(self.pts)
 
-    @property
+    @cached_property
     def frame_seconds(self) -> np.ndarray:
         """(P,) times of the frames."""
         return self.to_seconds(self.frame_pts)
+
+    @property
+    def delay(self) -> int:
+        """How long before it is shown the first frame is decoded, in the time base."""
+        return max(0, int(self.frame_pts[0] - self.dts.min()))
 
     @property
     def seconds(self) -> float:

@@ -74,6 +74,7 @@ class DubbingPipeline:
             them, called when it is needed.
         diarizer: Tells voices apart; None: `EmbeddingDiarizer` (extra `dub`).
         scorer: Tells which face speaks; None: the built-in lip-sync scorer.
+        label: Names the engine: a run that another one began is not continued.
     """
 
     def __init__(
@@ -81,8 +82,9 @@ class DubbingPipeline:
         engine: "MouthEngine | EMOPipeline | Callable[[], MouthEngine | EMOPipeline]",
         diarizer: Diarizer | None = None,
         scorer: ActiveSpeakerScorer | None = None,
+        label: str = "",
     ):
-        self._engine, self._diarizer = engine, diarizer
+        self._engine, self._diarizer, self.label = engine, diarizer, label
         self.scorer = scorer or LipSyncSpeakerScorer()
 
     @classmethod
@@ -95,12 +97,13 @@ class DubbingPipeline:
         """
         from emo.pipelines.emo import EMOPipeline
 
-        return cls(EMOPipeline.from_pretrained(pretrained_model_name_or_path, **options))
+        model = EMOPipeline.from_pretrained(pretrained_model_name_or_path, **options)
+        return cls(model, label=str(pretrained_model_name_or_path))
 
     def plan(
         self,
         film: str | Path,
-        request: PlanRequest,
+        request: PlanRequest | str | Path,
         path: str | Path,
         *,
         overwrite: bool = False,
@@ -110,7 +113,7 @@ class DubbingPipeline:
 
         Args:
             film: A video file.
-            request: New sounds, and what is known of the film.
+            request: New sounds and what is known of the film, or the one new sound.
             path: The .json file to write.
             overwrite: Whether a file of this name is replaced.
             on_progress: Called as on_progress(stage, done, total).
@@ -125,12 +128,12 @@ class DubbingPipeline:
         if path.suffix.lower() != ".json":
             raise InputError(f"plan={path}: give a name that ends with .json")
         check_output_file(path, overwrite)
-        return self._plan(open_film(film), request, path, on_progress)
+        return self._plan(open_film(film), as_request(request), path, on_progress)
 
     def __call__(
         self,
         film: str | Path,
-        request: PlanRequest,
+        request: PlanRequest | str | Path,
         output: str | Path,
         *,
         plan: str | Path | None = None,
@@ -146,7 +149,7 @@ class DubbingPipeline:
 
         Args:
             film: A video file.
-            request: New sounds, and what is known of the film.
+            request: New sounds and what is known of the film, or the one new sound.
             output: The file to write, of the same kind as the film or of one that holds all its streams.
             plan: A plan to follow; None: it is made.
             sync_mode: What happens where the sound has another length: "silence", "cut", "loop" or "bounce"; see
@@ -166,7 +169,7 @@ class DubbingPipeline:
             InputError: A file can't be read or written, no face is found, or a setting can't be used.
             OutputError: The film can't be written.
         """
-        film, output = open_film(film), Path(output)
+        film, output, request = open_film(film), Path(output), as_request(request)
         if sync_mode not in SYNC_MODES:
             raise InputError(f"sync_mode={sync_mode}: choose {', '.join(SYNC_MODES)}")
         if not 0 <= crf <= 51:
@@ -188,14 +191,13 @@ class DubbingPipeline:
             warnings.append(f"{lengths}: the sound's end is cut off (sync_mode=loop keeps it)")
             on_warning(warnings[-1])
         takes, seconds = lay_out(film, sound_seconds, sync_mode)
-        settings = [str(plan), sync_mode, crf, seed, request.only_seconds, _describe(request), str(film.path.resolve())]
+        settings = [self.label, str(plan), sync_mode, crf, seed, request.only_seconds, _describe(request)]
+        made = None if plan is None else read_plan(Path(plan))
         files = [film.path, *sounds, *([Path(plan)] if plan is not None else [])]
         work = _open_work_folder(output, settings, files)
-        if plan is None:
+        folder = faces_folder(work / "plan.json" if plan is None else Path(plan))
+        if made is None:
             made = self._plan(film, request, work / "plan.json", on_progress, resume=True)
-            folder = faces_folder(work / "plan.json")
-        else:
-            made, folder = read_plan(Path(plan)), faces_folder(Path(plan))
         run = _Run(film, made, folder, work, self._load_engine, encoder, takes, seconds, request.only_seconds, seed)
         stretches, counts = run.make_parts(sounds, on_progress)
         sound = DubbedSound(sounds, seconds, film.path, separate, request.only_seconds)
@@ -244,6 +246,11 @@ class DubbingPipeline:
         )
         made.write(path)
         return made
+
+
+def as_request(request: PlanRequest | str | Path) -> PlanRequest:
+    """Return the request for one new sound, where its file is given."""
+    return request if isinstance(request, PlanRequest) else PlanRequest(Path(request))
 
 
 def wanted_parts(film: Film, only_seconds: tuple[float, float] | None) -> list[Part]:
@@ -407,7 +414,7 @@ def _describe(request: PlanRequest) -> list:
 
 def _open_work_folder(output: Path, settings: list, files: Sequence[Path]) -> Path:
     """The folder of what a run has done so far; emptied where another film, sound or setting made it."""
-    states = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    states = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     key = hashlib.sha256(json.dumps([settings, states]).encode()).hexdigest()
     folder = output.with_name(f".{output.name}.dub")
     if (folder / "key").is_file() and (folder / "key").read_text() == key:

@@ -294,7 +294,7 @@ def _encoded_packets(film: Film, stretch: Stretch, stream) -> Iterator[av.Packet
     durations = edges[[packet.frame + 1 for packet in packets]] - old
     if stretch.mirror is not None:
         shown = stretch.mirror - old - durations
-        decoded = shown
+        decoded = shown - film.delay
     else:
         shown = old + stretch.shift
         decoded = decode_times(film, stretch.part.first_packet, stretch.part.end_packet, old) + stretch.shift
