@@ -17,11 +17,13 @@ import torch
 from emo.core.errors import InputError
 from emo.core.timing import FPS
 from emo.face.crop import full_region
+from emo.face.pose import head_angles, head_rotations
 from emo.face.selection import SelectedFace
 from emo.media.image import images_to_tensor, tensor_to_images
 from emo.models.motion_autoencoder import MotionAutoencoder
 
 if TYPE_CHECKING:
+    from emo.models.conditions import Value
     from emo.pipelines.emo import EMOPipeline
 
 # The lower face in the aligned square: it begins between nose and upper lip and ends before the square's sides
@@ -98,6 +100,7 @@ class MotionLatentEngine:
             chunks,
             fps=FPS,
             guidance_scale=self.guidance_scale,
+            controls=self._hold_head(face),
             face=face,
             crop_only=True,
             size=self.size,
@@ -106,6 +109,14 @@ class MotionLatentEngine:
         )
         for latents in frames:
             yield latents.float().cpu().numpy()
+
+    def _hold_head(self, face: SelectedFace) -> "dict[str, Value]":
+        """Controls, of those that the model has, that keep the head as the portrait has it: the film moves it."""
+        known = {spec.name for spec in self.pipeline.model.conditions if spec.components}
+        still: dict[str, Value] = {"head_speed": 0.0}
+        if face.landmarks is not None:
+            still["head_pose"] = head_angles(head_rotations(face.landmarks[None]))[0]
+        return {name: value for name, value in still.items() if name in known}
 
     @torch.no_grad()
     def measure(self, squares: np.ndarray, references: np.ndarray) -> np.ndarray:

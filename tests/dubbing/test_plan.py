@@ -8,7 +8,6 @@ import pytest
 from emo.core.errors import InputError
 from emo.dubbing.plan import (
     DubbingPlan,
-    PlannedFace,
     PlannedSpeaker,
     describe_face,
     faces_folder,
