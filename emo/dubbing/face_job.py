@@ -19,7 +19,7 @@ from emo.dubbing.composite import cut_square
 from emo.dubbing.film import Film, FilmReader, Part
 from emo.dubbing.mouth import MouthEngine, portrait_face
 from emo.dubbing.plan import PlannedSpeaker
-from emo.dubbing.references import bracket, choose_portrait
+from emo.dubbing.references import bracket, choose_portrait, measure_opening
 from emo.dubbing.timeline import Take, cut_spans, fade_in_and_out
 from emo.dubbing.tracks import FaceTrack
 from emo.face.crop import Region, normalize_points, smooth_gaussian
@@ -30,6 +30,7 @@ from emo.media.audio import stream_audio
 LEAD_SECONDS = 1.0  # of sound before the first changed frame
 FREE_OCCLUSION, COVERED_OCCLUSION = 0.5, 0.8  # probabilities between which a change fades
 FRONT_YAW_RADIANS, SIDE_YAW_RADIANS = 0.75, 1.0  # angles between which a change fades
+MAX_GAIN, MIN_CLOSING = 2.5, 0.01  # of the motion that closes a mouth; openings in heights of the face
 VOICE_PAD_SECONDS, VOICE_FADE_SECONDS = 0.04, 0.08  # around a new turn, outside of which the mouth is closed
 
 
@@ -41,6 +42,7 @@ class FaceJob:
         number: Of the face in the plan.
         track: Its landmarks.
         references: (N,) frames with a closed mouth, counted from the track's first.
+        probes: (K,) frames in which it is open, counted likewise.
         seconds: (T,) when its frames are shown in the new film.
         strength: (T,) 0..1, how much of the change is made.
         speaker: Whose new words it says.
@@ -51,6 +53,7 @@ class FaceJob:
     number: int
     track: FaceTrack
     references: np.ndarray
+    probes: np.ndarray
     seconds: np.ndarray
     strength: np.ndarray
     speaker: PlannedSpeaker
@@ -90,7 +93,7 @@ class ReferenceStore:
         return self.folder / f"reference-{face}-{frame}.png"
 
     def collect(self, film: Film, parts: Sequence[Part], jobs: Sequence[FaceJob]) -> None:
-        """Cut out all references that are missing.
+        """Cut out all references and probes that are missing.
 
         Args:
             film: The film.
@@ -99,7 +102,7 @@ class ReferenceStore:
         """
         wanted: dict[int, dict[Path, Region]] = {}
         for job in jobs:
-            for frame in job.references.tolist():
+            for frame in {*job.references.tolist(), *job.probes.tolist()}:
                 if not self.path(job.number, frame).is_file():
                     squares = wanted.setdefault(job.track.first_frame + frame, {})
                     squares[self.path(job.number, frame)] = job.regions[frame]
@@ -220,6 +223,53 @@ def open_motion(path: Path) -> np.ndarray:
     return np.frombuffer(data[: -4 - length], "<f2").reshape(-1, *shape)
 
 
+def motion_to_rest(
+    job: FaceJob, engine: MouthEngine, store: ReferenceStore, frame: int, square: np.ndarray
+) -> np.ndarray:
+    """Measure the motion that closes a frame's mouth: to the references before and after it, by their distance.
+
+    Args:
+        job: The job.
+        engine: Measures motion.
+        store: The references.
+        frame: Counted from the track's first.
+        square: (size size 3) uint8, the frame's own square.
+
+    Returns:
+        (C h w) float32, relative to the frame itself.
+    """
+    before, after, share = bracket(job.references, frame)
+    places = [before] if before == after else [before, after]
+    closed = np.stack([store.read(job.number, int(job.references[place])) for place in places])
+    motion = engine.measure(closed, np.repeat(square[None], len(closed), axis=0))
+    return motion[0] if len(motion) == 1 else (1 - share) * motion[0] + share * motion[1]
+
+
+def measure_gain(job: FaceJob, engine: MouthEngine, store: ReferenceStore) -> float:
+    """Measure by how much an engine understates the motion that closes this face's mouth.
+
+    The mouths of the probes are closed, and the landmarks tell how far they still are open.
+
+    Args:
+        job: The job.
+        engine: The engine.
+        store: The squares.
+
+    Returns:
+        1 for an exact engine, at most MAX_GAIN.
+    """
+    rest = float(np.median(job.track.openings[job.references]))
+    wanted = reached = 0.0
+    for frame in job.probes.tolist():
+        square = store.read(job.number, frame)
+        closed = engine.apply(square, motion_to_rest(job, engine, store, frame, square), job.centers(frame))
+        openings = [measure_opening(image) for image in (square, closed)]
+        if None not in openings:
+            wanted += max(0.0, openings[0] - rest)
+            reached += max(0.0, openings[0] - openings[1])
+    return float(np.clip(wanted / reached, 1.0, MAX_GAIN)) if reached > MIN_CLOSING else 1.0
+
+
 class MouthMover:
     """Computes the motion that each frame of a job gets.
 
@@ -232,6 +282,7 @@ class MouthMover:
     def __init__(self, job: FaceJob, engine: MouthEngine, store: ReferenceStore):
         self.job, self.engine, self.store = job, engine, store
         self.motion = open_motion(job.path)
+        self.gain = measure_gain(job, engine, store)
 
     def motion_of(self, frame: int, square: np.ndarray) -> np.ndarray:
         """Return what is added to a frame's own motion.
@@ -241,17 +292,12 @@ class MouthMover:
             square: (size size 3) uint8, the frame's own square.
 
         Returns:
-            (C h w) float32: strength * (new motion where the voice speaks - the frame's own motion).
+            (C h w) float32: strength * (motion to a closed mouth + new motion where the voice speaks).
         """
-        job = self.job
-        before, after, share = bracket(job.references, frame)
-        places = [before] if before == after else [before, after]
-        portraits = np.stack([self.store.read(job.number, int(job.references[place])) for place in places])
-        own = self.engine.measure(np.repeat(square[None], len(portraits), axis=0), portraits)
-        own = own[0] if len(own) == 1 else (1 - share) * own[0] + share * own[1]
-        time = float(job.seconds[frame])
-        present = voice_presence(np.array([time]), job.speaker.new_turns)[0]
-        return (job.strength[frame] * (present * self._new_motion(time) - own)).astype(np.float32)
+        closing = self.gain * motion_to_rest(self.job, self.engine, self.store, frame, square)
+        time = float(self.job.seconds[frame])
+        present = voice_presence(np.array([time]), self.job.speaker.new_turns)[0]
+        return (self.job.strength[frame] * (closing + present * self._new_motion(time))).astype(np.float32)
 
     def _new_motion(self, time: float) -> np.ndarray:
         place = np.clip((time - self.job.start_seconds) * FPS, 0, len(self.motion) - 1)

@@ -1,9 +1,9 @@
 """Change what a mouth says: take off the motion that it has in the film, put on the motion that the new sound asks for.
 
 Each frame is its own portrait. In the space of motion latents (`emo.models.motion_autoencoder`) motion is a vector:
-between two frames in which the mouth is closed, the film's own motion is measured against both, the new motion is
-generated from the most frontal of them, and their difference moves the frame's own pixels. Head, eyes, hair, light and
-background have no part in it, as the difference is limited to the lower face.
+the motion from a frame to those around it with a closed mouth takes its own words off, the new motion is
+generated from the most frontal of them, and their sum moves the frame's own pixels. Head, eyes, hair, light and
+background have no part in it, as the sum is limited to the lower face.
 
 Squares are (N s s 3) uint8 RGB, aligned by `emo.face.crop.region_of_landmarks`; motion is (N C h w) float32.
 """
@@ -86,7 +86,8 @@ class MotionLatentEngine:
     def __init__(self, pipeline: "EMOPipeline", guidance_scale: float | None = None):
         codec = pipeline.vae
         if not isinstance(codec, MotionAutoencoder):
-            raise InputError(f"the model's autoencoder is {type(codec).__name__}: dubbing needs a MotionAutoencoder")
+            problem = f"the model's autoencoder is {type(codec).__name__}, dubbing needs a MotionAutoencoder"
+            raise InputError(f"{problem}: give a model with motion latents by model=")
         self.pipeline, self.codec, self.guidance_scale = pipeline, codec, guidance_scale
         self.size, self.sample_rate = int(codec.config.size), pipeline.audio_encoder.sample_rate
         self._mask = lower_face_mask(*codec.latent_shape(self.size)[1:])

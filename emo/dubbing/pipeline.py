@@ -29,7 +29,7 @@ from emo.dubbing.film import Film, FilmReader, Part, open_film
 from emo.dubbing.mouth import MotionLatentEngine, MouthEngine
 from emo.dubbing.plan import DubbingPlan, faces_folder, load_face, read_plan
 from emo.dubbing.planning import PlanRequest, make_plan
-from emo.dubbing.references import choose_references
+from emo.dubbing.references import choose_probes, choose_references
 from emo.dubbing.remux import Stretch, check_streams, write_film
 from emo.dubbing.sound import DubbedSound, RemoveVoices
 from emo.dubbing.timeline import SYNC_MODES, Take, is_touched, lay_out
@@ -181,6 +181,7 @@ class DubbingPipeline:
         warnings = check_streams(film, output, encoder)
         for line in warnings:
             on_warning(line)
+        self._load_engine()
         sounds = [request.sound] if request.sound is not None else [voice.path for voice in request.voices]
         sounds = [Path(sound) for sound in sounds if sound is not None]
         if not sounds:
@@ -279,6 +280,7 @@ class _Run:
         self.seconds: float = seconds
         self.only_seconds: tuple[float, float] | None = only_seconds
         self.seed: int = seed
+        self._made: dict[Path, MouthMover] = {}  # by the file of their motion
 
     def make_parts(self, sounds: Sequence[Path], on_progress: OnProgress) -> tuple[list[Stretch], tuple[int, int, int]]:
         """Make all changed parts.
@@ -338,7 +340,8 @@ class _Run:
             references = choose_references(track, self.film.fps)
             path = self.work / f"motion-{take.number}-{face.number}"
             regions = track.regions(self.film.fps)
-            jobs.append(FaceJob(face.number, track, references, seconds, strength, speaker, path, regions))
+            probes = choose_probes(track)
+            jobs.append(FaceJob(face.number, track, references, probes, seconds, strength, speaker, path, regions))
         return jobs
 
     def _cut_take(self, take: Take, parts: Sequence[Part], jobs: Sequence[FaceJob]) -> Iterator[Stretch]:
@@ -359,7 +362,10 @@ class _Run:
     def _movers(self, jobs: Sequence[FaceJob], part: Part, engine, store) -> list[MouthMover]:
         """Those that change faces in a part."""
         found = [job for job in jobs if is_touched(part, [(job.track.first_frame, job.strength)])]
-        return [MouthMover(job, engine, store) for job in found]
+        for job in found:
+            if job.path not in self._made:
+                self._made[job.path] = MouthMover(job, engine, store)
+        return [self._made[job.path] for job in found]
 
     def _frames(
         self, reader: FilmReader, part: Part, take: Take, movers: Sequence[MouthMover]

@@ -25,7 +25,7 @@ class FilmKind:
     colors: dict[str, int] = field(default_factory=dict)
     options: dict[str, str] = field(default_factory=dict)
     chapters: bool = False
-    frames: int = 40
+    frames: int = 30
 
 
 def write_sound(container, stream, seconds: float, layout: str) -> None:

@@ -91,7 +91,6 @@ KINDS = {
         "rate": Fraction(24000, 1001),
         "sounds": (("pcm_s16le", "stereo"),),
     },
-    "mpeg4": {"name": "film.avi", "codec": "mpeg4", "sounds": (("libmp3lame", "mono"),)},
     "full range without sound": {"pixel_format": "yuvj420p", "sounds": ()},
 }
 
@@ -106,7 +105,7 @@ def test_what_is_not_changed_survives(kind, make_film, tmp_path):
     assert after.facts == before.facts
     for index in set(before.packets) - {0}:
         assert after.packets[index] == before.packets[index]
-    for index in {*range(40)} - {*range(10, 20)}:
+    for index in {*range(30)} - {*range(10, 20)}:
         assert all((a == b).all() for a, b in zip(before.frames[index], after.frames[index], strict=True))
     scale = 4 if "10" in KINDS[kind].get("pixel_format", "") else 1
     brighter = LEVELS * (1 if kind.startswith("full") else 219 / 255)
@@ -125,7 +124,7 @@ def test_a_codec_that_can_not_be_mixed_is_encoded_as_a_whole(make_film, tmp_path
     assert parts == encoded
     before, after = read(path), read(tmp_path / "dubbed.mkv")
     assert after.facts == before.facts
-    assert (after.frames[30][0] == before.frames[30][0]).all()  # FFV1 is lossless
+    assert (after.frames[25][0] == before.frames[25][0]).all()  # FFV1 is lossless
 
 
 def test_streams_that_the_container_can_not_hold(make_film, tmp_path):

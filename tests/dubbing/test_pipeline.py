@@ -205,7 +205,7 @@ def test_the_engine_of_motion_latents(tiny_model, make_pipeline):
     codec = MotionAutoencoder(4, 64, 16, encoder_blocks=1, painter_blocks=1, **widths, **windows).eval()
     plain = {name: value for name, value in tiny_model.items() if not name.startswith("residual")}
     pipeline = make_pipeline()
-    with pytest.raises(InputError, match="dubbing needs a MotionAutoencoder"):
+    with pytest.raises(InputError, match="is Autoencoder, dubbing needs a MotionAutoencoder"):
         MotionLatentEngine(pipeline)
     model = EMOModel(**plain | {"latent_channels": 4, "reference_channels": 192}).eval()
     engine = MotionLatentEngine(type(pipeline)(model, codec, pipeline.audio_encoder, pipeline.scheduler, size=64))
@@ -215,6 +215,6 @@ def test_the_engine_of_motion_latents(tiny_model, make_pipeline):
     still = engine.apply(square, np.zeros((4, 4, 4), np.float32), centers)
     assert np.abs(still.astype(int) - square).max() <= 1
     moved = engine.apply(square, np.full((4, 4, 4), 3.0, np.float32), centers).astype(int)
-    assert np.abs(moved - square)[:14].max() <= 1 < np.abs(moved - square)[48:].mean()
+    assert np.abs(moved - square)[:6].max() <= 1 < np.abs(moved - square)[48:].mean()
     squares = np.random.default_rng(1).integers(0, 255, (2, 64, 64, 3), np.uint8)
     assert np.abs(engine.measure(squares, squares)).max() < 1e-4 < np.abs(engine.measure(squares, squares[::-1])).max()

@@ -10,7 +10,7 @@ from emo.dubbing.timeline import Take, cut_spans, fade_in_and_out, is_touched, l
 @pytest.fixture
 def film(make_film):
     """1.6 s at 25 frames per second, without sound."""
-    return open_film(make_film(sounds=()))
+    return open_film(make_film(sounds=(), frames=40))
 
 
 @pytest.mark.parametrize(
