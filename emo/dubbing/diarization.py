@@ -16,7 +16,6 @@ from emo.speech.speaker_embedding import SpeakerEncoder, load_speaker_encoder
 from emo.speech.voice_activity import MIN_PROBABILITY, WINDOW, load_voice_detector
 
 STEP_SECONDS = WINDOW / SAMPLE_RATE
-GOING_ON_PROBABILITY = 0.3  # of a window in which speech that has begun goes on
 MIN_SPEECH_SECONDS, MAX_PAUSE_SECONDS = 0.15, 0.3  # shorter speech is a noise; a shorter pause does not end a region
 WINDOW_SECONDS, HOP_SECONDS = 1.5, 0.375  # of the embeddings
 MIN_WINDOW_SECONDS = 0.5  # a shorter region is embedded with what surrounds it
@@ -79,9 +78,8 @@ def find_speech(wave: np.ndarray) -> list[tuple[float, float]]:
     detector, chunk = load_voice_detector(), round(VAD_CHUNK_SECONDS / STEP_SECONDS) * WINDOW
     parts = [wave[start : start + chunk] for start in range(0, len(wave), chunk)]
     probabilities = [detector(torch.from_numpy(np.ascontiguousarray(part, np.float32))).numpy() for part in parts]
-    likely = np.concatenate([*probabilities, np.zeros(0)])
-    runs = [(a, b) for a, b in find_runs(likely >= GOING_ON_PROBABILITY) if likely[a:b].max() >= MIN_PROBABILITY]
-    spans = [(a * STEP_SECONDS, b * STEP_SECONDS) for a, b in runs]
+    speaks = np.concatenate([*probabilities, np.zeros(0)]) >= MIN_PROBABILITY
+    spans = [(a * STEP_SECONDS, b * STEP_SECONDS) for a, b in find_runs(speaks)]
     merged: list[tuple[float, float]] = []
     for start, end in spans:
         if merged and start - merged[-1][1] <= MAX_PAUSE_SECONDS:
