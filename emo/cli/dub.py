@@ -18,7 +18,6 @@ def make_parser() -> Parser:
     parser = Parser(
         "emo-dub",
         description="New words in an existing video: mouths follow the new sound, everything else stays.",
-        parameters={"model": "--model", "plan": "--plan", "only": "--only", "face": "--face", "sync_mode": "--sync-mode"},
     )
     parser.add_argument("film", type=Path, help="video: mp4, mov, mkv, webm, avi, ts, ...")
     parser.add_argument("sound", type=Path, nargs="?", help="new sound, with all voices; it starts with the film")

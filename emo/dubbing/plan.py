@@ -19,7 +19,8 @@ from pathlib import Path
 from emo.core.errors import InputError
 from emo.core.files import write_text_atomic
 from emo.dubbing.tracks import FaceTrack, encode_thumbnail, load_track
-from emo.media.html import COLORS, embed_jpeg, render_page, render_table, svg_bar, svg_document
+from emo.media.charts import COLORS, svg_bar, svg_document
+from emo.media.html import embed_jpeg, render_page, render_table
 
 VERSION = 1
 PAGE_WIDTH, ROW_HEIGHT = 900, 14  # pixels of the page's timelines
