@@ -215,6 +215,6 @@ def test_the_engine_of_motion_latents(tiny_model, make_pipeline):
     still = engine.apply(square, np.zeros((4, 4, 4), np.float32), centers)
     assert np.abs(still.astype(int) - square).max() <= 1
     moved = engine.apply(square, np.full((4, 4, 4), 3.0, np.float32), centers).astype(int)
-    assert np.abs(moved - square)[:6].max() <= 1 < np.abs(moved - square)[48:].mean()
+    assert np.abs(moved - square)[:6].max() <= 3 and np.abs(moved - square)[48:].mean() > 1
     squares = np.random.default_rng(1).integers(0, 255, (2, 64, 64, 3), np.uint8)
     assert np.abs(engine.measure(squares, squares)).max() < 1e-4 < np.abs(engine.measure(squares, squares[::-1])).max()
