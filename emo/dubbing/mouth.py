@@ -112,12 +112,13 @@ class MotionLatentEngine:
             yield latents.float().cpu().numpy()
 
     def _hold_head(self, face: SelectedFace) -> "dict[str, Value]":
-        """Controls, of those that the model has, that keep the head as the portrait has it: the film moves it."""
+        """The control, if the model has one, that keeps the head as the portrait has it: the film moves it."""
         known = {spec.name for spec in self.pipeline.model.conditions if spec.components}
-        still: dict[str, Value] = {"head_speed": 0.0}
-        if face.landmarks is not None:
-            still["head_pose"] = head_angles(head_rotations(face.landmarks[None]))[0]
-        return {name: value for name, value in still.items() if name in known}
+        if "head_pose" in known and face.landmarks is not None:
+            return {
+                "head_pose": head_angles(head_rotations(face.landmarks[None]))[0] * [1, 1, 0]
+            }  # the square is upright
+        return {"head_speed": 0.0} if "head_speed" in known else {}
 
     @torch.no_grad()
     def measure(self, squares: np.ndarray, references: np.ndarray) -> np.ndarray:
