@@ -13,6 +13,7 @@ _HOMES = {
     "EMOPipeline": "emo.pipelines.emo",
     "EMOPipelineOutput": "emo.pipelines.emo",
     "HalloPipeline": "emo.pipelines.hallo",
+    "DubbingPipeline": "emo.dubbing.pipeline",
     "EMOModel": "emo.models.emo",
     "HalloModel": "emo.models.hallo",
     "Conditions": "emo.models.conditions",

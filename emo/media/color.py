@@ -1,5 +1,7 @@
 """Convert between RGB images and YUV video frames, in the colors that a video's tags name."""
 
+import math
+
 import av
 import cv2
 import numpy as np
@@ -135,19 +137,22 @@ def split_planes(yuv: np.ndarray) -> list[np.ndarray]:
     return [yuv[:height], *(chroma[k * size : (k + 1) * size].reshape(height // 2, width // 2) for k in (0, 1))]
 
 
-def to_upright_rgb(frame: av.VideoFrame, pixel_aspect: float = 1.0) -> np.ndarray:
+def to_upright_rgb(frame: av.VideoFrame, pixel_aspect: float = 1.0, max_side: int | None = None) -> np.ndarray:
     """Convert a decoded frame to an upright image with square pixels.
 
     Args:
         frame: Decoded frame, with the rotation that the file states.
         pixel_aspect: Width over height of a stored pixel.
+        max_side: Longest side of the result, pixels; a larger frame is shrunk. None: no limit.
 
     Returns:
         (H W 3) uint8 RGB.
     """
+    scale = min(1.0, (max_side or math.inf) / max(frame.width * pixel_aspect, frame.height))
     untagged = Colorspace.ITU709 if frame.height >= HD_LINES else Colorspace.ITU601
     rgb = frame.reformat(
-        width=round(frame.width * pixel_aspect),
+        width=round(frame.width * pixel_aspect * scale),
+        height=round(frame.height * scale),
         format="rgb24",
         src_colorspace=untagged if frame.colorspace == UNTAGGED else None,
         dst_color_range=ColorRange.JPEG,

@@ -117,10 +117,20 @@ def _encode(
         raise start_past_end_error(path, start_seconds)
     stream = container.add_stream("aac", rate=rate, layout=layout)
     stream.bit_rate = stream.codec_context.channels * min(BITS_PER_SECOND, BITS_PER_SAMPLE * rate)
-    return _encoded(stream, resample(chain([first], samples), block.sample_rate, rate, channels), layout)
+    return encode_samples(stream, resample(chain([first], samples), block.sample_rate, rate, channels), layout)
 
 
-def _encoded(stream: av.AudioStream, pieces: Iterable[np.ndarray], layout: str) -> Iterator[av.Packet]:
+def encode_samples(stream: av.AudioStream, pieces: Iterable[np.ndarray], layout: str) -> Iterator[av.Packet]:
+    """Encode consecutive samples (S C) float32 of a sound that starts at 0.
+
+    Args:
+        stream: The stream of a container that is written.
+        pieces: Samples at the stream's rate.
+        layout: ffmpeg's name of the channel layout.
+
+    Yields:
+        The packets in order.
+    """
     position = 0
     for samples in pieces:
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples.reshape(1, -1)), "flt", layout)

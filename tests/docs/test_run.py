@@ -34,6 +34,7 @@ NOT_RUN = {  # why commands are only parsed, by test_commands.py -> patterns of 
     "needs a 3D face model, downloaded by hand (tests/preparation/test_heads.py)": r"emo-prepare heads .*",
     "needs weights of 250 MB (tests/metrics/test_networks.py)": r"emo-eval .* --inception \S+ --arcface \S+",
     "draws for many seconds (tests/test_package.py)": r"python -m emo\.synthetic\.sample_\w+ .*",
+    "needs a film of people and a model with motion latents (tests/dubbing/test_pipeline.py)": r"emo-dub .*",
     "a measurement of minutes to hours": r"python benchmarks/.*",
 }
 RUN_ELSEWHERE = {  # command -> the test that runs it, with the fixtures it needs
