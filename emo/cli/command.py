@@ -21,6 +21,7 @@ EXTRAS = {  # a command or a package -> the extra of emo-portrait that installs 
     "emo-train": "[train]",
     "emo-eval": "[eval]",
     "emo-publish": "[train]",
+    "emo-serve": "[serve]",
     "demucs": "[vocals]",
     "peft": "[lora]",
     "pillow_heif": "[heic]",

@@ -31,6 +31,7 @@ PAGES = {  # of the options of a command
     "emo-publish": "docs/published-models.md",
     "emo-models": "docs/published-models.md",
     "emo-info": "docs/installation.md",
+    "emo-serve": "docs/live.md",
 }
 
 
