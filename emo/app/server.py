@@ -14,12 +14,14 @@ from starlette.exceptions import HTTPException
 
 from emo import __version__
 from emo.app.jobs import JobStore
+from emo.app.live import make_live_router
 from emo.app.monitoring import Monitor
 from emo.app.runner import JobRunner, ModelHolder
 from emo.app.security import Guard, make_error
 from emo.app.settings import ServerSettings
 from emo.app.state import ServerState
 from emo.app.videos import make_video_router
+from emo.app.webrtc import make_webrtc_router
 from emo.generation import generate
 
 if TYPE_CHECKING:
@@ -71,6 +73,8 @@ def make_app(settings: ServerSettings, load: "Callable[[], EMOPipeline] | None" 
     app = FastAPI(title="emo", version=__version__, lifespan=run, docs_url=None, redoc_url=None)
     app.state.server = state
     app.include_router(make_video_router(state))
+    app.include_router(make_live_router(state))
+    app.include_router(make_webrtc_router(state))
     add_page(app, state)
     add_operation(app, state)
     add_errors(app)
@@ -95,6 +99,7 @@ def add_page(app: FastAPI, state: ServerState) -> None:
         return {name: getattr(state.settings, name) for name in names} | {
             "version": __version__,
             "ready": state.model.is_ready,
+            "sessions": len(state.sessions),
             "text": state.can_speak,
             "controls": state.list_controls(),
         }

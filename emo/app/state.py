@@ -4,8 +4,6 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from emo.core.errors import InputError
 from emo.speech.contracts import SpeechSynthesizer, SynthesizedSpeech
 from emo.speech.synthesis import has_synthesizer, load_synthesizer
@@ -82,11 +80,9 @@ class ServerState:
 
     def check_controls(self, controls: dict[str, Any]) -> None:
         """Check values of conditions before they are queued. Raises InputError for one that the model has not."""
-        from emo.pipelines.inputs import parse_curves
+        from emo.pipelines.live import parse_constants
 
-        for value in parse_curves(self.model.get().model.conditions, controls).values():
-            if not np.isfinite(value).all():
-                raise InputError("controls: give finite numbers")
+        parse_constants(self.model.get().model.conditions, controls)
 
     def list_controls(self) -> dict[str, list[str]]:
         """Return the conditions by frame that the model has: name -> names of the components."""
