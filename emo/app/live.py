@@ -84,7 +84,7 @@ class LiveConnection:
         try:
             message = json.loads(text[: MAX_COMMAND_CHARACTERS + 1])
             kind = message.pop("type")
-        except (ValueError, KeyError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError('a command is JSON such as {"type": "interrupt"}') from error
         if kind == "close":
             return False
@@ -267,6 +267,8 @@ async def send_frames(socket: WebSocket, connection: LiveConnection) -> None:
             frames, data = await loop.run_in_executor(executor, make_next)
             if not frames:
                 return
+            if not data:
+                continue
             if not started:
                 started = True
                 await socket.send_json(describe_start(connection, writer.mime_type))

@@ -59,6 +59,7 @@ class Player {
     const ranges = video.buffered;
     if (ranges.length) {
       const end = ranges.end(ranges.length - 1);
+      if (video.currentTime < ranges.start(0)) video.currentTime = ranges.start(0);
       if (end - video.currentTime > FAR_BEHIND) video.currentTime = end - 0.1;
       if (video.currentTime - ranges.start(0) > 2 * KEPT) {
         this.buffer.remove(0, video.currentTime - KEPT);
