@@ -65,7 +65,7 @@ def cancel(page, sound: Path, wait: float) -> None:
     page.click("#submit")
     page.wait_for_selector("#preview:not([hidden])", timeout=wait * 1000)
     page.click("#cancel")
-    page.wait_for_selector("#job", state="hidden", timeout=30_000)
+    page.wait_for_selector("#job", state="hidden", timeout=60_000)
     print("cancelled; earlier videos:", page.locator("#history li").count())
     assert page.locator("#history li").count() == 1
 
@@ -95,7 +95,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", default="http://localhost:8000/", help="address of emo-serve")
     parser.add_argument("--chromium", help="path of a Chromium (default: playwright's own)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="length of the video, and of the live session")
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of the video")
+    parser.add_argument("--live-seconds", type=float, default=6.0, help="length of the live session")
     parser.add_argument("--wait", type=float, default=300.0, help="longest wait for a video, seconds")
     parser.add_argument("-o", "--output", type=Path, default=Path("screenshots"))
     args = parser.parse_args()
@@ -123,7 +124,7 @@ def main() -> None:
                 cancel(page, sound, args.wait)
             else:
                 page.set_input_files("#image-input", SAMPLES / "portrait.png")
-            talk(page, out, args.seconds)
+            talk(page, out, args.live_seconds)
             context.close()
         browser.close()
     print("errors of the page:", problems or "none")

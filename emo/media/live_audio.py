@@ -4,7 +4,7 @@ Positions are samples since the session's start.
 """
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import soxr
@@ -71,7 +71,8 @@ class LiveAudio:
         count = min(round(FADE_SECONDS * self.sample_rate), self.end - position)
         tail = self.wave[position - self.first :][:count] * np.linspace(1, 0, count, dtype=np.float32)
         self.wave = np.concatenate([self.wave[: position - self.first], tail])
-        self._pieces = deque(piece for piece in self._pieces if piece.first < self.end)
+        kept = (replace(piece, last=min(piece.last, self.end)) for piece in self._pieces)
+        self._pieces = deque(piece for piece in kept if piece.first < piece.last)
         self._resampler = None
 
     def trim(self, position: int) -> None:

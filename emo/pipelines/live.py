@@ -33,7 +33,6 @@ from emo.pipelines.portrait import AnimatedPortrait
 
 if TYPE_CHECKING:
     from emo.face.selection import SelectedFace
-    from emo.pipelines.emo import EMOPipeline
 
 BLOCK_FRAMES = 2
 PATIENCE_SECONDS = 0.06  # how late sound may come before silence takes its place
@@ -88,7 +87,7 @@ class LiveSession:
 
     def __init__(
         self,
-        pipeline: "EMOPipeline",
+        pipeline: Any,
         portrait: AnimatedPortrait,
         face: "SelectedFace",
         sampling: SamplingOptions,
@@ -99,7 +98,7 @@ class LiveSession:
     ):
         """
         Args:
-            pipeline: A pipeline of this session alone.
+            pipeline: An `EMOPipeline` of this session alone.
             portrait: The portrait.
             face: Its face.
             sampling: Steps, guidance and generator.
@@ -125,6 +124,11 @@ class LiveSession:
     def waiting_seconds(self) -> float:
         """Length of the sound that waits to be shown."""
         return max(0, self._audio.end - self._position(self._next)) / self.sample_rate
+
+    @property
+    def end_seconds(self) -> float:
+        """The session's time at which the sound ends that was pushed so far."""
+        return self._audio.end / self.sample_rate
 
     def push(self, audio: np.ndarray, sample_rate: int | None = None) -> None:
         """Say a piece of sound after what was pushed before.
