@@ -58,9 +58,7 @@ def test_a_turn_of_the_agent(generator, wave):
     options = generator.options()
     sizes = {(item.width, item.height) for item in items if isinstance(item, rtc.VideoFrame)}
     sounds = [item for item in items if isinstance(item, rtc.AudioFrame)]
-    assert (
-        {(item.width, item.height) for item in videos} == {(options.video_width, options.video_height)} == {(192, 192)}
-    )
+    assert sizes == {(options.video_width, options.video_height)} == {(192, 192)}
     assert 0.36 <= sum(item.duration for item in sounds) <= 0.48  # of 0.4 s; none while it idles
     kinds = [type(item).__name__ for item in items]
     assert kinds.count("AudioSegmentEnd") == 1 and "AudioFrame" not in kinds[kinds.index("AudioSegmentEnd") :]

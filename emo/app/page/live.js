@@ -1,7 +1,9 @@
 // The page's second tab: microphone to the server by a web socket, fragmented mp4 back into a <video>.
 const $ = (id) => document.getElementById(id);
 const Source = globalThis.ManagedMediaSource ?? globalThis.MediaSource;
-const FAR_BEHIND = 0.6; // seconds of buffered video after which the player jumps
+const FAR_BEHIND = 1.5; // seconds of buffered video after which the player jumps
+const NEAR = 0.3; // seconds of buffered video above which it plays faster
+const FASTER = 1.1;
 const KEPT = 10; // seconds that are kept behind the player
 let portrait = null;
 let session = null;
@@ -60,19 +62,23 @@ class Player {
     if (ranges.length) {
       const end = ranges.end(ranges.length - 1);
       if (video.currentTime < ranges.start(0)) video.currentTime = ranges.start(0);
-      if (end - video.currentTime > FAR_BEHIND) video.currentTime = end - 0.1;
+      const behind = end - video.currentTime;
+      if (!video.seeking && behind > FAR_BEHIND) video.currentTime = end - NEAR;
+      video.playbackRate = behind > NEAR ? FASTER : 1;
       if (video.currentTime - ranges.start(0) > 2 * KEPT) {
         this.buffer.remove(0, video.currentTime - KEPT);
         return;
       }
     }
     if (this.waiting.length) {
-      const pieces = this.waiting;
+      const joined = new Uint8Array(this.waiting.reduce((size, piece) => size + piece.byteLength, 0));
+      let place = 0;
+      for (const piece of this.waiting) {
+        joined.set(new Uint8Array(piece), place);
+        place += piece.byteLength;
+      }
       this.waiting = [];
-      new Blob(pieces).arrayBuffer().then((data) => {
-        if (this.buffer.updating) this.waiting.unshift(data);
-        else this.buffer.appendBuffer(data);
-      });
+      this.buffer.appendBuffer(joined);
     }
   }
 }
