@@ -8,6 +8,7 @@ from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 
+from emo.cli.bench_live import bench_live, make_live_parser
 from emo.cli.command import Parser, run
 from emo.cli.options import face_box, integer, number, square_size
 from emo.core.errors import InputError
@@ -26,7 +27,7 @@ from emo.metrics.speed import (
 
 EPILOG = """Each run is a process of its own; the settings alternate. Stages: face detection, audio encoder, reference
 (portrait, motion frames and conditions encoded), denoise, decode (latents to pictures), paste (into the portrait, and
-all the rest), encode (the video)."""
+all the rest), encode (the video). `emo-bench live` measures live sessions, see its --help."""
 PCM_RATE_HZ = 16000
 
 
@@ -256,7 +257,9 @@ def bench(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Run emo-bench."""
+    """Run emo-bench, or emo-bench live."""
+    if sys.argv[1:2] == ["live"]:
+        return run(make_live_parser(), bench_live, sys.argv[2:])
     run(make_parser(), bench)
 
 

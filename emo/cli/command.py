@@ -22,6 +22,7 @@ EXTRAS = {  # a command or a package -> the extra of emo-portrait that installs 
     "emo-eval": "[eval]",
     "emo-publish": "[train]",
     "emo-dub": "[dub]",
+    "emo-serve": "[serve]",
     "demucs": "[vocals]",
     "peft": "[lora]",
     "pillow_heif": "[heic]",
@@ -36,16 +37,25 @@ class Parser(argparse.ArgumentParser):
         parameters: Parameters of the library that have another name than their option: name -> option. Errors of the
             library name a parameter as `name=value`; the user reads `--option value`.
         renamed: Options of earlier versions: old name -> new name.
+        find_conflict: Returns what is wrong with a combination of arguments, or None.
     """
 
     def __init__(
-        self, *args, parameters: Mapping[str, str] | None = None, renamed: Mapping[str, str] | None = None, **options
+        self,
+        *args,
+        parameters: Mapping[str, str] | None = None,
+        renamed: Mapping[str, str] | None = None,
+        find_conflict: Callable[[argparse.Namespace], str | None] | None = None,
+        **options,
     ):
         super().__init__(*args, **options)
         self.parameters, self.renamed = dict(parameters or {}), dict(renamed or {})
+        self.find_conflict = find_conflict
 
     def parse_known_args(self, args=None, namespace=None):
         """Parse as argparse does, and also values that begin with a minus: `--gaze -20,5` is `--gaze=-20,5`.
+
+        A combination of arguments that can't be used is an error, too.
 
         Args:
             args: Texts of the arguments; None: those of the process.
@@ -60,7 +70,10 @@ class Parser(argparse.ArgumentParser):
                 joined[-1] += f"={word}"
             else:
                 joined.append(word)
-        return super().parse_known_args(joined, namespace)
+        parsed, rest = super().parse_known_args(joined, namespace)
+        if self.find_conflict is not None and (conflict := self.find_conflict(parsed)):
+            self.error(conflict)
+        return parsed, rest
 
     def error(self, message: str) -> NoReturn:
         """End the command with code 2 and one line on stderr.

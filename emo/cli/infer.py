@@ -5,11 +5,18 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from emo.cli.command import Parser, run
+from emo.cli.jobs import add_jobs_options, run_jobs
 from emo.cli.options import face_box, integer, named_numbers, number, numbers, square_size
+from emo.cli.text import SPEECH_NAME, add_text_options, find_conflict, open_sound
 from emo.core.errors import InputError
 from emo.core.files import shorten_name
+
+if TYPE_CHECKING:
+    from emo.generation import GenerationResult
+    from emo.pipelines.emo import EMOPipeline
 
 PARAMETERS = {  # of emo.generate and load_pipeline -> option
     "num_inference_steps": "--steps",
@@ -27,13 +34,17 @@ PARAMETERS = {  # of emo.generate and load_pipeline -> option
 
 def make_parser() -> Parser:
     """Return the parser of emo-infer."""
-    parser = Parser("emo-infer", description="Makes a portrait talk or sing.", parameters=PARAMETERS)
-    parser.add_argument("image", metavar="portrait", type=Path, help="a picture with a face: PNG, JPEG, WebP, ...")
+    about = "Makes a portrait talk or sing."
+    parser = Parser("emo-infer", description=about, parameters=PARAMETERS, find_conflict=find_conflict)
     parser.add_argument(
-        "audio", metavar="sound", type=Path, help="speech or song: WAV, MP3, M4A, FLAC, OGG, or a video's sound"
+        "image", metavar="portrait", nargs="?", type=Path, help="a picture with a face: PNG, JPEG, WebP, ..."
     )
+    formats = "WAV, MP3, M4A, FLAC, OGG, or a video's sound"
+    parser.add_argument("audio", metavar="sound", nargs="?", type=Path, help=f"speech or song: {formats}; or --text")
     parser.add_argument("-o", "--output", type=Path, help="an .mp4 file (default: PORTRAIT_SOUND.mp4 here)")
     parser.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
+    add_text_options(parser)
+    add_jobs_options(parser)
     model = parser.add_argument_group("model")
     model.add_argument("--model", default="mini", help="folder or Hub id, see emo-models (default: mini, built in)")
     model.add_argument("--revision", help="branch, tag or commit of a model of the Hub")
@@ -179,7 +190,7 @@ def show_progress(name: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def infer(args: argparse.Namespace) -> None:
-    """Generate the video, show the progress, and print its length and speed.
+    """Generate one video, or those of a file of jobs.
 
     Args:
         args: Arguments of `make_parser`.
@@ -187,9 +198,8 @@ def infer(args: argparse.Namespace) -> None:
     Raises:
         InputError: An input or option can't be used, see `emo.generation.generate`.
     """
-    from tqdm import tqdm
-
-    from emo.generation import generate
+    if args.jobs is not None:
+        return run_jobs(args, make_parser, make_video)
 
     def load():
         from diffusers.utils import logging
@@ -200,15 +210,35 @@ def infer(args: argparse.Namespace) -> None:
         logging.disable_progress_bar()
         return load_pipeline(args.model, args.device, args.dtype, args.revision, args.lora)
 
+    make_video(args, load)
+
+
+def make_video(args: argparse.Namespace, load: "Callable[[], EMOPipeline]") -> "tuple[Path, GenerationResult]":
+    """Generate a video, show the progress, and print its length and speed.
+
+    Args:
+        args: Arguments of `make_parser`.
+        load: Loads the model, after the inputs were checked.
+
+    Returns:
+        The file, and what `emo.generation.generate` returns.
+
+    Raises:
+        InputError: An input or option can't be used.
+    """
+    from tqdm import tqdm
+
+    from emo.generation import generate
+
     def show_warning(text: str) -> None:
         tqdm.write(f"emo-infer: warning: {make_parser().name_options(text, args)}", file=sys.stderr)
 
     controls = collect_controls(args)
-    output = args.output or default_output(args.image, args.audio)
-    with show_progress(output.name) as on_frame:
+    output = args.output or default_output(args.image, args.audio or Path(SPEECH_NAME))
+    with open_sound(args) as sound, show_progress(output.name) as on_frame:
         result = generate(
             args.image,
-            args.audio,
+            sound,
             output,
             pipeline=load,
             fps=args.fps,
@@ -237,6 +267,7 @@ def infer(args: argparse.Namespace) -> None:
         f"{output}: {result.num_frames} frames, {result.seconds_per_frame:.3f} s per frame, "
         f"real-time factor {result.real_time_factor:.2f}"
     )
+    return output, result
 
 
 def main() -> None:

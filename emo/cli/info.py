@@ -32,6 +32,9 @@ EXTRAS = {  # extra -> one of its packages by its import name
     "vocals": ("demucs",),
     "synth": ("espeakng_loader",),
     "heic": ("pillow_heif",),
+    "serve": ("fastapi", "uvicorn", "websockets", "prometheus_client", "python_multipart", "aiortc"),
+    "tts": ("hibari",),
+    "livekit": ("livekit",),
 }
 DECODERS = ("h264", "hevc", "vp9", "av1", "aac", "mp3", "opus", "flac")
 ENCODERS = ("libx264", "h264_nvenc", "h264_videotoolbox", "aac")

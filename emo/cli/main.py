@@ -11,6 +11,7 @@ from emo.cli.command import make_output_safe
 VERBS = {  # command -> its module in emo.cli, its description
     "infer": ("infer", "make a portrait talk or sing"),
     "dub": ("dub", "put new words into an existing video"),
+    "serve": ("serve", "serve a page and an API that make videos, and live sessions"),
     "models": ("models", "list the models that have a name"),
     "info": ("info", "show versions, devices and speed, for a bug report"),
     "prepare": ("prepare", "make training data from footage and pictures"),

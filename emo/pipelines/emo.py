@@ -49,6 +49,7 @@ from emo.pipelines.inputs import (
     open_audio,
     read_pixels,
 )
+from emo.pipelines.live import LivePipelineMixin
 from emo.pipelines.lora import LoraPipelineMixin
 
 DECODE_BATCH_FRAMES = 4
@@ -68,7 +69,7 @@ class EMOPipelineOutput(BaseOutput):
     frames: np.ndarray | Tensor | list[Image.Image]
 
 
-class EMOPipeline(LoraPipelineMixin, DiffusionPipeline):
+class EMOPipeline(LivePipelineMixin, LoraPipelineMixin, DiffusionPipeline):
     """Animates a portrait by audio (EMO, arXiv 2402.17485)."""
 
     config: Any

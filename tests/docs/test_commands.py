@@ -15,6 +15,7 @@ from unittest.mock import patch
 import pytest
 
 from emo import InputError
+from emo.cli.bench_live import make_live_parser
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -32,6 +33,7 @@ PAGES = {  # of the options of a command
     "emo-models": "docs/published-models.md",
     "emo-info": "docs/installation.md",
     "emo-dub": "docs/dubbing.md",
+    "emo-serve": "docs/live.md",
 }
 
 
@@ -201,6 +203,7 @@ def options_of(parser: argparse.ArgumentParser) -> set[str]:
 def test_option_exists(option):
     text = "".join(path.read_text() for path in (ROOT / "benchmarks").glob("*.py"))
     known = {name for script in SCRIPTS if script != "emo" for name in options_of(parser_of(script))}
+    known |= options_of(make_live_parser())
     known |= OPTIONS_OF_OTHERS | {"--help"} | {*re.findall(r"add_argument\(\"(--[\w-]+)\"", text)}
     assert option.text in known, f"{option}: no command has {option.text}"
 

@@ -1,0 +1,291 @@
+"""Live sessions of the server: what the web socket and WebRTC share, and the route WS /v1/sessions.
+
+The client sends {"type": "start", ...} and then the picture's bytes; after `started` it sends sound (16-bit PCM, mono,
+16 kHz) as binary messages and commands as JSON. The server sends fragmented mp4 as binary messages and events as JSON.
+"""
+
+import asyncio
+import json
+import secrets
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.responses import Response
+
+from emo.app.decoding import decode_upload
+from emo.app.security import make_error
+from emo.core.errors import InputError
+from emo.media.fragments import FragmentWriter
+from emo.media.image import read_image
+
+if TYPE_CHECKING:
+    from emo.app.state import ServerState
+    from emo.pipelines.live import LiveFrame, LiveSession
+
+MICROPHONE_DELAY_SECONDS = 0.5  # sound of a microphone that waits longer is dropped
+MAX_CHUNK_SECONDS = 10.0
+MAX_COMMAND_CHARACTERS = 10_000
+TOO_MANY, WRONG, ENDED = 1013, 1008, 1000  # close codes of RFC 6455
+
+
+class StartRequest(BaseModel):
+    """The first message of a session."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["start"] = "start"
+    mode: Literal["microphone", "speech"] = Field("microphone", description="speech may be sent faster than it is said")
+    fps: Annotated[float, Field(ge=5, le=60)] = 25
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    max_size: Annotated[int, Field(ge=64, le=1024)] = Field(512, description="pixels; a larger portrait is shrunk")
+    face: Literal["full"] | None = None
+    crop: bool = False
+    controls: dict[str, Any] | None = None
+
+
+class LiveConnection:
+    """One live session and its client, however it is connected.
+
+    Args:
+        state: What the server's routes share.
+        session: The session.
+        session_id: Its id.
+        mode: microphone or speech.
+    """
+
+    def __init__(self, state: "ServerState", session: "LiveSession", session_id: str, mode: str):
+        self.state, self.session, self.id, self.mode = state, session, session_id, mode
+        self.interrupted = False
+        self._speaking, self._repeated = False, False
+
+    def push(self, data: bytes) -> None:
+        """Say 16-bit PCM, mono, 16 kHz. Raises InputError where it is no such sound, or too much waits."""
+        if len(data) % 2 or len(data) > 2 * MAX_CHUNK_SECONDS * self.session.sample_rate:
+            raise InputError(
+                f"{len(data)} bytes of sound: send 16-bit samples, at most {MAX_CHUNK_SECONDS:g} s at once"
+            )
+        self._say(np.frombuffer(data, "<i2").astype(np.int16), self.session.sample_rate)
+
+    def _say(self, samples: np.ndarray, sample_rate: int) -> None:
+        if self.session.waiting_seconds > self.state.settings.max_seconds:
+            raise InputError("too much sound waits: send it no faster than it is said")
+        self.session.push(samples, sample_rate)
+
+    async def command(self, text: str) -> bool:
+        """Carry out a command; returns whether the session goes on. Raises InputError."""
+        try:
+            message = json.loads(text[: MAX_COMMAND_CHARACTERS + 1])
+            kind = message.pop("type")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise InputError('a command is JSON such as {"type": "interrupt"}') from error
+        if kind == "close":
+            return False
+        if kind in ("interrupt", "clear"):
+            self.session.interrupt()
+            self.interrupted = True
+        elif kind == "set":
+            self.session.set(**message)
+        elif kind == "say":
+            given = [message.get(name) for name in ("text", "language", "voice")]
+            if not isinstance(given[0], str) or not all(isinstance(value, str | None) for value in given):
+                raise InputError('say: give {"type": "say", "text": "Hello"}')
+            speech = await asyncio.to_thread(self.state.speak, given[0], given[1] or "en-US", given[2])
+            self._say(np.asarray(speech.wave), speech.sample_rate)
+        else:
+            raise InputError(f"{str(kind)[:40]} is no command: send interrupt, set, say or close")
+        return True
+
+    def follow(self, frames: "list[LiveFrame]") -> list[dict[str, Any]]:
+        """Count frames, and return the events that they bring."""
+        events, monitor = [], self.state.monitor
+        for frame in frames:
+            seconds = round(frame.index / self.session.fps, 3)
+            if self.interrupted:
+                events.append({"type": "interrupted", "seconds": seconds})
+                self.interrupted = False
+            if frame.is_speaking != self._speaking:
+                events.append({"type": "speaking" if frame.is_speaking else "idle", "seconds": seconds})
+                self._speaking = frame.is_speaking
+            if frame.is_repeated and not self._repeated:
+                events.append({"type": "lag", "seconds": seconds})
+            self._repeated = frame.is_repeated
+            (monitor.lag_frames if frame.is_repeated else monitor.frames.labels("sessions")).inc()
+            if frame.latency_seconds is not None:
+                monitor.latency.observe(frame.latency_seconds)
+        return events
+
+
+@contextmanager
+def reserve_session(state: "ServerState") -> Iterator[str | None]:
+    """Hold a place for a session; yields its id, or None where all are taken."""
+    if len(state.sessions) >= state.settings.max_sessions:
+        state.monitor.refused.labels("sessions").inc()
+        yield None
+        return
+    session_id = f"session_{secrets.token_hex(8)}"
+    state.sessions.add(session_id)
+    try:
+        yield session_id
+    finally:
+        state.sessions.discard(session_id)
+
+
+async def open_session(state: "ServerState", asked: StartRequest, picture: bytes) -> "LiveSession":
+    """Decode the picture in a child process and open a session. Raises InputError."""
+    if not picture or len(picture) > state.settings.max_upload_bytes:
+        raise InputError(f"the picture has {len(picture)} bytes, {state.settings.max_upload_mb:g} MB are the most")
+    with TemporaryDirectory() as folder:
+        source, target = Path(folder) / "upload", Path(folder) / "portrait.png"
+        source.write_bytes(picture)
+        limits = replace(state.settings, max_pixels=min(state.settings.max_pixels, asked.max_size**2))
+        async with state.decoders:
+            await decode_upload("image", source, target, "the picture", limits)
+        pixels = read_image(target)
+
+    def start() -> "LiveSession":
+        import torch
+
+        delay = MICROPHONE_DELAY_SECONDS if asked.mode == "microphone" else None
+        try:
+            return state.model.get().live(
+                pixels,
+                fps=asked.fps,
+                generator=torch.Generator().manual_seed(asked.seed),
+                controls=asked.controls,
+                face=asked.face,
+                crop_only=asked.crop,
+                max_delay_seconds=delay,
+            )
+        except InputError as error:
+            raise InputError(str(error).replace(str(target), "the picture")) from error
+
+    session = await asyncio.to_thread(start)
+    state.monitor.sessions.inc()
+    return session
+
+
+def make_live_router(state: "ServerState") -> APIRouter:
+    """Return the route of live sessions by web socket."""
+    router = APIRouter()
+
+    @router.websocket("/v1/sessions")
+    async def run_session(socket: WebSocket) -> None:
+        with reserve_session(state) as session_id:
+            if session_id is None:
+                return await refuse(socket, make_error(429, "all live sessions are taken, try again later"))
+            await socket.accept()
+            try:
+                await serve_socket(state, socket, session_id)
+            except (WebSocketDisconnect, RuntimeError):  # RuntimeError: it sends after the client has gone
+                return
+            except (InputError, ValidationError, TimeoutError) as error:
+                await end(socket, describe_error(error))
+
+    return router
+
+
+def describe_error(error: Exception) -> str:
+    """One line for the client."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc'])) or 'start'}: {first['msg']}"
+    return str(error) or "nothing came for too long"
+
+
+async def refuse(socket: WebSocket, response: Response) -> None:
+    """Answer the handshake with an HTTP error, where the server can, else close the socket."""
+    if "websocket.http.response" in socket.scope.get("extensions", {}):
+        await socket.send_denial_response(response)
+    else:
+        await socket.close(TOO_MANY)
+
+
+async def end(socket: WebSocket, message: str) -> None:
+    """Say why the session ends, and close the socket."""
+    try:
+        await socket.send_json({"type": "error", "message": message})
+        await socket.close(WRONG)
+    except (WebSocketDisconnect, RuntimeError):
+        return
+
+
+async def serve_socket(state: "ServerState", socket: WebSocket, session_id: str) -> None:
+    """Run a session from its first message to its end. Raises InputError for a wrong message."""
+    wait = state.settings.receive_seconds
+    asked = StartRequest.model_validate_json(await asyncio.wait_for(socket.receive_text(), wait))
+    picture = await asyncio.wait_for(socket.receive_bytes(), wait)
+    session = await open_session(state, asked, picture)
+    connection = LiveConnection(state, session, session_id, asked.mode)
+    tasks = [asyncio.create_task(send_frames(socket, connection)), asyncio.create_task(receive(socket, connection))]
+    try:
+        limit = 60 * state.settings.session_minutes
+        done, _ = await asyncio.wait(tasks, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+        if not done:
+            raise InputError(f"a session ends after {state.settings.session_minutes:g} minutes; start another")
+    finally:
+        session.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    await socket.send_json({"type": "ended"})
+    await socket.close(ENDED)
+
+
+async def receive(socket: WebSocket, connection: LiveConnection) -> None:
+    """Carry out what the client sends, until it closes."""
+    while True:
+        message = await socket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message.get("code", ENDED))
+        if message.get("bytes") is not None:
+            connection.push(message["bytes"])
+        elif not await connection.command(message.get("text") or ""):
+            return
+
+
+async def send_frames(socket: WebSocket, connection: LiveConnection) -> None:
+    """Send the frames of the session and its events; a client that takes nothing for too long is dropped."""
+    session, wait = connection.session, connection.state.settings.receive_seconds
+    writer, loop, started = FragmentWriter(session.fps, session.sample_rate), asyncio.get_running_loop(), False
+
+    def make_next() -> "tuple[list[LiveFrame], bytes]":
+        frames = session.make_block()
+        return frames, b"".join(writer.write(frame.image, frame.audio) for frame in frames)
+
+    with ThreadPoolExecutor(1, "emo-live") as executor:
+        while True:
+            frames, data = await loop.run_in_executor(executor, make_next)
+            if not frames:
+                return
+            if not data:
+                continue
+            if not started:
+                started = True
+                await socket.send_json(describe_start(connection, writer.mime_type))
+            for event in connection.follow(frames):
+                await asyncio.wait_for(socket.send_json(event), wait)
+            await asyncio.wait_for(socket.send_bytes(data), wait)
+
+
+def describe_start(connection: LiveConnection, mime_type: str) -> dict[str, Any]:
+    """The event `started`."""
+    session = connection.session
+    return {
+        "type": "started",
+        "id": connection.id,
+        "mime_type": mime_type,
+        "width": session.size[0],
+        "height": session.size[1],
+        "fps": session.fps,
+        "sample_rate": session.sample_rate,
+    }

@@ -1,0 +1,202 @@
+"""emo-infer --jobs: many videos from one file of jobs, one JSON object a line.
+
+    {"portrait": "anna.png", "sound": "hello.wav", "output": "out/anna.mp4", "seed": 3}
+    {"portrait": "ben.png", "text": "Good morning.", "steps": 2}
+
+Further keys are the options of emo-infer without their dashes; what the command line gives holds for every job. Each
+job gets one line in the result file. Another run of the same command makes what is missing or failed.
+"""
+
+import argparse
+import hashlib
+import json
+from collections.abc import Callable
+from copy import copy
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from emo.cli.command import Parser
+from emo.cli.options import integer
+from emo.core.errors import InputError, OutputError
+
+COMPLETED, FAILED, STARTED = "completed", "failed", "started"
+POSITIONAL = {"portrait": "image", "image": "image", "sound": "audio", "audio": "audio"}
+NOT_OF_A_JOB = {"jobs", "results", "workers", "ray"}
+Generate = Callable[..., Any]
+
+
+def add_jobs_options(parser: argparse.ArgumentParser) -> None:
+    """Add --jobs and what belongs to it.
+
+    Args:
+        parser: The parser.
+    """
+    jobs = parser.add_argument_group("many videos")
+    jobs.add_argument("--jobs", type=Path, metavar="FILE", help="one JSON object a line: portrait, sound, options")
+    jobs.add_argument("--results", type=Path, help="one line a job (default: FILE with .results.jsonl)")
+    jobs.add_argument("--workers", type=integer(1, 1024), default=1, help="processes on this machine (default 1)")
+    jobs.add_argument("--ray", metavar="ADDRESS", help="a running Ray cluster whose machines see the same files")
+
+
+def read_jobs(path: Path, args: argparse.Namespace, make_parser: Callable[[], Parser]) -> list[tuple[str, Any]]:
+    """Read the file of jobs.
+
+    Args:
+        path: The file.
+        args: Arguments that hold for every job.
+        make_parser: Makes the parser of the options.
+
+    Returns:
+        For each job its key, a hash of its line, and its arguments, or the InputError of a line that can't be used.
+
+    Raises:
+        InputError: The file can't be read, or holds no job.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} can't be read ({getattr(error, 'strerror', None) or 'it is not UTF-8'})") from error
+    jobs = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                parsed: Any = parse_job(line, args, make_parser())
+            except InputError as error:
+                parsed = InputError(f"line {number}: {error}")
+            jobs.append((hashlib.blake2b(line.strip().encode(), digest_size=8).hexdigest(), parsed))
+    if not jobs:
+        raise InputError(f'{path} holds no job: write lines such as {{"portrait": "a.png", "sound": "a.wav"}}')
+    if len({key for key, _ in jobs}) < len(jobs):
+        raise InputError(f"{path} holds the same line twice: give every job another output")
+    return jobs
+
+
+def parse_job(line: str, args: argparse.Namespace, parser: Parser) -> argparse.Namespace:
+    """Parse a line as emo-infer parses its arguments. Raises InputError."""
+    try:
+        job = json.loads(line)
+    except ValueError as error:
+        raise InputError(f"it is not JSON ({error})") from error
+    if not isinstance(job, dict):
+        raise InputError("it is no JSON object")
+
+    def refuse(message: str):
+        raise InputError(message)
+
+    parser.error = refuse
+    words = []
+    for name, value in job.items():
+        option = f"--{name.replace('_', '-')}"
+        if name in NOT_OF_A_JOB or name not in POSITIONAL and option not in parser._option_string_actions:
+            raise InputError(f"{name} is no option of a job")
+        if name in POSITIONAL or value is None or value is False:
+            continue
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        words += [option] if value is True else [f"{option}={text}"]
+    inputs = {POSITIONAL[name]: str(value) for name, value in job.items() if name in POSITIONAL}
+    if unknown := inputs.keys() - {"image"} and "image" not in inputs:
+        raise InputError(f"the portrait is missing beside {unknown}")
+    common = copy(args)
+    common.jobs = None
+    return parser.parse_args([*words, "--", *(inputs[name] for name in ("image", "audio") if name in inputs)], common)
+
+
+def read_results(path: Path) -> dict[str, str]:
+    """Return the last status of each job of earlier runs: key -> status. A line that was cut off is left out."""
+    statuses = {}
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                record = json.loads(line)
+                statuses[record["key"]] = record["status"]
+            except (ValueError, KeyError, TypeError):
+                continue
+    return statuses
+
+
+@cache
+def load_model(model: str, device: str | None, dtype: str, revision: str | None, lora: str | None):
+    """Load a pipeline once a process."""
+    from emo.hub.resolve import load_pipeline
+
+    return load_pipeline(model, device, dtype, revision, lora)
+
+
+def run_job(job: tuple[str, argparse.Namespace | InputError], generate: Generate) -> dict[str, Any]:
+    """Make one video.
+
+    Args:
+        job: Key and arguments, or the error of the line.
+        generate: Called as generate(args, load) -> (output, GenerationResult).
+
+    Returns:
+        The record of the job. Whatever goes wrong with it stands there.
+    """
+    key, args = job
+    if isinstance(args, InputError):
+        return {"key": key, "status": FAILED, "error": str(args)}
+    inputs = {"portrait": str(args.image), "sound": str(args.audio) if args.audio is not None else None}
+    try:
+        load = partial(load_model, args.model, args.device, args.dtype, args.revision, args.lora)
+        output, result = generate(args, load)
+    except OutputError as error:  # a full disk stops every other job as well, but each says so
+        return {"key": key, "status": FAILED, **inputs, "error": str(error)}
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else ""
+        text = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {reason}"
+        return {"key": key, "status": FAILED, **inputs, "error": text}
+    record = {"output": str(output), "frames": result.num_frames, "seconds": round(result.elapsed_seconds, 3)}
+    return {"key": key, "status": COMPLETED, **inputs, **record, "warnings": list(result.warnings)}
+
+
+def run_jobs(args: argparse.Namespace, make_parser: Callable[[], Parser], generate: Generate) -> None:
+    """Run all jobs that are not completed yet, and print how many are.
+
+    Args:
+        args: Arguments of emo-infer with `jobs`.
+        make_parser: Makes its parser.
+        generate: See `run_job`.
+
+    Raises:
+        InputError: The file of jobs can't be used, Ray does not answer, or a job failed.
+    """
+    from emo.core.parallel import map_parallel
+
+    jobs = read_jobs(args.jobs, args, make_parser)
+    path = args.results or args.jobs.with_suffix(".results.jsonl")
+    statuses = read_results(path)
+    waiting = []
+    for key, job in jobs:
+        if statuses.get(key) != COMPLETED:
+            if key in statuses and isinstance(job, argparse.Namespace):
+                job.overwrite = True  # what an earlier run left
+            waiting.append((key, job))
+    failed = 0
+    try:
+        with path.open("a", encoding="utf-8") as file:
+
+            def record(line: dict[str, Any]) -> None:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                file.flush()
+
+            for key, job in waiting:
+                if key not in statuses and not (isinstance(job, argparse.Namespace) and names_existing(job)):
+                    record({"key": key, "status": STARTED})
+            import torch
+
+            work = partial(run_job, generate=generate)
+            gpus = torch.cuda.is_available() or args.ray is not None
+            for _, result in map_parallel(work, waiting, args.workers, args.ray, gpus):
+                record(result)
+                failed += result["status"] == FAILED
+    except OSError as error:
+        raise OutputError(f"{path} can't be written ({error.strerror}): choose another --results") from error
+    print(f"{path}: {len(jobs) - failed} of {len(jobs)} videos, {len(jobs) - len(waiting)} of them made before")
+    if failed:
+        raise InputError(f"{failed} of {len(jobs)} jobs failed: {path} says why; the same command tries them again")
+
+
+def names_existing(job: argparse.Namespace) -> bool:
+    """Whether the job's output is a file that was there before the first run."""
+    return job.output is not None and job.output.exists()
