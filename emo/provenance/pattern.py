@@ -19,7 +19,7 @@ SIDE = 256  # canonical pixels of the shorter side of a picture
 TILE = 128  # canonical pixels of the tile's side
 LOWEST, HIGHEST = 4.0, 24.0  # cycles a tile
 DECAY = 0.5  # amplitudes fall with this power of the frequency
-SYNC_SHARE = 0.2  # of the frequencies
+SYNC_SHARE = 1 / 7  # of the frequencies
 KEY = 20261201  # seed of the phases; public, as the package is
 
 
