@@ -16,10 +16,13 @@ FPS = 25
 
 @pytest.fixture(scope="session", autouse=True)
 def user_config(tmp_path_factory):
-    """The user's settings are those of a new user, and the tests leave his alone."""
+    """The tests leave the user's own settings alone; theirs are those of one who has read the notice."""
+    folder = tmp_path_factory.mktemp("config")
+    (folder / "emo").mkdir()
+    (folder / "emo" / "notice_read").touch()
     with pytest.MonkeyPatch.context() as patch:
         for name in ("XDG_CONFIG_HOME", "APPDATA"):
-            patch.setenv(name, str(tmp_path_factory.mktemp("config")))
+            patch.setenv(name, str(folder))
         yield
 
 

@@ -5,10 +5,15 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from emo.cli.command import Parser, run
 from emo.cli.options import face_box, integer, number, square_size
+from emo.core.errors import InputError
 from emo.core.files import shorten_name
+
+if TYPE_CHECKING:
+    from emo.provenance.content_credentials import Certificate
 
 PARAMETERS = {  # of emo.generate and load_pipeline -> option
     "num_inference_steps": "--steps",
@@ -68,6 +73,7 @@ def make_parser() -> Parser:
     picture.add_argument(
         "--max-size", type=integer(64, 16384), help="longest side of the video in pixels; a larger picture is shrunk"
     )
+    add_mark_options(parser)
     video = parser.add_argument_group("video")
     video.add_argument("--fps", type=number(1, 120), default=25.0, help="frames per second (default 25)")
     video.add_argument(
@@ -75,6 +81,48 @@ def make_parser() -> Parser:
     )
     video.add_argument("--quality", type=number(0, 51), metavar="CRF", help="0 (lossless) to 51 (small); see --preset")
     return parser
+
+
+def add_mark_options(parser: Parser) -> None:
+    """Add the options of visible labels and signatures; the watermark has none, it is always there."""
+    marks = parser.add_argument_group("marks")
+    marks.add_argument(
+        "--label", nargs="?", const="AI-generated", metavar="TEXT", help="write a text into every frame (AI-generated)"
+    )
+    marks.add_argument("--label-font", type=Path, metavar="FILE", help=".ttf or .otf, for other than Latin letters")
+    marks.add_argument(
+        "--certificate", type=Path, metavar="PEM", help="signs the content credentials (default: self-made)"
+    )
+    marks.add_argument("--certificate-key", type=Path, metavar="PEM", help="private key of --certificate")
+    marks.add_argument("--yes", action="store_true", help="do not ask whether the rules of use were read")
+
+
+def confirm_notice(yes: bool) -> None:
+    """Say once what is allowed; ask where a person sits at the terminal.
+
+    Args:
+        yes: Do not ask.
+
+    Raises:
+        InputError: The user says no.
+    """
+    from emo.provenance.policy import NOTICE, needs_notice, remember_notice
+
+    if not needs_notice():
+        return
+    print(f"emo-infer: {NOTICE}", file=sys.stderr)
+    if not yes and sys.stdin.isatty() and input("Go on? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise InputError("stopped: nothing was made")
+    remember_notice()
+
+
+def read_certificate(args: argparse.Namespace) -> "Certificate | None":
+    """Return the certificate that the options name. Raises InputError where one of the two is missing."""
+    from emo.provenance.content_credentials import Certificate
+
+    if (args.certificate is None) != (args.certificate_key is None):
+        raise InputError("--certificate and --certificate-key belong together: give both")
+    return None if args.certificate is None else Certificate(args.certificate, args.certificate_key)
 
 
 def default_output(image: Path, audio: Path) -> Path:
@@ -134,6 +182,8 @@ def infer(args: argparse.Namespace) -> None:
     def show_warning(text: str) -> None:
         tqdm.write(f"emo-infer: warning: {make_parser().name_options(text, args)}", file=sys.stderr)
 
+    certificate = read_certificate(args)
+    confirm_notice(args.yes)
     output = args.output or default_output(args.image, args.audio)
     with show_progress(output.name) as on_frame:
         result = generate(
@@ -156,12 +206,15 @@ def infer(args: argparse.Namespace) -> None:
             preset=args.preset,
             crf=args.quality,
             max_size=args.max_size,
+            label=args.label,
+            label_font=args.label_font,
+            certificate=certificate,
             on_frame=on_frame,
             on_warning=show_warning,
         )
     print(
         f"{output}: {result.num_frames} frames, {result.seconds_per_frame:.3f} s per frame, "
-        f"real-time factor {result.real_time_factor:.2f}"
+        f"real-time factor {result.real_time_factor:.2f}, watermark {result.payload}"
     )
 
 

@@ -11,6 +11,7 @@ from emo.cli.command import make_output_safe
 VERBS = {  # command -> its module in emo.cli, its description
     "infer": ("infer", "make a portrait talk or sing"),
     "models": ("models", "list the models that have a name"),
+    "detect": ("detect", "tell whether a file was made by emo"),
     "info": ("info", "show versions, devices and speed, for a bug report"),
     "prepare": ("prepare", "make training data from footage and pictures"),
     "train": ("train", "train what a YAML file describes"),
