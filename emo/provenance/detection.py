@@ -105,10 +105,12 @@ def _search(image: np.ndarray, limit: float, thorough: bool) -> Detection:
     for stage in stages if thorough else stages[:2]:
         place, count = stage(image)
         sync_z, tried = _sync_z(_observe(image, place)), STAGES * count
-        if stage is not _aligned_place:
-            place = _refine(image, place)
-        payload, payload_z = _read_payload(_observe(image, place))
         probability = min(1.0, tried * math.exp(-(max(0.0, sync_z) ** 2) / 2))
+        if probability < 1:
+            place = _refine(image, place)
+        elif stage is not _aligned_place:  # no better than the best of so many places in an unmarked picture
+            continue
+        payload, payload_z = _read_payload(_observe(image, place))
         if payload is not None:
             evidence = (max(0.0, sync_z) ** 2 + max(0.0, payload_z) ** 2) / 2
             joint = math.log(tried) + PAYLOAD_BITS * math.log(2) + math.log1p(evidence) - evidence

@@ -18,13 +18,13 @@ def payload() -> Payload:
 
 @pytest.fixture(scope="session")
 def picture() -> np.ndarray:
-    """(384 480 3) uint8: colored noise with more power at low frequencies, as photographs have."""
+    """(384 480 3) uint8: soft noise, with the spectrum of a photograph."""
     rng = np.random.default_rng(0)
     height, width = 384, 480
     y, x = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)
-    spectrum = np.fft.rfft2(rng.normal(size=(height, width))) / (0.01 + np.hypot(x, y)) ** 1.2
+    spectrum = np.fft.rfft2(rng.normal(size=(height, width))) / (0.01 + np.hypot(x, y)) ** 2.2
     luma = np.fft.irfft2(spectrum, (height, width))
-    return np.clip(128 + 40 * luma[..., None] / luma.std() + [10, 0, -10], 0, 255).astype(np.uint8)
+    return np.clip(128 + 20 * luma[..., None] / luma.std() + [10, 0, -10], 0, 255).astype(np.uint8)
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,7 @@ def test_metadata_are_written_where_readers_look(marked_video, payload):
     assert aigc["Label"] == "1" and aigc["ContentProducer"] and aigc["ProduceID"] == payload.hex
     found = read_metadata(marked_video)
     assert found.ours and found.payload_hex == payload.hex and found.source_type == "trainedAlgorithmicMedia"
-    assert b"be7acfcb" == marked_video.read_bytes()[-4000:].partition(b"uuid")[2][:4].hex().encode() or found.aigc
+    assert found.aigc == aigc
 
 
 def test_a_remux_drops_metadata_and_the_watermark_still_tells(marked_video, payload, tmp_path):
@@ -102,8 +102,8 @@ def test_a_certificate_that_is_none_is_one_line(marked_video, tmp_path):
 
 def test_a_label_is_large_enough_and_in_every_frame(picture, tmp_path):
     label = Label("AI-generated")
-    labeled = label.burn(picture)
-    changed = np.argwhere(np.abs(labeled.astype(int) - picture).max(-1) > 0)
+    labeled = label.burn(np.full_like(picture, 90))
+    changed = np.argwhere(labeled.max(-1) != 90)
     letters = np.argwhere(labeled.min(-1) > 250)
     assert np.ptp(changed[:, 0]) + 1 >= np.ptp(letters[:, 0]) + 1 >= 0.05 * min(picture.shape[:2])
     assert changed[:, 0].min() > 0.85 * picture.shape[0]
