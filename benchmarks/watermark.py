@@ -270,7 +270,7 @@ def measure_unmarked(args: argparse.Namespace) -> None:
         if isinstance(source, np.ndarray):
             frames = [source]
         elif source.suffix.lower() in VIDEO_SUFFIXES:
-            frames = list(islice(read_video(source, 5.0), 25))
+            frames = list(islice(read_video(source, 5.0), 10))
         else:
             frames = [read_image(source)]
         found = find_watermark(Evidence(sum_frames(frames, len(frames)), 1.0, 1.0), thorough=args.thorough)
