@@ -449,8 +449,7 @@ class EMOPipeline(LivePipelineMixin, LoraPipelineMixin, DiffusionPipeline):
         Returns:
             `generator` and `eta`, each only if the scheduler takes it.
         """
-        taken = signature(self.scheduler.step).parameters
-        given = {"generator": generator, "eta": eta}
+        given, taken = {"generator": generator, "eta": eta}, signature(self.scheduler.step).parameters
         return {name: value for name, value in given.items() if name in taken}
 
     @torch.no_grad()
