@@ -26,6 +26,9 @@ from emo.media.audio import SILENT_PEAK, probe_audio, stream_audio, write_wav
 from emo.media.decode import check_trim, start_past_end_error, trim_chunks
 from emo.media.image import read_image
 from emo.media.video_writer import VideoWriter, limit_video_size
+from emo.provenance.label import Label
+from emo.provenance.marks import Marks
+from emo.provenance.policy import check_policy
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
     from emo.pipelines.controls import Controls
     from emo.pipelines.drive import Drive, DrivingVideo
     from emo.pipelines.emo import EMOPipeline
+    from emo.provenance.content_credentials import Certificate
+    from emo.provenance.watermark import Watermark
 
 ARCFACE_FILE = "backbone.pth"  # the file name under which ArcFace's weights are published
 
@@ -52,6 +57,7 @@ class GenerationResult:
         fps: Frames per second.
         elapsed_seconds: Time from the first call of the model to the last written frame.
         warnings: Warnings for the user, one line each.
+        payload: The watermark's payload, 16 hexadecimal digits; None without a watermark.
     """
 
     path: Path
@@ -59,6 +65,7 @@ class GenerationResult:
     fps: float
     elapsed_seconds: float
     warnings: tuple[str, ...] = ()
+    payload: str | None = None
 
     @property
     def seconds_per_frame(self) -> float:
@@ -98,12 +105,17 @@ def generate(
     crf: float | None = None,
     max_size: int | None = None,
     compose: Callable[[int, np.ndarray], np.ndarray] | None = None,
+    watermark: "Watermark | str | None" = "auto",
+    label: str | None = None,
+    label_font: str | Path | None = None,
+    certificate: "Certificate | None" = None,
     on_frame: Callable[[int, int], None] | None = None,
     on_warning: Callable[[str], None] | None = None,
 ) -> GenerationResult:
     """Make the portrait in `image` speak or sing `audio` and write the video to `output`.
 
-    All inputs are checked before a model is loaded. The file takes its name only when it is complete.
+    All inputs are checked before a model is loaded. The file takes its name only when it is complete. It is marked as
+    generated: by a watermark in every frame, by metadata, and, with the extra `c2pa`, by signed content credentials.
 
     Args:
         image: A picture with a face: a file, a PIL image or (H W 3) uint8 RGB.
@@ -138,6 +150,11 @@ def generate(
         crf: Quality from 0 (lossless) to 51; None: the preset's.
         max_size: Longest side of the video in pixels; None: the preset's. A larger picture is shrunk first.
         compose: Called as compose(index, frame) with each frame (H W 3) uint8; returns the frame to write.
+        watermark: "auto": a new random payload; a `Watermark` of your own payload; None: no watermark, see
+            docs/responsible-use for what the law then asks of you.
+        label: Text of a visible label in every frame; None: no label.
+        label_font: Font file of the label, for letters other than Latin.
+        certificate: Signs the content credentials; None: one made on this computer.
         on_frame: Called as on_frame(done, total): with done=0 before the first frame and after each written frame.
         on_warning: Called with each warning as it arises; None: the warning is logged.
 
@@ -145,7 +162,8 @@ def generate(
         A `GenerationResult`.
 
     Raises:
-        InputError: An input or setting can't be used: no face, no sound, an unknown model, an existing output.
+        InputError: An input or setting can't be used: no face, no sound, an unknown model, an existing output; or the
+            operator's policy (EMO_POLICY) refuses it.
         OutputError: The video can't be written.
     """
     warnings: list[str] = []
@@ -166,6 +184,9 @@ def generate(
             check_input_file(Path(drive), "video file")
         if isinstance(controls, str | Path):
             check_input_file(Path(controls), "controls file")
+        check_policy(picture, sound.path)
+        if label is not None:
+            Label(label, label_font)  # refuses what can't be written
         writer = VideoWriter(
             output,
             fps,
@@ -198,6 +219,15 @@ def generate(
         if arcface is not None:
             identity = embed_face(arcface, picture, selected)
         pipeline = _load(pipeline)
+        marks = Marks(
+            name_model(pipeline),
+            watermark=watermark,
+            label=label,
+            label_font=label_font,
+            certificate=certificate,
+            sources=_name_sources(image, audio),
+        )
+        writer.metadata, writer.on_complete = marks.metadata, marks.sign
 
         with writer:
             on_frame, began, done = on_frame or (lambda done, total: None), time.perf_counter(), 0
@@ -220,13 +250,11 @@ def generate(
             )
             on_frame(0, total)
             for frame in frames:
-                # Provenance: every frame of every generated video passes here, the place for a watermark.
-                writer.write(frame if compose is None else compose(done, frame))
+                writer.write(marks.mark_frame(frame if compose is None else compose(done, frame)))
                 done += 1
                 on_frame(done, total)
             elapsed = time.perf_counter() - began
-        # Provenance: the file is complete here, the place to sign it.
-    return GenerationResult(Path(output), done, fps, elapsed, tuple(warnings))
+    return GenerationResult(Path(output), done, fps, elapsed, tuple(warnings), marks.payload_hex)
 
 
 def embed_face(arcface: str | Path, image: np.ndarray, face: "SelectedFace") -> np.ndarray:
@@ -362,6 +390,19 @@ def _load(pipeline: "EMOPipeline | str | Callable[[], EMOPipeline]") -> "EMOPipe
     from emo.pipelines.emo import EMOPipeline
 
     return pipeline if isinstance(pipeline, EMOPipeline) else pipeline()
+
+
+def name_model(pipeline: "EMOPipeline") -> str:
+    """Return a pipeline's name for marks: OWNER/NAME of the Hub, or the last part of its folder, never a whole path."""
+    parts = Path(str(pipeline.config.get("_name_or_path") or type(pipeline).__name__)).parts
+    hub = [part.removeprefix("models--").replace("--", "/", 1) for part in parts if part.startswith("models--")]
+    return hub[0] if hub else parts[-1]
+
+
+def _name_sources(image: object, audio: object) -> dict[str, Path]:
+    """The files that a video is made from, by what they are; pictures and samples in memory have none."""
+    given = {"portrait": image, "sound": audio}
+    return {name: Path(source) for name, source in given.items() if isinstance(source, str | Path)}
 
 
 def _warn_if_silent(pieces: Iterable[np.ndarray], name: str, warn: Callable[[str], None]) -> Iterator[np.ndarray]:

@@ -14,6 +14,18 @@ SAMPLE_RATE = 16000
 FPS = 25
 
 
+@pytest.fixture(scope="session", autouse=True)
+def user_config(tmp_path_factory):
+    """The tests leave the user's own settings alone; theirs are those of one who has read the notice."""
+    folder = tmp_path_factory.mktemp("config")
+    (folder / "emo").mkdir()
+    (folder / "emo" / "notice_read").touch()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("XDG_CONFIG_HOME", "APPDATA"):
+            patch.setenv(name, str(folder))
+        yield
+
+
 @pytest.fixture(scope="session")
 def wave() -> np.ndarray:
     """(S,) float32, 2 s at 16 kHz: bursts of a 220 Hz buzz, 0.3 s on, 0.2 s off."""

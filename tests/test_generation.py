@@ -39,7 +39,14 @@ def test_files_pictures_and_samples_give_the_same_frames(
     }
     for name, (image, audio) in given.items():
         result = generate(
-            image, audio, tmp_path / name, pipeline=tiny_pipeline, face="full", start_seconds=0.2, duration_seconds=0.4
+            image,
+            audio,
+            tmp_path / name,
+            pipeline=tiny_pipeline,
+            face="full",
+            start_seconds=0.2,
+            duration_seconds=0.4,
+            watermark=None,
         )
         assert result.path == tmp_path / name and result.num_frames == 10 and result.fps == 25
         assert len(list(read_video(result.path))) == 10
@@ -52,7 +59,7 @@ def test_files_pictures_and_samples_give_the_same_frames(
 def test_the_seed_decides(tiny_pipeline, portrait, sound_path, written, tmp_path):
     import torch
 
-    options = {"pipeline": tiny_pipeline, "face": "full", "duration_seconds": 0.2}
+    options = {"pipeline": tiny_pipeline, "face": "full", "duration_seconds": 0.2, "watermark": None}
     seeds = {"a.mp4": 3, "b.mp4": torch.Generator().manual_seed(3), "c.mp4": 2**63 - 1}
     for name, seed in seeds.items():
         generate(portrait, sound_path, tmp_path / name, generator=seed, **options)

@@ -17,6 +17,7 @@ from emo.core.files import shorten_name
 if TYPE_CHECKING:
     from emo.generation import GenerationResult
     from emo.pipelines.emo import EMOPipeline
+    from emo.provenance.content_credentials import Certificate
 
 PARAMETERS = {  # of emo.generate and load_pipeline -> option
     "num_inference_steps": "--steps",
@@ -117,6 +118,7 @@ def make_parser() -> Parser:
     picture.add_argument(
         "--max-size", type=integer(64, 16384), help="longest side of the video in pixels; a larger picture is shrunk"
     )
+    add_mark_options(parser)
     video = parser.add_argument_group("video")
     video.add_argument("--fps", type=number(1, 120), default=25.0, help="frames per second (default 25)")
     video.add_argument(
@@ -124,6 +126,48 @@ def make_parser() -> Parser:
     )
     video.add_argument("--quality", type=number(0, 51), metavar="CRF", help="0 (lossless) to 51 (small); see --preset")
     return parser
+
+
+def add_mark_options(parser: Parser) -> None:
+    """Add the options of visible labels and signatures; the watermark has none, it is always there."""
+    marks = parser.add_argument_group("marks")
+    marks.add_argument(
+        "--label", nargs="?", const="AI-generated", metavar="TEXT", help="write a text into every frame (AI-generated)"
+    )
+    marks.add_argument("--label-font", type=Path, metavar="FILE", help=".ttf or .otf, for other than Latin letters")
+    marks.add_argument(
+        "--certificate", type=Path, metavar="PEM", help="signs the content credentials (default: self-made)"
+    )
+    marks.add_argument("--certificate-key", type=Path, metavar="PEM", help="private key of --certificate")
+    marks.add_argument("--yes", action="store_true", help="do not ask whether the rules of use were read")
+
+
+def confirm_notice(yes: bool) -> None:
+    """Say once what is allowed; ask where a person sits at the terminal.
+
+    Args:
+        yes: Do not ask.
+
+    Raises:
+        InputError: The user says no.
+    """
+    from emo.provenance.policy import NOTICE, needs_notice, remember_notice
+
+    if not needs_notice():
+        return
+    print(f"emo-infer: {NOTICE}", file=sys.stderr)
+    if not yes and sys.stdin.isatty() and input("Go on? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise InputError("stopped: nothing was made")
+    remember_notice()
+
+
+def read_certificate(args: argparse.Namespace) -> "Certificate | None":
+    """Return the certificate that the options name. Raises InputError where one of the two is missing."""
+    from emo.provenance.content_credentials import Certificate
+
+    if (args.certificate is None) != (args.certificate_key is None):
+        raise InputError("--certificate and --certificate-key belong together: give both")
+    return None if args.certificate is None else Certificate(args.certificate, args.certificate_key)
 
 
 def default_output(image: Path, audio: Path) -> Path:
@@ -233,6 +277,8 @@ def make_video(args: argparse.Namespace, load: "Callable[[], EMOPipeline]") -> "
     def show_warning(text: str) -> None:
         tqdm.write(f"emo-infer: warning: {make_parser().name_options(text, args)}", file=sys.stderr)
 
+    certificate = read_certificate(args)
+    confirm_notice(args.yes)
     controls = collect_controls(args)
     output = args.output or default_output(args.image, args.audio or Path(SPEECH_NAME))
     with open_sound(args) as sound, show_progress(output.name) as on_frame:
@@ -260,12 +306,15 @@ def make_video(args: argparse.Namespace, load: "Callable[[], EMOPipeline]") -> "
             preset=args.preset,
             crf=args.quality,
             max_size=args.max_size,
+            label=args.label,
+            label_font=args.label_font,
+            certificate=certificate,
             on_frame=on_frame,
             on_warning=show_warning,
         )
     print(
         f"{output}: {result.num_frames} frames, {result.seconds_per_frame:.3f} s per frame, "
-        f"real-time factor {result.real_time_factor:.2f}"
+        f"real-time factor {result.real_time_factor:.2f}, watermark {result.payload}"
     )
     return output, result
 

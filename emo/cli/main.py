@@ -13,6 +13,7 @@ VERBS = {  # command -> its module in emo.cli, its description
     "dub": ("dub", "put new words into an existing video"),
     "serve": ("serve", "serve a page and an API that make videos, and live sessions"),
     "models": ("models", "list the models that have a name"),
+    "detect": ("detect", "tell whether a file was made by emo"),
     "info": ("info", "show versions, devices and speed, for a bug report"),
     "prepare": ("prepare", "make training data from footage and pictures"),
     "train": ("train", "train what a YAML file describes"),

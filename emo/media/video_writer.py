@@ -8,7 +8,7 @@ rates. Sound is AAC.
 import logging
 import math
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -84,6 +84,9 @@ class VideoWriter:
         crf: Quality from 0 (lossless) to 51, lower is better and larger; None: the preset's.
         max_size: The longest side in pixels; larger frames are shrunk. None: the preset's.
         on_note: Called with each line that the user should read; None: the line is logged.
+        metadata: Entries of the file's metadata: name -> text; an attribute that may be set until the `with`.
+        on_complete: Called with the path of the complete file, which it may change, before the file takes its name; an
+            attribute that may be set until then.
 
     Raises:
         InputError: The file exists (and not `overwrite`), is the sound itself, is not an .mp4, or can't be
@@ -105,6 +108,8 @@ class VideoWriter:
         crf: float | None = None,
         max_size: int | None = None,
         on_note: Callable[[str], None] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        on_complete: Callable[[Path], None] | None = None,
     ):
         self.path = Path(path)
         self.fps = frame_rate(fps)
@@ -113,6 +118,7 @@ class VideoWriter:
         self._trim = (start_seconds, duration_seconds)
         self._overwrite = overwrite
         self._on_note = on_note or logger.warning
+        self.metadata, self.on_complete = dict(metadata or {}), on_complete
         self._partial = self.path.with_name(f".emo-{secrets.token_hex(6)}.part")
         self._frames, self._rescued = 0, False
         self._container: av.container.OutputContainer | None = None
@@ -127,8 +133,9 @@ class VideoWriter:
         try:
             with self._disk_errors():
                 self._partial.touch(exist_ok=False)
-                options = {"movflags": "+faststart"}
+                options = {"movflags": "+faststart+use_metadata_tags" if self.metadata else "+faststart"}
                 self._container = av.open(str(self._partial.absolute()), "w", "mp4", container_options=options)
+                self._container.metadata.update(self.metadata)
             self._stream = self._opened().add_stream("libx264", rate=self.fps)
             self._packets: Iterator[av.Packet] = iter(())
             if self._audio is not None:
@@ -200,6 +207,8 @@ class VideoWriter:
             container.mux(self._stream.encode(None))
             self._mux_audio(container, until_seconds=math.inf)
             container.close()
+            if self.on_complete is not None:
+                self.on_complete(self._partial)
         if self._audio_error is not None:
             name = self._rescue()
             reason = (str(self._audio_error).strip() or type(self._audio_error).__name__).splitlines()[0]

@@ -15,6 +15,10 @@ from emo.generation import generate
 from emo.media.audio import read_audio
 from emo.media.image import read_image
 from emo.pipelines.emo import EMOPipeline
+from emo.provenance.payload import Payload, hash_model_name
+from emo.provenance.watermark import Watermark
+
+PREVIEW_PAYLOAD = Payload(0, hash_model_name("preview"))
 
 
 @dataclass
@@ -105,5 +109,6 @@ def render_preview(
         face=scene.face,
         crop_only=truth is None,
         compose=None if truth is None else place_side_by_side,
+        watermark=Watermark(PREVIEW_PAYLOAD),  # not a random one: the same weights give the same video
         overwrite=True,
     )

@@ -100,6 +100,7 @@ def test_the_largest_seed(folder, command):
 
 
 def test_the_same_seed_gives_the_same_frames(folder, command, monkeypatch):
+    monkeypatch.setattr("emo.provenance.payload.secrets.randbits", lambda bits: 5)  # else each video has its own mark
     written, write = {}, VideoWriter.write
     monkeypatch.setattr(
         VideoWriter, "write", lambda w, frame: written.setdefault(w.path.name, []).append(frame) or write(w, frame)

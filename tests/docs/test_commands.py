@@ -31,6 +31,7 @@ PAGES = {  # of the options of a command
     "emo-convert": "docs/published-models.md",
     "emo-publish": "docs/published-models.md",
     "emo-models": "docs/published-models.md",
+    "emo-detect": "docs/responsible-use.md",
     "emo-info": "docs/installation.md",
     "emo-dub": "docs/dubbing.md",
     "emo-serve": "docs/live.md",

@@ -31,7 +31,11 @@ USE = """Meant for animating portraits of people who agreed to it, of drawn or g
 models and on how to detect them.
 
 Not meant for, and not to be used for: showing real people saying what they did not say, without their consent; fraud;
-harassment; or bypassing identity verification. Label a video as synthetic wherever it is shown."""
+harassment; or bypassing identity verification. Label a video as synthetic wherever it is shown.
+
+Videos that `emo-infer` makes carry an invisible watermark, metadata and, with the extra `c2pa`, signed content
+credentials that say that they are generated; `emo-detect` finds them. They help honest viewers; who knows the open code
+can remove them. No mark does not mean that a video is real."""
 CITATION = """```bibtex
 @misc{tian2024emo,
   title={EMO: Emote Portrait Alive - Generating Expressive Portrait Videos with Audio2Video Diffusion Model under Weak
