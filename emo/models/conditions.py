@@ -25,7 +25,7 @@ from emo.models.conditioners import ControlEncoder, FaceLocator, HeadSpeedEncode
 from emo.models.layers import AudioRegions
 
 EMOTIONS = ("neutral", "happy", "sad", "angry", "surprised", "afraid", "disgusted")
-MAX_ANGLE = radians(60)  # of gaze and head pose, in radians
+MAX_ANGLE = radians(90)  # of gaze and head pose, in radians
 Value = float | str | Sequence | Mapping[str, float] | np.ndarray
 
 

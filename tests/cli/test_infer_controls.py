@@ -90,7 +90,7 @@ def test_the_command_of_the_docs(folder, run_main, models):
         ("every", ["--still", "--pose", "1,2"], "--still holds the head: leave --pose out"),
         ("every", ["--gaze", "10"], "--gaze: '10' is not YAW,PITCH"),
         ("every", ["--gaze", "10,x"], "--gaze: 'x' is not a number"),
-        ("every", ["--gaze", "90,0"], "--gaze: gaze_yaw 90 is not between -60 and 60"),
+        ("every", ["--gaze", "95,0"], "--gaze: gaze_yaw 95 is not between -90 and 90"),
         ("every", ["--pose", "1,2,3,4"], "--pose: '1,2,3,4' is not YAW,PITCH,ROLL"),
         ("every", ["--distance", "0"], "--distance: distance 0 is not between 0.25 and 4"),
         ("every", ["--emotion", "bored:0.5"], "--emotion: 'bored' is none of neutral, happy, sad"),

@@ -71,7 +71,7 @@ def test_empty_cells_are_interpolated_and_free_ones_left_to_the_model(write):
         ("gaze\n1\n", "'gaze' is no column: give seconds, frame, gaze_yaw"),
         ("gaze_yaw\n10\nleft\n", "row 2: gaze_yaw 'left' is not a number"),
         ("gaze_yaw\nnan\n", "row 1: gaze_yaw 'nan' is not a number"),
-        ("gaze_yaw\n90\n", "gaze_yaw 90 is not between -60 and 60"),
+        ("gaze_yaw\n95\n", "gaze_yaw 95 is not between -90 and 90"),
         ("emotion_sad\n1.5\n", "emotion_sad 1.5 is not between 0 and 1"),
         ("seconds,gaze_yaw\n1,0\n1,5\n", "the times must be numbers that rise"),
         ("seconds,gaze_yaw\n0,0\n1e9,5\n", "the times must be numbers that rise"),
@@ -129,7 +129,7 @@ def test_a_still_head_keeps_its_pose_as_far_as_the_model_can(samples):
 @pytest.mark.parametrize(
     ("controls", "words"),
     [
-        ({"gaze": (20, 0)}, "gaze=20 is not between -1.047 and 1.047"),  # degrees
+        ({"gaze": (20, 0)}, "gaze=20 is not between -1.571 and 1.571"),  # degrees
         ({"head_pose_offset": (0, 0, 20)}, "head_pose_offset=20 is not between"),
         ({"head_pose_offset": (0, 0)}, "head_pose_offset has shape"),
         ({"emotion": {"happy": -1}}, "emotion=-1 is not between 0 and 1"),
