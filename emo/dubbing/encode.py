@@ -160,6 +160,7 @@ class PartEncoder:
     def _open(self, global_header: bool) -> av.VideoCodecContext:
         """A new encoder with the film's properties."""
         context = av.CodecContext.create(self.encoder.name, "w")
+        assert isinstance(context, av.VideoCodecContext)
         self.configure(context, global_header)
         context.open()
         return context

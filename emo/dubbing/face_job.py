@@ -120,7 +120,9 @@ class ReferenceStore:
     def _read(self, face: int, frame: int) -> np.ndarray:
         """Return the square (size size 3) uint8 RGB of a reference."""
         data = np.frombuffer(self.path(face, frame).read_bytes(), np.uint8)
-        return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
+        picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        assert picture is not None, f"{self.path(face, frame)} is no picture"
+        return np.ascontiguousarray(picture[..., ::-1])
 
 
 def measure_strength(
@@ -263,10 +265,10 @@ def measure_gain(job: FaceJob, engine: MouthEngine, store: ReferenceStore) -> fl
     for frame in job.probes.tolist():
         square = store.read(job.number, frame)
         closed = engine.apply(square, motion_to_rest(job, engine, store, frame, square), job.centers(frame))
-        openings = [measure_opening(image) for image in (square, closed)]
-        if None not in openings:
-            wanted += max(0.0, openings[0] - rest)
-            reached += max(0.0, openings[0] - openings[1])
+        opened, left = measure_opening(square), measure_opening(closed)
+        if opened is not None and left is not None:
+            wanted += max(0.0, opened - rest)
+            reached += max(0.0, opened - left)
     return float(np.clip(wanted / reached, 1.0, MAX_GAIN)) if reached > MIN_CLOSING else 1.0
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -250,7 +251,10 @@ class FilmReader:
 
     def __init__(self, film: Film):
         self.film = film
-        self._container, self._stream, self._packets, self._next = None, None, iter(()), 0
+        self._container: Any = None
+        self._stream: Any = None
+        self._packets: Iterator[av.Packet] = iter(())
+        self._next = 0  # number of the next packet
 
     def __enter__(self) -> "FilmReader":
         return self
@@ -298,4 +302,5 @@ class FilmReader:
     def _number(self, frames: list[av.VideoFrame]) -> Iterator[tuple[int, av.VideoFrame]]:
         for frame in frames:
             shown = frame.pts if frame.pts is not None else frame.dts
-            yield int(np.searchsorted(self.film.frame_pts, shown)), frame
+            if shown is not None:
+                yield int(np.searchsorted(self.film.frame_pts, shown)), frame

@@ -115,9 +115,8 @@ class MotionLatentEngine:
         """The control, if the model has one, that keeps the head as the portrait has it: the film moves it."""
         known = {spec.name for spec in self.pipeline.model.conditions if spec.components}
         if "head_pose" in known and face.landmarks is not None:
-            return {
-                "head_pose": head_angles(head_rotations(face.landmarks[None]))[0] * [1, 1, 0]
-            }  # the square is upright
+            yaw, pitch, _ = head_angles(head_rotations(face.landmarks[None]))[0]
+            return {"head_pose": [yaw, pitch, 0.0]}  # the square is upright
         return {"head_speed": 0.0} if "head_speed" in known else {}
 
     @torch.no_grad()

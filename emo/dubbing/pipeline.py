@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
@@ -169,16 +169,16 @@ class DubbingPipeline:
             InputError: A file can't be read or written, no face is found, or a setting can't be used.
             OutputError: The film can't be written.
         """
-        film, output, request = open_film(film), Path(output), as_request(request)
+        source, output, request = open_film(film), Path(output), as_request(request)
         if sync_mode not in SYNC_MODES:
             raise InputError(f"sync_mode={sync_mode}: choose {', '.join(SYNC_MODES)}")
         if not 0 <= crf <= 51:
             raise InputError(f"crf={crf:g}: give 0 (lossless) to 51, {DEFAULT_CRF:g} is usual")
         check_output_file(output, overwrite)
-        if output.exists() and output.samefile(film.path):
+        if output.exists() and output.samefile(source.path):
             raise InputError(f"{output} is the film itself; choose another name")
-        encoder = PartEncoder(film, crf, _codec_tag(film))
-        warnings = check_streams(film, output, encoder)
+        encoder = PartEncoder(source, crf, _codec_tag(source))
+        warnings = check_streams(source, output, encoder)
         for line in warnings:
             on_warning(line)
         self._load_engine()
@@ -187,27 +187,27 @@ class DubbingPipeline:
         if not sounds:
             raise InputError("no new sound: give a sound file, or one for each speaker")
         sound_seconds = max(probe_audio(sound).seconds for sound in sounds)
-        if sync_mode == "silence" and sound_seconds > film.seconds + 0.5:
-            lengths = f"the new sound lasts {sound_seconds:.1f} s, the film {film.seconds:.1f} s"
+        if sync_mode == "silence" and sound_seconds > source.seconds + 0.5:
+            lengths = f"the new sound lasts {sound_seconds:.1f} s, the film {source.seconds:.1f} s"
             warnings.append(f"{lengths}: the sound's end is cut off (sync_mode=loop keeps it)")
             on_warning(warnings[-1])
-        takes, seconds = lay_out(film, sound_seconds, sync_mode)
+        takes, seconds = lay_out(source, sound_seconds, sync_mode)
         settings = [self.label, str(plan), sync_mode, crf, seed, request.only_seconds, _describe(request)]
         made = None if plan is None else read_plan(Path(plan))
-        files = [film.path, *sounds, *([Path(plan)] if plan is not None else [])]
+        files = [source.path, *sounds, *([Path(plan)] if plan is not None else [])]
         work = _open_work_folder(output, settings, files)
         folder = faces_folder(work / "plan.json" if plan is None else Path(plan))
         if made is None:
-            made = self._plan(film, request, work / "plan.json", on_progress, resume=True)
-        run = _Run(film, made, folder, work, self._load_engine, encoder, takes, seconds, request.only_seconds, seed)
+            made = self._plan(source, request, work / "plan.json", on_progress, resume=True)
+        run = _Run(source, made, folder, work, self._load_engine, encoder, takes, seconds, request.only_seconds, seed)
         stretches, counts = run.make_parts(sounds, on_progress)
-        sound = DubbedSound(sounds, seconds, film.path, separate, request.only_seconds)
-        if (request.only_seconds is not None or separate is not None) and not film.has_sound:
+        sound = DubbedSound(sounds, seconds, source.path, separate, request.only_seconds)
+        if (request.only_seconds is not None or separate is not None) and not source.has_sound:
             sound = replace(sound, separate=None, only_seconds=None)
         # Provenance: every frame of a dubbed film has passed `_Run`, the place for a watermark.
         end = seconds if sync_mode == "cut" else None
         on_progress("write", 0, 1)
-        write_film(film, output, stretches, encoder, sound.open, end_seconds=end, overwrite=overwrite)
+        write_film(source, output, stretches, encoder, sound.open, end_seconds=end, overwrite=overwrite)
         on_progress("write", 1, 1)
         # Provenance: the file is complete here, the place to sign it (opened, composite).
         shutil.rmtree(work, ignore_errors=True)
@@ -215,7 +215,7 @@ class DubbingPipeline:
 
     def _load_engine(self) -> MouthEngine:
         """Return the engine, loaded on first use."""
-        engine = self._engine
+        engine: Any = self._engine
         if not isinstance(engine, MouthEngine) and not hasattr(engine, "vae"):
             engine = engine()
         if not isinstance(engine, MouthEngine):

@@ -273,7 +273,8 @@ def _video_packets(film: Film, stretches: Sequence[Stretch], encoder: PartEncode
             for index, packet in enumerate(reader.read(stretch.part)):
                 if index == 0 and encoded_before and headers:
                     packet = _with_headers(packet, headers)
-                packet.pts = (packet.pts if packet.pts is not None else packet.dts) + stretch.shift
+                shown = packet.pts if packet.pts is not None else packet.dts
+                packet.pts = None if shown is None else shown + stretch.shift
                 packet.dts = None if packet.dts is None else packet.dts + stretch.shift
                 packet.time_base, packet.stream = film.time_base, stream
                 yield packet

@@ -6,6 +6,7 @@ HDR. Planes are views of PyAV's memory: (h w) uint8, or uint16 above 8 bits.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import av
 import cv2
@@ -91,11 +92,16 @@ def describe_layout(frame: av.VideoFrame) -> YuvLayout:
     return YuvLayout(weights, (zero, half, half), steps, 2**bits - 1)
 
 
+def _memory(plane: Any) -> np.ndarray:
+    """The bytes of a plane, which may be written."""
+    return np.frombuffer(plane, np.uint8)
+
+
 def view_planes(frame: av.VideoFrame, layout: YuvLayout) -> list[np.ndarray]:
     """Return views (h w) of the planes of luma and chroma; writing to them changes the frame."""
     views = []
     for plane in frame.planes[:3]:
-        pixels = np.frombuffer(plane, layout.dtype).reshape(-1, plane.line_size // np.dtype(layout.dtype).itemsize)
+        pixels = _memory(plane).view(layout.dtype).reshape(-1, plane.line_size // np.dtype(layout.dtype).itemsize)
         views.append(pixels[: plane.height, : plane.width])
     return views
 
@@ -167,8 +173,8 @@ def copy_frame(frame: av.VideoFrame) -> av.VideoFrame:
     copy = av.VideoFrame(frame.width, frame.height, frame.format.name)
     for source, target in zip(frame.planes, copy.planes, strict=True):
         rows = source.height
-        old = np.frombuffer(source, np.uint8)[: source.line_size * rows].reshape(rows, source.line_size)
-        new = np.frombuffer(target, np.uint8)[: target.line_size * rows].reshape(rows, target.line_size)
+        old = _memory(source)[: source.line_size * rows].reshape(rows, source.line_size)
+        new = _memory(target)[: target.line_size * rows].reshape(rows, target.line_size)
         width = min(source.line_size, target.line_size)
         new[:, :width] = old[:, :width]
     copy.pts = frame.pts
