@@ -70,12 +70,13 @@ def compare_curves(seen: np.ndarray, known: np.ndarray) -> tuple[float, float]:
 
 
 def find_meshes(path: Path, mesh: Mesh) -> np.ndarray:
-    """MediaPipe's points (T 478 3) of a clip's frames, gaps filled with the frame before."""
+    """MediaPipe's points (T 478 3) of a clip's frames; without a face those of the nearest frame before that has one."""
     points = np.array([find_mesh(mesh, frame) for frame in read_clip_frames(path)])
-    for k in range(1, len(points)):
-        if np.isnan(points[k]).any():
-            points[k] = points[k - 1]
-    return points
+    is_found = np.isfinite(points).all((1, 2))
+    if not is_found.any():
+        return points
+    last = np.maximum.accumulate(np.where(is_found, np.arange(len(points)), int(np.argmax(is_found))))
+    return points[last]
 
 
 def measure_mouth(points: np.ndarray) -> np.ndarray:
@@ -83,7 +84,7 @@ def measure_mouth(points: np.ndarray) -> np.ndarray:
     return mouth_opening(points[:, MEDIAPIPE_TO_IBUG, :2])
 
 
-def measure_clip(path: Path, clip: Clip, mesh: Mesh) -> dict[str, np.ndarray | float]:
+def measure_clip(path: Path, clip: Clip, mesh: Mesh) -> dict[str, np.ndarray | float] | None:
     """Measure a clip.
 
     Args:
@@ -93,10 +94,12 @@ def measure_clip(path: Path, clip: Clip, mesh: Mesh) -> dict[str, np.ndarray | f
 
     Returns:
         By name: mouth and amplitude; pose and gaze (T' 2 2), what is seen and what is known in degrees; blinks, found
-        and wrong; points, the meshes.
+        and wrong; points, the meshes. None if MediaPipe finds no face in the portrait, or in no frame.
     """
     known, points = load_clip_truth(path), find_meshes(path, mesh)
     portrait = find_mesh(mesh, cv2.imdecode(known["portrait"], cv2.IMREAD_COLOR)[..., ::-1])
+    if np.isnan(portrait).any() or np.isnan(points).any():
+        return None
     rotations = [find_rotation(portrait[RIGID], frame[RIGID]) for frame in points]
     pose = np.array([(np.arctan2(-r[2, 0], r[2, 2]), np.arcsin(np.clip(-r[2, 1], -1, 1))) for r in rotations])
     gaze = np.array([measure_gaze(frame @ r) for frame, r in zip(points, rotations, strict=True)])
@@ -137,10 +140,14 @@ def main() -> None:
     args = parser.parse_args()
     drivers = {path.stem: path for path in list_clips(args.drivers)} if args.drivers else {}
     mesh = Mesh(static_image_mode=True, refine_landmarks=True, min_detection_confidence=0.3)
-    rows, driven = [], []
+    rows, driven, missed = [], [], 0
     for path in list_clips([args.clips])[: args.count]:
         clip = load_clip(path)
         row = measure_clip(path, clip, mesh)
+        if row is None:
+            missed += 1
+            print(f"{path.stem} {clip.info.person:22s} no face is found", flush=True)
+            continue
         rows.append(row)
         text = f"{path.stem} {clip.info.person:22s} mouth r {row['mouth']:.3f} amplitude {row['amplitude']:.2f}"
         text += f" pose {describe_angles(row['pose'])} gaze {describe_angles(row['gaze'])}"
@@ -152,7 +159,9 @@ def main() -> None:
             driven.append(compare_curves(measure_mouth(row["points"])[:count], real[:count]))
             text += f" driven r {driven[-1][0]:.3f} amplitude {driven[-1][1]:.2f}"
         print(text, flush=True)
-    print(f"{len(rows)} clips, mean and worst:")
+    print(f"{len(rows)} clips ({missed} more without a face that MediaPipe finds), mean and worst:")
+    if not rows:
+        return
     for name in ("mouth", "amplitude"):
         values = [row[name] for row in rows]
         middle = f"mean {np.mean(values):.3f} median {np.median(values):.3f}"
