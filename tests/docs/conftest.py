@@ -5,6 +5,7 @@ A test that takes an argument of PARAMETERS (`document`, `link`, `command`, ...)
 
 import re
 import shlex
+import shutil
 import wave as riff
 from dataclasses import dataclass, field
 from functools import cache
@@ -268,8 +269,9 @@ def reader_folder(tmp_path, monkeypatch, samples) -> Path:
         (tmp_path / name).symlink_to(ROOT / name)
     for place, seconds in ((tmp_path, 4), (tmp_path / "datasets" / "samples", 0.24)):
         place.mkdir(parents=True, exist_ok=True)
-        for name in ("portrait.png", "me.jpg", "drawing.png"):
-            Image.open(samples / "portrait.png").save(place / name)
+        for name in ("portrait.png", "drawing.png"):
+            shutil.copy(samples / "portrait.png", place / name)
+        Image.open(samples / "portrait.png").save(place / "me.jpg")
         for name in ("song.wav", "speech.wav"):
             with riff.open(str(place / name), "wb") as file:
                 file.setparams((1, 2, rate, 0, "NONE", ""))

@@ -57,7 +57,8 @@ ONE_CORE = ["--workers", "1"]
 LENIENT = ["--size", "256", *ONE_CORE]
 LENIENT += ["--limits", "min_seconds=1", "min_lip_sync_confidence=-1", "max_lip_sync_offset_frames=30"]
 SMALL_DRAWN = ["--count", "1", "--seconds", "0.2", "--size", "64"]
-SHORT = ["--seconds", "0.2", "--repeats", "1", "--face", "full", "--device", "cpu"]
+TINY = ["--model", "tiny"]  # given a second time: the last one counts
+SHORT = [*TINY, "--seconds", "0.2", "--repeats", "1", "--face", "full", "--device", "cpu"]
 FROM_VIDEOS = {  # to a model and its figures: commands in the order in which a reader comes to them -> more arguments
     "emo-prepare raw/ shards/ --size 256": LENIENT,
     "emo-prepare raw/ shards/ --limits min_seconds=1": LENIENT,
@@ -69,25 +70,24 @@ FROM_VIDEOS = {  # to a model and its figures: commands in the order in which a 
     "emo-infer me.jpg speech.wav --model runs/me/model --lora runs/me/model": ["--duration", "0.1"],
     "emo-eval generated/ --reference real/ -o evaluation": ONE_CORE,
     "emo-eval --model runs/fine_tune/model --set real/": ["-o", "evaluation_of_model", *ONE_CORE],
+    "emo-eval --model mini --set real/ --window 6 --controls": [*TINY, "-o", "evaluation_with_controls", *ONE_CORE],
 }
 FROM_CLIPS = {
     "emo-prepare report clips/ report.html": [],
     "emo-prepare shards clips/ shards/": [],
     "emo-train configs/mini/motion_autoencoder.yaml": ["steps=1", "batch_size=1", "validation_samples=1"],
 }
-WITH_A_TINY_MODEL = {  # --model is given a second time, and the last one counts
-    "emo-eval --model mini --set real/ --window 6 --controls": ["-o", "evaluation", *ONE_CORE],
-    "emo-bench portrait.png song.wav --vs steps=4": SHORT,
-    "emo-bench portrait.png song.wav": SHORT,
-    "emo-bench datasets/samples/portrait.png datasets/samples/song.wav": SHORT,
-}
+BENCHMARKS = [
+    "emo-bench portrait.png song.wav --vs steps=4",
+    "emo-bench datasets/samples/portrait.png datasets/samples/song.wav",
+]
 LABELS = "python -m emo.preparation.labels data/train/grid data/labels/grid"
 WITH_STAND_INS = {  # scripts, whose commands only write down their arguments -> a command that is among them
     "scripts/prepare_mini.sh": "emo-prepare synth data/train/drawn",
     "scripts/train_mini.sh": "emo-train configs/mini/student.yaml",
     "scripts/prepare_heads.sh photos/ FaceXModel/ kokoro/ heads/ grid_clips/": "--drivers grid_clips/",
 }
-FOLLOWED = {*FROM_VIDEOS, *FROM_CLIPS, *WITH_A_TINY_MODEL, *WITH_STAND_INS, LABELS}
+FOLLOWED = {*FROM_VIDEOS, *FROM_CLIPS, *BENCHMARKS, *WITH_STAND_INS, LABELS}
 
 
 def matches(patterns: str, command: str) -> bool:
@@ -143,13 +143,20 @@ def test_command_runs(cheap_command, reader_folder, run, tiny_model_folder):
     assert made == {"emo-infer": {".mp4"}, "emo-publish": {".md"}, "emo-prepare": {""}}.get(program, set())
 
 
-def test_from_videos_to_a_model_and_its_figures(reader_folder, drawn_video, run):
+def test_from_videos_to_a_model_and_its_figures(reader_folder, drawn_video, tiny_model_folder, run):
+    (reader_folder / "tiny").symlink_to(tiny_model_folder)
     for name in ("generated", "real"):
         shutil.copytree("raw", name)
     Path("annot_time.txt").write_text("RD_drawn_000.mp4 0:00-0:05\n")
     for command, more in FROM_VIDEOS.items():
         run(command, *more)
-    made = ["shards/index.parquet", "runs/me/model/lora", "evaluation/report.html", "evaluation_of_model/report.json"]
+    made = [
+        "shards/index.parquet",
+        "runs/me/model/lora",
+        "evaluation/report.html",
+        "evaluation_of_model/report.json",
+        "evaluation_with_controls/report.html",
+    ]
     assert all(Path(name).exists() for name in made)
 
 
@@ -161,13 +168,13 @@ def test_from_clips(reader_folder, clips_folder, run):
     assert all(Path(name).exists() for name in ("report.html", "shards/index.parquet", "runs/mini/motion_autoencoder"))
 
 
-@pytest.mark.parametrize("line", WITH_A_TINY_MODEL)
-def test_command_runs_with_a_tiny_model(line, reader_folder, drawn_video, tiny_model_folder, run, monkeypatch):
-    shutil.copytree("raw", "real")
+@pytest.mark.parametrize("line", BENCHMARKS)
+def test_benchmark_runs(line, reader_folder, tiny_model_folder, run, monkeypatch):
+    (reader_folder / "tiny").symlink_to(tiny_model_folder)
     if "--vs" not in line:  # a new process takes seconds to start: only one command starts them
         monkeypatch.setattr(bench, "measure_in_new_process", bench.measure_run)
-    run(line, "--model", str(tiny_model_folder), *WITH_A_TINY_MODEL[line])
-    assert Path("bench.svg" if "emo-bench" in line else "evaluation/report.html").stat().st_size > 1000
+    run(line, *SHORT)
+    assert Path("bench.svg").stat().st_size > 1000
 
 
 def test_labels_are_written(reader_folder, samples, monkeypatch):
