@@ -95,8 +95,9 @@ def add_page(app: FastAPI, state: ServerState) -> None:
 
     @app.get("/v1/server", tags=["server"], summary="What this server can do, and its limits")
     def get_server() -> dict[str, Any]:
-        names = ("model", "max_upload_mb", "max_seconds", "max_text", "max_queue", "max_sessions", "keep_hours")
+        names = ("max_upload_mb", "max_seconds", "max_text", "max_queue", "max_sessions", "keep_hours")
         return {name: getattr(state.settings, name) for name in names} | {
+            "model": state.settings.model_name,
             "version": __version__,
             "ready": state.model.is_ready,
             "sessions": len(state.sessions),

@@ -56,6 +56,11 @@ class ServerSettings:
         return self.host in LOOPBACK
 
     @property
+    def model_name(self) -> str:
+        """The model as users see it: without the folders of this machine."""
+        return Path(self.model).name if Path(self.model).is_dir() else self.model
+
+    @property
     def max_upload_bytes(self) -> int:
         """Largest request in bytes."""
         return round(self.max_upload_mb * 1e6)

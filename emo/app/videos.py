@@ -101,7 +101,7 @@ def describe(job: Job, state: ServerState) -> dict[str, Any]:
     return {
         "id": job.id,
         "object": "video",
-        "model": state.settings.model,
+        "model": state.settings.model_name,
         "status": job.status,
         "progress": percent,
         "created_at": int(job.created_at),
@@ -234,8 +234,8 @@ def _sort_fields(items: list[tuple[str, Any]]) -> tuple[dict[str, str], dict[str
 async def _prepare(state: ServerState, asked: VideoRequest, files: dict[str, UploadFile], folder: Path) -> float:
     """Leave portrait.png and sound.wav in the folder; returns the sound's seconds. Raises InputError."""
     settings, text = state.settings, asked.text or asked.prompt
-    if asked.model is not None and asked.model != settings.model:
-        raise InputError(f"model: this server runs {settings.model} alone")
+    if asked.model is not None and asked.model != settings.model_name:
+        raise InputError(f"model: this server runs {settings.model_name} alone")
     if "image" not in files:
         raise InputError("image is missing: send a picture with a face")
     if ("audio" in files) == (text is not None):
