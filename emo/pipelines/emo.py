@@ -334,7 +334,7 @@ class EMOPipeline(LivePipelineMixin, LoraPipelineMixin, DiffusionPipeline):
         check_options(fps, size, output_type, tensor_inputs, self._callback_tensor_inputs)
         scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
         steps = num_inference_steps or self.config.num_inference_steps
-        guidance = make_guidance(scale, self.config.guidance_threshold, self.model.conditions, condition_scales or {})
+        guidance = self._make_guidance(scale, condition_scales or {})
         sampling = SamplingOptions(steps, guidance, generator, eta, callback_on_step_end, tuple(tensor_inputs))
 
         pixels, device, codec = read_pixels(image), self._execution_device, as_video_autoencoder(self.vae)
@@ -374,6 +374,9 @@ class EMOPipeline(LivePipelineMixin, LoraPipelineMixin, DiffusionPipeline):
                 raise InputError(f"the audio is shorter than half a frame ({buffer.seconds:.3f} s at {fps:g} fps)")
 
         return decode_frames()
+
+    def _make_guidance(self, scale: float, condition_scales: Mapping[str, float]) -> Guidance:
+        return make_guidance(scale, self.config.guidance_threshold, self.model.conditions, condition_scales)
 
     def _select_face(self, pixels: np.ndarray, face: Face | None) -> SelectedFace:
         """Return the face to animate in (H W 3) uint8."""
