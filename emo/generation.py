@@ -130,7 +130,7 @@ def generate(
         condition_scales: Guidance on other conditions, by name; each costs one more forward pass in every step.
         head_speed: Speed of the head in rad/s, constant or one per frame; None: the model chooses.
         controls: Values of the model's other conditions, by name, constant or one row per frame, or a controls file;
-            see `emo.models.conditions` and `emo.pipelines.controls`.
+            see `emo.models.conditions` and `emo.pipelines.control_files`.
         still: Whether the head keeps its pose, for models with a control of it.
         drive: A video whose motion is put on the portrait in place of a generated one, for models with motion latents:
             a file, (T H W 3) uint8 at `fps`, or a `DrivingVideo`. `start_seconds` and `duration_seconds` cut it as they

@@ -195,7 +195,7 @@ def collect_controls(args: argparse.Namespace) -> dict:
     Raises:
         InputError: A number is out of range, a name is unknown, the file is none, or a control is given twice.
     """
-    from emo.pipelines.controls import COLUMNS, convert_columns, read_controls
+    from emo.pipelines.control_files import COLUMNS, convert_columns, read_controls
 
     controls = read_controls(args.controls, args.fps) if args.controls else {}
     in_file = {*controls}

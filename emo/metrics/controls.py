@@ -19,7 +19,7 @@ from emo.metrics.score import Figure
 from emo.metrics.sync import correlation
 from emo.metrics.tracks import VideoTracks
 from emo.models.conditions import Value, parse_value, slice_curve
-from emo.pipelines.controls import OFFSET
+from emo.pipelines.control_files import OFFSET
 
 RESPONSE_SECONDS = 1.0  # over which asked values that change are averaged before they are compared
 MIN_RESPONSE_ROWS = 3

@@ -46,7 +46,7 @@ from emo.metrics.reconstruction import compute_psnr, compute_ssim
 from emo.metrics.stability import interpolate_gaps
 from emo.metrics.track_builder import CachedLandmarks, LandmarkSource, SavedObserver, TrackBuilder, make_face_tracker
 from emo.metrics.tracks import VideoTracks, load_tracks, save_tracks
-from emo.pipelines.controls import read_controls
+from emo.pipelines.control_files import read_controls
 from emo.speech.syncnet import SyncNet, SyncNetScorer, load_syncnet
 
 BATCH_FRAMES = 32  # for the networks: whole clips of FVD's 16 frames

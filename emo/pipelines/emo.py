@@ -247,7 +247,7 @@ class EMOPipeline(LivePipelineMixin, LoraPipelineMixin, DiffusionPipeline):
             head_speed: rad/s, constant or one per frame; None: the model's choice.
             controls: Name of another condition that the model has -> value, constant or one row per frame, see
                 emo.models.conditions; "head_pose_offset" is head pose relative to the portrait's. Or the path of a
-                controls file, see emo.pipelines.controls. Beyond its end a curve keeps its last value.
+                controls file, see emo.pipelines.control_files. Beyond its end a curve keeps its last value.
             still: Whether the head keeps its pose, for models with a control of it.
             drive: A video whose motion is put on the portrait in place of a generated one, for models with motion
                 latents: a file, (T H W 3) uint8 at `fps`, or a DrivingVideo. The audio says how long.

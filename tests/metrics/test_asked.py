@@ -13,7 +13,7 @@ from emo.metrics.controls import control_error, make_asked, match_controls, meas
 from emo.metrics.faults import drift_head, freeze_picture, freeze_tracks
 from emo.metrics.portrait import measure_portrait
 from emo.metrics.tracks import VideoTracks
-from emo.pipelines.controls import read_controls
+from emo.pipelines.control_files import read_controls
 
 NAMES = ("speed", "gaze", "pose", "distance")
 

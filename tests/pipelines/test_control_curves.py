@@ -13,7 +13,8 @@ from emo.face.pose import head_angles, head_rotations
 from emo.face.selection import SelectedFace, select_face
 from emo.media.image import read_image
 from emo.models.conditions import CONDITIONS
-from emo.pipelines.controls import make_curves, portrait_pose, read_controls
+from emo.pipelines.control_files import read_controls
+from emo.pipelines.controls import make_curves, portrait_pose
 
 FACE = SelectedFace(Region((96.0, 100.0), 80.0), (60.0, 60.0, 130.0, 150.0))  # spares the detector
 DEGREE = np.pi / 180
