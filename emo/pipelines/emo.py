@@ -25,13 +25,11 @@ from torch import Tensor
 
 from emo.core.errors import InputError
 from emo.core.timing import count_frames
-from emo.face.crop import crop_region, locator_mask
-from emo.face.paste import ColorLimiter, Paster
+from emo.face.crop import locator_mask
 from emo.face.selection import SelectedFace, select_face
 from emo.media.audio import AudioBuffer
-from emo.media.image import images_to_tensor, tensor_to_images
 from emo.models.audio import AudioEncoder
-from emo.models.autoencoder import as_video_autoencoder, get_paste_edge
+from emo.models.autoencoder import as_video_autoencoder
 from emo.models.conditions import Conditions, Value, pixels_per_latent
 from emo.models.emo import EMOModel
 from emo.models.loading import find_pipeline, load_components, read_model_index
@@ -51,6 +49,7 @@ from emo.pipelines.inputs import (
 )
 from emo.pipelines.live import LivePipelineMixin
 from emo.pipelines.lora import LoraPipelineMixin
+from emo.pipelines.portrait import AnimatedPortrait
 
 DECODE_BATCH_FRAMES = 4
 Face = SelectedFace | tuple[float, float, float, float] | str
@@ -337,20 +336,15 @@ class EMOPipeline(LivePipelineMixin, LoraPipelineMixin, DiffusionPipeline):
         guidance = self._make_guidance(scale, condition_scales or {})
         sampling = SamplingOptions(steps, guidance, generator, eta, callback_on_step_end, tuple(tensor_inputs))
 
-        pixels, device, codec = read_pixels(image), self._execution_device, as_video_autoencoder(self.vae)
+        pixels, codec, limit = read_pixels(image), as_video_autoencoder(self.vae), self.config.color_limit_radius
         selected = self._select_face(pixels, face)
         check_drive(drive, self.model.config, controls=controls, head_speed=head_speed, still=still)
         curves = make_curves(self.model.conditions, controls, head_speed, still, fps, selected)
-        square = images_to_tensor(crop_region(pixels, selected.region, size)[None], device, self.vae.dtype)
-        rest = codec.encode(square, square)
-        decoded = tensor_to_images(codec.decode(rest, square))[0]
-        paster = None if crop_only else Paster(pixels, selected.region, decoded, get_paste_edge(codec))
-        limiter = ColorLimiter(decoded, self.config.color_limit_radius) if self.config.color_limit_radius else None
-        buffer = open_audio(audio, rate := self.audio_encoder.sample_rate)
-        reference = codec.encode_reference(square).to(self.model.dtype)
-        portrait = self._encode_portrait(reference, selected, identity)
+        animated = AnimatedPortrait(self.vae, pixels, selected, size, self._execution_device, crop_only, limit)
+        buffer, square = open_audio(audio, rate := self.audio_encoder.sample_rate), animated.square
+        portrait = self._encode_portrait(animated.reference.to(self.model.dtype), selected, identity)
         if drive is None:
-            windows = self._windows(buffer, portrait, curves, fps, sampling, square, rest.shape[1:], latents)
+            windows = self._windows(buffer, portrait, curves, fps, sampling, square, animated.frame_shape, latents)
         else:
             windows = drive_portrait(codec, drive, buffer, fps, square, count_output_frames(audio, rate, fps))
 
@@ -364,9 +358,7 @@ class EMOPipeline(LivePipelineMixin, LoraPipelineMixin, DiffusionPipeline):
                         if output_type == "latent":
                             yield from part
                             continue
-                        for frame in tensor_to_images(codec.decode(part.to(self.vae.dtype), square)):
-                            frame = frame if limiter is None else limiter.limit(frame)
-                            frame = frame if paster is None else paster.paste(frame)
+                        for frame in animated.render(part):
                             yield convert_frame(frame, output_type)
             finally:
                 self.maybe_free_model_hooks()
