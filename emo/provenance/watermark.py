@@ -39,14 +39,17 @@ class Watermark:
         Returns:
             (H W 3) uint8.
         """
-        height, width = frame.shape[:2]
-        if min(height, width) < SMALLEST_PIXELS:
+        if min(frame.shape[:2]) < SMALLEST_PIXELS:
             return frame
+        return cv2.add(frame, cv2.merge([self.measure_change(frame)] * 3), dtype=cv2.CV_8U)
+
+    def measure_change(self, frame: np.ndarray) -> np.ndarray:
+        """Return what is added to the luma of a frame (H W 3) uint8 RGB: (H W) int16, levels of 255."""
+        height, width = frame.shape[:2]
         if (height, width) != self._pattern.shape:
             self._pattern = draw_pattern(self._tile, width, height)
         mask = cv2.resize(measure_mask(frame), (width, height), interpolation=cv2.INTER_LINEAR)
-        levels = np.rint(cv2.multiply(mask, self._pattern)).astype(np.int16)
-        return cv2.add(frame, cv2.merge([levels] * 3), dtype=cv2.CV_8U)
+        return np.rint(cv2.multiply(mask, self._pattern)).astype(np.int16)
 
 
 def draw_pattern(tile: np.ndarray, width: int, height: int) -> np.ndarray:
