@@ -6,6 +6,7 @@ The client sends {"type": "start", ...} and then the picture's bytes; after `sta
 
 import asyncio
 import json
+import logging
 import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,13 +24,18 @@ from starlette.responses import Response
 from emo.app.decoding import decode_upload
 from emo.app.security import make_error
 from emo.core.errors import InputError
+from emo.generation import name_model
 from emo.media.fragments import FragmentWriter
 from emo.media.image import read_image
+from emo.provenance.payload import make_payload
+from emo.provenance.policy import check_policy
+from emo.provenance.watermark import Watermark
 
 if TYPE_CHECKING:
     from emo.app.state import ServerState
     from emo.pipelines.live import LiveFrame, LiveSession
 
+logger = logging.getLogger(__name__)
 MICROPHONE_DELAY_SECONDS = 0.5  # sound of a microphone that waits longer is dropped
 MAX_CHUNK_SECONDS = 10.0
 MAX_COMMAND_CHARACTERS = 10_000
@@ -65,6 +71,13 @@ class LiveConnection:
         self.state, self.session, self.id, self.mode = state, session, session_id, mode
         self.interrupted = False
         self._speaking, self._repeated = False, False
+        self._watermark = Watermark(make_payload(name_model(state.model.get())))
+        logger.info("%s: watermark %s", session_id, self._watermark.payload.hex)
+
+    def make_block(self) -> "list[LiveFrame]":
+        """Make the next frames, marked; [] at the end."""
+        frames = self.session.make_block()
+        return [replace(frame, image=self._watermark.mark(frame.image)) for frame in frames]
 
     def push(self, data: bytes) -> None:
         """Say 16-bit PCM, mono, 16 kHz. Raises InputError where it is no such sound, or too much waits."""
@@ -149,6 +162,7 @@ async def open_session(state: "ServerState", asked: StartRequest, picture: bytes
         async with state.decoders:
             await decode_upload("image", source, target, "the picture", limits)
         pixels = read_image(target)
+    check_policy(pixels, None)
 
     def start() -> "LiveSession":
         import torch
@@ -259,7 +273,7 @@ async def send_frames(socket: WebSocket, connection: LiveConnection) -> None:
     writer, loop, started = FragmentWriter(session.fps, session.sample_rate), asyncio.get_running_loop(), False
 
     def make_next() -> "tuple[list[LiveFrame], bytes]":
-        frames = session.make_block()
+        frames = connection.make_block()
         return frames, b"".join(writer.write(frame.image, frame.audio) for frame in frames)
 
     with ThreadPoolExecutor(1, "emo-live") as executor:

@@ -198,6 +198,7 @@ class JobRunner:
                 on_warning=lambda text: None,
                 **job.options,
             )
+            logger.info("job %s: watermark %s", job.id, result.payload)
             self.store.complete(job.id, [_without_paths(text, folder) for text in result.warnings])
             self.monitor.jobs.labels("completed").inc()
             self.monitor.job_seconds.observe(time.monotonic() - began)

@@ -87,13 +87,12 @@ class Peer:
 
     async def run(self) -> None:
         """Send frames until the client has gone or the session has ended."""
-        session = self.connection.session
         loop, limit = asyncio.get_running_loop(), 60 * self.connection.state.settings.session_minutes
         try:
             async with asyncio.timeout(limit):
                 with ThreadPoolExecutor(1, "emo-live") as executor:
                     while not self.gone.is_set():
-                        frames = await loop.run_in_executor(executor, session.make_block)
+                        frames = await loop.run_in_executor(executor, self.connection.make_block)
                         if not frames:
                             return
                         for event in self.connection.follow(frames):

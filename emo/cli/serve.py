@@ -1,6 +1,7 @@
 """emo-serve: a page and an HTTP API that make talking videos, and live sessions."""
 
 import argparse
+import logging
 import os
 import sys
 from pathlib import Path
@@ -84,6 +85,14 @@ def make_settings(args: argparse.Namespace):
     return settings
 
 
+def log_marks() -> None:
+    """Print the payload of each job and live session, so that an operator can tell who made a video."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logging.getLogger("emo").addHandler(handler)
+    logging.getLogger("emo").setLevel(logging.INFO)
+
+
 def serve(args: argparse.Namespace) -> None:
     """Serve until Ctrl-C.
 
@@ -108,6 +117,7 @@ def serve(args: argparse.Namespace) -> None:
     if args.tts is not None:
         load_synthesizer(args.tts)
     app = make_app(settings)
+    log_marks()
     scheme = "http" if args.certificate is None else "https"
     name = "localhost" if settings.is_loopback else settings.host
     print(f"emo-serve: {scheme}://{name}:{args.port}/ (Ctrl-C ends it)", file=sys.stderr)

@@ -21,7 +21,7 @@ import numpy as np
 from emo.core.errors import InputError
 from emo.core.files import check_output_file, write_text_atomic
 from emo.dubbing.active_speaker import ActiveSpeakerScorer, LipSyncSpeakerScorer
-from emo.dubbing.composite import change_face, cut_square
+from emo.dubbing.composite import add_watermark, change_face, cut_square
 from emo.dubbing.diarization import EmbeddingDiarizer
 from emo.dubbing.encode import DEFAULT_CRF, PartEncoder
 from emo.dubbing.face_job import FaceJob, MouthMover, ReferenceStore, generate_motion, measure_strength
@@ -34,12 +34,18 @@ from emo.dubbing.remux import Stretch, check_streams, write_film
 from emo.dubbing.sound import DubbedSound, RemoveVoices
 from emo.dubbing.timeline import SYNC_MODES, Take, is_touched, lay_out
 from emo.media.audio import probe_audio
+from emo.media.video import read_video
 from emo.media.yuv import copy_frame
+from emo.provenance.marks import Marks
+from emo.provenance.payload import Payload
+from emo.provenance.policy import check_policy
+from emo.provenance.watermark import Watermark, choose_watermark
 from emo.speech.contracts import Diarizer
 
 if TYPE_CHECKING:
     from emo.pipelines.emo import EMOPipeline
 
+SIGNED_SUFFIXES = (".mp4", ".m4v")  # of files that get metadata and content credentials
 REVERSED_FRAMES = 24  # of a part that is played backwards, in memory at a time
 
 OnProgress = Callable[[str, int, int], None]  # name of the stage, done, total
@@ -56,6 +62,7 @@ class DubbingResult:
         changed_frames: Frames in which a face was changed.
         copied_frames: Frames whose packets were copied.
         warnings: One line each.
+        payload: The watermark's payload, 16 hexadecimal digits; None without a watermark.
     """
 
     path: Path
@@ -64,6 +71,7 @@ class DubbingResult:
     changed_frames: int
     copied_frames: int
     warnings: tuple[str, ...]
+    payload: str | None = None
 
 
 class DubbingPipeline:
@@ -142,6 +150,7 @@ class DubbingPipeline:
         separate: RemoveVoices | None = None,
         seed: int = 0,
         overwrite: bool = False,
+        watermark: Watermark | str | None = "auto",
         on_progress: OnProgress = lambda stage, done, total: None,
         on_warning: Callable[[str], None] = lambda line: None,
     ) -> DubbingResult:
@@ -159,6 +168,8 @@ class DubbingPipeline:
                 sound is replaced.
             seed: The same seed gives the same film.
             overwrite: Whether a file of this name is replaced.
+            watermark: "auto": a new random payload in every frame that is encoded; a `Watermark`; None: no watermark,
+                see docs/responsible-use.
             on_progress: Called as on_progress(stage, done, total).
             on_warning: Called with each warning.
 
@@ -187,31 +198,38 @@ class DubbingPipeline:
         if not sounds:
             raise InputError("no new sound: give a sound file, or one for each speaker")
         sound_seconds = max(probe_audio(sound).seconds for sound in sounds)
+        first = next(read_video(source.path))
+        for sound in sounds:
+            check_policy(first, sound)
         if sync_mode == "silence" and sound_seconds > source.seconds + 0.5:
             lengths = f"the new sound lasts {sound_seconds:.1f} s, the film {source.seconds:.1f} s"
             warnings.append(f"{lengths}: the sound's end is cut off (sync_mode=loop keeps it)")
             on_warning(warnings[-1])
         takes, seconds = lay_out(source, sound_seconds, sync_mode)
-        settings = [self.label, str(plan), sync_mode, crf, seed, request.only_seconds, _describe(request)]
+        given = watermark.payload.hex if isinstance(watermark, Watermark) else watermark
+        settings = [self.label, str(plan), sync_mode, crf, seed, request.only_seconds, _describe(request), given]
         made = None if plan is None else read_plan(Path(plan))
         files = [source.path, *sounds, *([Path(plan)] if plan is not None else [])]
         work = _open_work_folder(output, settings, files)
         folder = faces_folder(work / "plan.json" if plan is None else Path(plan))
         if made is None:
             made = self._plan(source, request, work / "plan.json", on_progress, resume=True)
+        marks = Marks(self.label, watermark=_resume_mark(work, watermark, self.label), edited=source.path)
         run = _Run(source, made, folder, work, self._load_engine, encoder, takes, seconds, request.only_seconds, seed)
+        run.watermark = marks.watermark
         stretches, counts = run.make_parts(sounds, on_progress)
         sound = DubbedSound(sounds, seconds, source.path, separate, request.only_seconds)
         if (request.only_seconds is not None or separate is not None) and not source.has_sound:
             sound = replace(sound, separate=None, only_seconds=None)
-        # Provenance: every frame of a dubbed film has passed `_Run`, the place for a watermark.
         end = seconds if sync_mode == "cut" else None
         on_progress("write", 0, 1)
-        write_film(source, output, stretches, encoder, sound.open, end_seconds=end, overwrite=overwrite)
+        sign = marks.sign if output.suffix.lower() in SIGNED_SUFFIXES else None
+        write_film(
+            source, output, stretches, encoder, sound.open, end_seconds=end, overwrite=overwrite, on_complete=sign
+        )
         on_progress("write", 1, 1)
-        # Provenance: the file is complete here, the place to sign it (opened, composite).
         shutil.rmtree(work, ignore_errors=True)
-        return DubbingResult(output, made, *counts, tuple(warnings))
+        return DubbingResult(output, made, *counts, tuple(warnings), marks.payload_hex)
 
     def _load_engine(self) -> MouthEngine:
         """Return the engine, loaded on first use."""
@@ -280,6 +298,7 @@ class _Run:
         self.seconds: float = seconds
         self.only_seconds: tuple[float, float] | None = only_seconds
         self.seed: int = seed
+        self.watermark: Watermark | None = None
         self._made: dict[Path, MouthMover] = {}  # by the file of their motion
 
     def make_parts(self, sounds: Sequence[Path], on_progress: OnProgress) -> tuple[list[Stretch], tuple[int, int, int]]:
@@ -384,6 +403,8 @@ class _Run:
                     own = cut_square(changed, film, job.regions[place], mover.engine.size)
                     change = partial(mover.engine.apply, motion=mover.motion_of(place, own), centers=job.centers(place))
                     change_face(changed, film, job.regions[place], change)
+            if self.watermark is not None:
+                add_watermark(changed, film, self.watermark)
             yield number, changed
 
 
@@ -411,6 +432,17 @@ def _codec_tag(film: Film) -> str:
             return container.streams[film.stream_index].codec_context.codec_tag
         except UnicodeDecodeError:
             return ""
+
+
+def _resume_mark(work: Path, watermark: Watermark | str | None, model_name: str) -> Watermark | None:
+    """The watermark of a film; a run that goes on uses the payload with which it began."""
+    file = work / "payload"
+    if watermark == "auto" and file.is_file():
+        return Watermark(Payload.from_hex(file.read_text()))
+    chosen = choose_watermark(watermark, model_name)
+    if chosen is not None:
+        write_text_atomic(file, chosen.payload.hex)
+    return chosen
 
 
 def _describe(request: PlanRequest) -> list:

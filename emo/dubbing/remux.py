@@ -128,6 +128,7 @@ def write_film(
     *,
     end_seconds: float | None = None,
     overwrite: bool = False,
+    on_complete: Callable[[Path], None] | None = None,
 ) -> None:
     """Write the new film; it takes its name when it is complete.
 
@@ -140,6 +141,7 @@ def write_film(
             the film's sound is kept.
         end_seconds: Where the streams that are copied end, seconds after the film's start; None: at their ends.
         overwrite: Whether a file of this name is replaced.
+        on_complete: Called with the path of the complete file, which it may change, before the file takes its name.
 
     Raises:
         InputError: The container does not take a stream of the film.
@@ -151,6 +153,8 @@ def write_film(
             options = _muxer_options(muxer, film, source)
             with av.open(str(partial), "w", muxer, container_options=options) as target:
                 _write(source, target, film, stretches, encoder, open_sound, end_seconds, output)
+        if on_complete is not None:
+            on_complete(partial)
         move_file(partial, output, overwrite)
     except av.FFmpegError as error:
         raise OutputError(

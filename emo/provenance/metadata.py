@@ -21,8 +21,9 @@ XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
  xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:emo="https://emo-portrait/ns/1.0/"
- Iptc4xmpExt:DigitalSourceType="{source_type}" xmp:CreatorTool="{producer}" emo:payload="{payload}"/>
-</rdf:RDF></x:xmpmeta>
+ xmlns:TC260="http://www.tc260.org.cn/ns/AIGC/1.0/"
+ Iptc4xmpExt:DigitalSourceType="{source_type}" xmp:CreatorTool="{producer}" emo:payload="{payload}">
+<TC260:AIGC>{aigc}</TC260:AIGC></rdf:Description></rdf:RDF></x:xmpmeta>
 <?xpacket end="w"?>"""
 READ_BYTES = 4_000_000  # of a file's start and end, searched for XMP and AIGC
 
@@ -75,8 +76,10 @@ def append_xmp(path: Path, payload_hex: str | None, edited: bool = False) -> Non
         payload_hex: The watermark's payload.
         edited: The video is a recording that was changed.
     """
-    source_type = SOURCE_TYPES + (EDITED if edited else GENERATED)
-    packet = XMP.format(source_type=source_type, producer=PRODUCER, payload=payload_hex or "").encode()
+    stated = make_metadata(payload_hex, edited)
+    packet = XMP.format(
+        source_type=stated["DigitalSourceType"], producer=PRODUCER, payload=payload_hex or "", aigc=stated["AIGC"]
+    ).encode()
     with path.open("ab") as file:
         file.write(struct.pack(">I4s", 24 + len(packet), b"uuid") + XMP_BOX + packet)
 

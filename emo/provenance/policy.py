@@ -1,8 +1,8 @@
 """Limits on misuse: the notice before the first use, and the hook by which an operator refuses portraits or sounds.
 
 The notice is shown once to each user of a computer. The hook is EMO_POLICY=module:function; the function is called
-before a model is loaded, as function(image, audio): the picture (H W 3) uint8 RGB, and the path of the sound. It
-returns None to allow, or a text that says why not.
+before a model is loaded, as function(image, audio): the picture (H W 3) uint8 RGB, and the path of the sound, None
+of a live session. It returns None to allow, or a text that says why not.
 """
 
 import os
@@ -21,15 +21,15 @@ NOTICE = (
 )
 NOTICE_FILE = "notice_read"
 VARIABLE = "EMO_POLICY"
-Policy = Callable[[np.ndarray, Path], str | None]
+Policy = Callable[[np.ndarray, Path | None], str | None]
 
 
-def check_policy(image: np.ndarray, audio: Path) -> None:
+def check_policy(image: np.ndarray, audio: Path | None) -> None:
     """Ask the operator's function, if there is one.
 
     Args:
         image: (H W 3) uint8 RGB.
-        audio: The sound file.
+        audio: The sound file; None: sound that comes live.
 
     Raises:
         InputError: It refuses, or it can't be loaded: then nothing is made.

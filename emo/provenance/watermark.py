@@ -12,7 +12,7 @@ from emo.core.errors import InputError
 from emo.provenance.pattern import canonical_size, lay_tile, make_tile
 from emo.provenance.payload import Payload, make_payload
 
-EVEN, TEXTURE, MOST = 1.1, 0.12, 1.55  # strength in levels of 255: in even areas, for each level of texture, at most
+EVEN, TEXTURE, MOST = 0.75, 0.15, 1.5  # strength in levels of 255: in even areas, for each level of texture, at most
 MASK_SIDE = 128  # pixels of the shorter side in which the mask is computed
 DETAIL_SIGMA, WINDOW_PIXELS = 4.0, 5  # of the texture, in these pixels
 SMALLEST_PIXELS = 64  # the shorter side of what can carry a watermark
@@ -39,14 +39,17 @@ class Watermark:
         Returns:
             (H W 3) uint8.
         """
-        height, width = frame.shape[:2]
-        if min(height, width) < SMALLEST_PIXELS:
+        if min(frame.shape[:2]) < SMALLEST_PIXELS:
             return frame
+        return cv2.add(frame, cv2.merge([self.measure_change(frame)] * 3), dtype=cv2.CV_8U)
+
+    def measure_change(self, frame: np.ndarray) -> np.ndarray:
+        """Return what is added to the luma of a frame (H W 3) uint8 RGB: (H W) int16, levels of 255."""
+        height, width = frame.shape[:2]
         if (height, width) != self._pattern.shape:
             self._pattern = draw_pattern(self._tile, width, height)
         mask = cv2.resize(measure_mask(frame), (width, height), interpolation=cv2.INTER_LINEAR)
-        levels = np.rint(cv2.multiply(mask, self._pattern)).astype(np.int16)
-        return cv2.add(frame, cv2.merge([levels] * 3), dtype=cv2.CV_8U)
+        return np.rint(cv2.multiply(mask, self._pattern)).astype(np.int16)
 
 
 def draw_pattern(tile: np.ndarray, width: int, height: int) -> np.ndarray:
