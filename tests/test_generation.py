@@ -91,6 +91,7 @@ def test_a_large_picture_is_shrunk_with_its_face(tiny_pipeline, portrait, sound_
     seen = []
     large = np.array(Image.fromarray(portrait).resize((384, 384)))
     options = {"pipeline": tiny_pipeline, "duration_seconds": 0.12, "max_size": 192, "on_warning": seen.append}
+    options["watermark"] = None
     result = generate(large, sound_path, tmp_path / "large.mp4", face=(80, 60, 300, 340), **options)
     generate(
         np.array(Image.fromarray(large).resize((192, 192), Image.Resampling.BOX)),

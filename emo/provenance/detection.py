@@ -30,7 +30,7 @@ STAGES = 4
 SCALES = np.exp(np.arange(math.log(0.55), math.log(1.36), 0.01))
 COARSE_SCALES = np.exp(np.arange(math.log(0.7), math.log(1.3), 0.015))
 DEGREES = (-6.0, -5.0, -4.0, -3.0, -2.0, -1.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
-SHORT_SECONDS = 5.0  # a longer video is also searched in windows of this length
+SHORT_SECONDS = 2.0  # a longer video is also searched in windows of this length
 PART_Z = 5.0  # of the whole pattern in one part of the file, at a known place
 
 
@@ -106,10 +106,9 @@ def _search(image: np.ndarray, limit: float, thorough: bool) -> Detection:
         place, count = stage(image)
         sync_z, tried = _sync_z(_observe(image, place)), STAGES * count
         probability = min(1.0, tried * math.exp(-(max(0.0, sync_z) ** 2) / 2))
-        if probability < 1:
-            place = _refine(image, place)
-        elif stage is not _aligned_place:  # no better than the best of so many places in an unmarked picture
+        if probability == 1:  # no better than the best of so many places in an unmarked picture
             continue
+        place = _refine(image, place)
         payload, payload_z = _read_payload(_observe(image, place))
         if payload is not None:
             evidence = (max(0.0, sync_z) ** 2 + max(0.0, payload_z) ** 2) / 2

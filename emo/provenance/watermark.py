@@ -12,7 +12,7 @@ from emo.core.errors import InputError
 from emo.provenance.pattern import canonical_size, lay_tile, make_tile
 from emo.provenance.payload import Payload, make_payload
 
-EVEN, TEXTURE, MOST = 1.1, 0.12, 1.55  # strength in levels of 255: in even areas, for each level of texture, at most
+EVEN, TEXTURE, MOST = 0.75, 0.15, 1.5  # strength in levels of 255: in even areas, for each level of texture, at most
 MASK_SIDE = 128  # pixels of the shorter side in which the mask is computed
 DETAIL_SIGMA, WINDOW_PIXELS = 4.0, 5  # of the texture, in these pixels
 SMALLEST_PIXELS = 64  # the shorter side of what can carry a watermark
