@@ -74,6 +74,20 @@ def change_face(frame: av.VideoFrame, film: Film, region: Region, change: Callab
     add_change(frame, box, placed, layout)
 
 
+def mark_frame(frame: av.VideoFrame, film: Film, mark: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Mark a frame in place.
+
+    Args:
+        frame: A frame whose memory is its own.
+        film: Its film.
+        mark: The upright picture (H W 3) uint8 RGB -> the marked picture.
+    """
+    layout, box = describe_layout(frame), (0, 0, frame.width, frame.height)
+    upright = np.ascontiguousarray(np.rot90(read_window(frame, box, layout), film.quarter_turns))
+    difference = mark(upright).astype(np.float32) - upright
+    add_change(frame, box, np.ascontiguousarray(np.rot90(difference, -film.quarter_turns)), layout)
+
+
 def hold_color(difference: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Subtract the mean change of color along the mask's edge, where the skin must stay as it is.
 

@@ -21,7 +21,7 @@ import numpy as np
 from emo.core.errors import InputError
 from emo.core.files import check_output_file, write_text_atomic
 from emo.dubbing.active_speaker import ActiveSpeakerScorer, LipSyncSpeakerScorer
-from emo.dubbing.composite import change_face, cut_square
+from emo.dubbing.composite import change_face, cut_square, mark_frame
 from emo.dubbing.diarization import EmbeddingDiarizer
 from emo.dubbing.encode import DEFAULT_CRF, PartEncoder
 from emo.dubbing.face_job import FaceJob, MouthMover, ReferenceStore, generate_motion, measure_strength
@@ -34,7 +34,13 @@ from emo.dubbing.remux import Stretch, check_streams, write_film
 from emo.dubbing.sound import DubbedSound, RemoveVoices
 from emo.dubbing.timeline import SYNC_MODES, Take, is_touched, lay_out
 from emo.media.audio import probe_audio
+from emo.media.video import read_video
 from emo.media.yuv import copy_frame
+from emo.provenance.content_credentials import Certificate
+from emo.provenance.marks import Marks
+from emo.provenance.payload import Payload
+from emo.provenance.policy import check_policy
+from emo.provenance.watermark import Watermark, choose_watermark
 from emo.speech.contracts import Diarizer
 
 if TYPE_CHECKING:
@@ -141,6 +147,8 @@ class DubbingPipeline:
         crf: float = DEFAULT_CRF,
         separate: RemoveVoices | None = None,
         seed: int = 0,
+        watermark: Watermark | str | None = "auto",
+        certificate: Certificate | None = None,
         overwrite: bool = False,
         on_progress: OnProgress = lambda stage, done, total: None,
         on_warning: Callable[[str], None] = lambda line: None,
@@ -157,7 +165,10 @@ class DubbingPipeline:
             crf: Quality of changed parts, 0 (lossless) to 51 as of x264.
             separate: Separates voices from the film's sound, whose rest stays under the new voices; None: the film's
                 sound is replaced.
-            seed: The same seed gives the same film.
+            seed: The same seed gives the same film, but for a watermark of a new payload.
+            watermark: Of the changed frames: "auto": a new random payload; a `Watermark` of your own payload; None: no
+                watermark, see docs/responsible-use for what the law then asks of you.
+            certificate: Signs the content credentials; None: one made on this computer.
             overwrite: Whether a file of this name is replaced.
             on_progress: Called as on_progress(stage, done, total).
             on_warning: Called with each warning.
@@ -181,11 +192,12 @@ class DubbingPipeline:
         warnings = check_streams(source, output, encoder)
         for line in warnings:
             on_warning(line)
-        self._load_engine()
         sounds = [request.sound] if request.sound is not None else [voice.path for voice in request.voices]
         sounds = [Path(sound) for sound in sounds if sound is not None]
         if not sounds:
             raise InputError("no new sound: give a sound file, or one for each speaker")
+        check_policy(next(read_video(source.path)), sounds[0])
+        self._load_engine()
         sound_seconds = max(probe_audio(sound).seconds for sound in sounds)
         if sync_mode == "silence" and sound_seconds > source.seconds + 0.5:
             lengths = f"the new sound lasts {sound_seconds:.1f} s, the film {source.seconds:.1f} s"
@@ -199,17 +211,19 @@ class DubbingPipeline:
         folder = faces_folder(work / "plan.json" if plan is None else Path(plan))
         if made is None:
             made = self._plan(source, request, work / "plan.json", on_progress, resume=True)
+        named = {f"sound {number}": sound for number, sound in enumerate(sounds, 1)}
+        mark = _keep_watermark(work, watermark, self.label)
+        marks = Marks(self.label or "emo", watermark=mark, certificate=certificate, sources=named, edited=source.path)
         run = _Run(source, made, folder, work, self._load_engine, encoder, takes, seconds, request.only_seconds, seed)
+        run.mark = None if mark is None else marks.mark_frame
         stretches, counts = run.make_parts(sounds, on_progress)
         sound = DubbedSound(sounds, seconds, source.path, separate, request.only_seconds)
         if (request.only_seconds is not None or separate is not None) and not source.has_sound:
             sound = replace(sound, separate=None, only_seconds=None)
-        # Provenance: every frame of a dubbed film has passed `_Run`, the place for a watermark.
         end = seconds if sync_mode == "cut" else None
         on_progress("write", 0, 1)
-        write_film(source, output, stretches, encoder, sound.open, end_seconds=end, overwrite=overwrite)
+        write_film(source, output, stretches, encoder, sound.open, end_seconds=end, overwrite=overwrite, marks=marks)
         on_progress("write", 1, 1)
-        # Provenance: the file is complete here, the place to sign it (opened, composite).
         shutil.rmtree(work, ignore_errors=True)
         return DubbingResult(output, made, *counts, tuple(warnings))
 
@@ -280,6 +294,7 @@ class _Run:
         self.seconds: float = seconds
         self.only_seconds: tuple[float, float] | None = only_seconds
         self.seed: int = seed
+        self.mark: Callable[[np.ndarray], np.ndarray] | None = None  # marks an upright picture
         self._made: dict[Path, MouthMover] = {}  # by the file of their motion
 
     def make_parts(self, sounds: Sequence[Path], on_progress: OnProgress) -> tuple[list[Stretch], tuple[int, int, int]]:
@@ -376,7 +391,7 @@ class _Run:
         for number, frame in decoded:
             if float(take.seconds(film, np.array([number]))[0]) >= self.seconds - 1e-6:
                 continue
-            changed = copy_frame(frame)
+            changed, is_changed = copy_frame(frame), False
             for mover in movers:
                 job = mover.job
                 place = number - job.track.first_frame
@@ -384,6 +399,9 @@ class _Run:
                     own = cut_square(changed, film, job.regions[place], mover.engine.size)
                     change = partial(mover.engine.apply, motion=mover.motion_of(place, own), centers=job.centers(place))
                     change_face(changed, film, job.regions[place], change)
+                    is_changed = True
+            if is_changed and self.mark is not None:
+                mark_frame(changed, film, self.mark)
             yield number, changed
 
 
@@ -416,6 +434,16 @@ def _codec_tag(film: Film) -> str:
 def _describe(request: PlanRequest) -> list:
     voices = [(voice.name, str(voice.path), repr(voice.face)) for voice in request.voices]
     return [str(request.sound), voices, repr(request.face), repr(request.turns)]
+
+
+def _keep_watermark(work: Path, watermark: Watermark | str | None, label: str) -> Watermark | None:
+    """The watermark; of a run that goes on, the one that it began with."""
+    chosen, path = choose_watermark(watermark, label or "emo"), work / "payload"
+    if watermark == "auto" and path.is_file():
+        return Watermark(Payload.from_hex(path.read_text()))
+    if chosen is not None:
+        write_text_atomic(path, chosen.payload.hex)
+    return chosen
 
 
 def _open_work_folder(output: Path, settings: list, files: Sequence[Path]) -> Path:
