@@ -60,6 +60,12 @@ def make_parser() -> Parser:
     )
     model.add_argument("--guidance", type=number(0, 20), help="how closely mouths follow the sound; 1: no guidance")
     model.add_argument("--seed", type=integer(0, 2**63 - 1), default=0, help="the same seed gives the same video")
+    marks = parser.add_argument_group("marks")
+    marks.add_argument(
+        "--certificate", type=Path, metavar="PEM", help="signs the content credentials (default: self-made)"
+    )
+    marks.add_argument("--certificate-key", type=Path, metavar="PEM", help="private key of --certificate")
+    marks.add_argument("--yes", action="store_true", help="do not ask whether the rules of use were read")
     return parser
 
 
@@ -132,6 +138,7 @@ def dub(args: argparse.Namespace) -> None:
 
     from tqdm import tqdm
 
+    from emo.cli.infer import confirm_notice, read_certificate
     from emo.dubbing.diarization import read_rttm
     from emo.dubbing.pipeline import DubbingPipeline
     from emo.dubbing.planning import FacePoint, NewVoice, PlanRequest
@@ -162,6 +169,7 @@ def dub(args: argparse.Namespace) -> None:
             summary = f"{len(plan.speakers)} speakers, {len(plan.faces)} faces, {speaking} of which speak"
             tqdm.write(f"{args.plan}: {summary}; look at {page}, then give the same command again")
             return
+        confirm_notice(args.yes)
         separate = None
         if args.keep_background is not None:
             from emo.speech.separation import load_vocal_separator
@@ -177,6 +185,7 @@ def dub(args: argparse.Namespace) -> None:
             crf=args.crf,
             separate=separate,
             seed=args.seed,
+            certificate=read_certificate(args),
             overwrite=args.overwrite,
             on_progress=on_progress,
             on_warning=warn,

@@ -14,9 +14,7 @@ import numpy as np
 from emo.dubbing.film import Film
 from emo.dubbing.mouth import lower_face_mask
 from emo.face.crop import Region, to_pixel_indices, transform_points, warp_square
-from emo.media.color import to_upright_rgb
 from emo.media.yuv import add_change, align_box, describe_layout, read_window
-from emo.provenance.watermark import SMALLEST_PIXELS, Watermark
 
 MAX_SQUARE_PIXELS = 1024  # of a changed square; a larger face's change is enlarged
 EDGE_PIXELS = 4  # around a square, for the filters
@@ -76,21 +74,18 @@ def change_face(frame: av.VideoFrame, film: Film, region: Region, change: Callab
     add_change(frame, box, placed, layout)
 
 
-def add_watermark(frame: av.VideoFrame, film: Film, watermark: Watermark) -> None:
-    """Mark a frame in place, in its own YUV.
+def mark_frame(frame: av.VideoFrame, film: Film, mark: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Mark a frame in place.
 
     Args:
         frame: A frame whose memory is its own.
-        film: Its film, whose upright picture with square pixels carries the pattern.
-        watermark: The mark of the new film.
+        film: Its film.
+        mark: The upright picture (H W 3) uint8 RGB -> the marked picture.
     """
-    stated = round(frame.rotation / 90)  # a copy of a frame may have lost it
-    upright = np.rot90(to_upright_rgb(frame, film.aspect), film.quarter_turns - stated)
-    if min(upright.shape[:2]) < SMALLEST_PIXELS:
-        return
-    change = np.rot90(watermark.measure_change(np.ascontiguousarray(upright)), -film.quarter_turns)
-    change = cv2.resize(np.ascontiguousarray(change, np.float32), (frame.width, frame.height))
-    add_change(frame, (0, 0, frame.width, frame.height), cv2.merge([change] * 3), describe_layout(frame))
+    layout, box = describe_layout(frame), (0, 0, frame.width, frame.height)
+    upright = np.ascontiguousarray(np.rot90(read_window(frame, box, layout), film.quarter_turns))
+    difference = mark(upright).astype(np.float32) - upright
+    add_change(frame, box, np.ascontiguousarray(np.rot90(difference, -film.quarter_turns)), layout)
 
 
 def hold_color(difference: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ import numpy as np
 from emo.core.errors import InputError
 from emo.core.files import check_output_file, write_text_atomic
 from emo.dubbing.active_speaker import ActiveSpeakerScorer, LipSyncSpeakerScorer
-from emo.dubbing.composite import add_watermark, change_face, cut_square
+from emo.dubbing.composite import change_face, cut_square, mark_frame
 from emo.dubbing.diarization import EmbeddingDiarizer
 from emo.dubbing.encode import DEFAULT_CRF, PartEncoder
 from emo.dubbing.face_job import FaceJob, MouthMover, ReferenceStore, generate_motion, measure_strength
@@ -36,6 +36,7 @@ from emo.dubbing.timeline import SYNC_MODES, Take, is_touched, lay_out
 from emo.media.audio import probe_audio
 from emo.media.video import read_video
 from emo.media.yuv import copy_frame
+from emo.provenance.content_credentials import Certificate
 from emo.provenance.marks import Marks
 from emo.provenance.payload import Payload
 from emo.provenance.policy import check_policy
@@ -45,7 +46,6 @@ from emo.speech.contracts import Diarizer
 if TYPE_CHECKING:
     from emo.pipelines.emo import EMOPipeline
 
-SIGNED_SUFFIXES = (".mp4", ".m4v")  # of files that get metadata and content credentials
 REVERSED_FRAMES = 24  # of a part that is played backwards, in memory at a time
 
 OnProgress = Callable[[str, int, int], None]  # name of the stage, done, total
@@ -149,8 +149,9 @@ class DubbingPipeline:
         crf: float = DEFAULT_CRF,
         separate: RemoveVoices | None = None,
         seed: int = 0,
-        overwrite: bool = False,
         watermark: Watermark | str | None = "auto",
+        certificate: Certificate | None = None,
+        overwrite: bool = False,
         on_progress: OnProgress = lambda stage, done, total: None,
         on_warning: Callable[[str], None] = lambda line: None,
     ) -> DubbingResult:
@@ -166,10 +167,11 @@ class DubbingPipeline:
             crf: Quality of changed parts, 0 (lossless) to 51 as of x264.
             separate: Separates voices from the film's sound, whose rest stays under the new voices; None: the film's
                 sound is replaced.
-            seed: The same seed gives the same film.
+            seed: The same seed gives the same film, but for a watermark of a new payload.
+            watermark: Of the changed frames: "auto": a new random payload; a `Watermark` of your own payload; None: no
+                watermark, see docs/responsible-use for what the law then asks of you.
+            certificate: Signs the content credentials; None: one made on this computer.
             overwrite: Whether a file of this name is replaced.
-            watermark: "auto": a new random payload in every frame that is encoded; a `Watermark`; None: no watermark,
-                see docs/responsible-use.
             on_progress: Called as on_progress(stage, done, total).
             on_warning: Called with each warning.
 
@@ -192,11 +194,12 @@ class DubbingPipeline:
         warnings = check_streams(source, output, encoder)
         for line in warnings:
             on_warning(line)
-        self._load_engine()
         sounds = [request.sound] if request.sound is not None else [voice.path for voice in request.voices]
         sounds = [Path(sound) for sound in sounds if sound is not None]
         if not sounds:
             raise InputError("no new sound: give a sound file, or one for each speaker")
+        check_policy(next(read_video(source.path)), sounds[0])
+        self._load_engine()
         sound_seconds = max(probe_audio(sound).seconds for sound in sounds)
         first = next(read_video(source.path))
         for sound in sounds:
@@ -214,19 +217,18 @@ class DubbingPipeline:
         folder = faces_folder(work / "plan.json" if plan is None else Path(plan))
         if made is None:
             made = self._plan(source, request, work / "plan.json", on_progress, resume=True)
-        marks = Marks(self.label, watermark=_resume_mark(work, watermark, self.label), edited=source.path)
+        named = {f"sound {number}": sound for number, sound in enumerate(sounds, 1)}
+        mark = _keep_watermark(work, watermark, self.label)
+        marks = Marks(self.label or "emo", watermark=mark, certificate=certificate, sources=named, edited=source.path)
         run = _Run(source, made, folder, work, self._load_engine, encoder, takes, seconds, request.only_seconds, seed)
-        run.watermark = marks.watermark
+        run.mark = None if mark is None else marks.mark_frame
         stretches, counts = run.make_parts(sounds, on_progress)
         sound = DubbedSound(sounds, seconds, source.path, separate, request.only_seconds)
         if (request.only_seconds is not None or separate is not None) and not source.has_sound:
             sound = replace(sound, separate=None, only_seconds=None)
         end = seconds if sync_mode == "cut" else None
         on_progress("write", 0, 1)
-        sign = marks.sign if output.suffix.lower() in SIGNED_SUFFIXES else None
-        write_film(
-            source, output, stretches, encoder, sound.open, end_seconds=end, overwrite=overwrite, on_complete=sign
-        )
+        write_film(source, output, stretches, encoder, sound.open, end_seconds=end, overwrite=overwrite, marks=marks)
         on_progress("write", 1, 1)
         shutil.rmtree(work, ignore_errors=True)
         return DubbingResult(output, made, *counts, tuple(warnings), marks.payload_hex)
@@ -298,7 +300,7 @@ class _Run:
         self.seconds: float = seconds
         self.only_seconds: tuple[float, float] | None = only_seconds
         self.seed: int = seed
-        self.watermark: Watermark | None = None
+        self.mark: Callable[[np.ndarray], np.ndarray] | None = None  # marks an upright picture
         self._made: dict[Path, MouthMover] = {}  # by the file of their motion
 
     def make_parts(self, sounds: Sequence[Path], on_progress: OnProgress) -> tuple[list[Stretch], tuple[int, int, int]]:
@@ -395,7 +397,7 @@ class _Run:
         for number, frame in decoded:
             if float(take.seconds(film, np.array([number]))[0]) >= self.seconds - 1e-6:
                 continue
-            changed = copy_frame(frame)
+            changed, is_changed = copy_frame(frame), False
             for mover in movers:
                 job = mover.job
                 place = number - job.track.first_frame
@@ -403,8 +405,9 @@ class _Run:
                     own = cut_square(changed, film, job.regions[place], mover.engine.size)
                     change = partial(mover.engine.apply, motion=mover.motion_of(place, own), centers=job.centers(place))
                     change_face(changed, film, job.regions[place], change)
-            if self.watermark is not None:
-                add_watermark(changed, film, self.watermark)
+                    is_changed = True
+            if is_changed and self.mark is not None:
+                mark_frame(changed, film, self.mark)
             yield number, changed
 
 
@@ -434,20 +437,19 @@ def _codec_tag(film: Film) -> str:
             return ""
 
 
-def _resume_mark(work: Path, watermark: Watermark | str | None, model_name: str) -> Watermark | None:
-    """The watermark of a film; a run that goes on uses the payload with which it began."""
-    file = work / "payload"
-    if watermark == "auto" and file.is_file():
-        return Watermark(Payload.from_hex(file.read_text()))
-    chosen = choose_watermark(watermark, model_name)
-    if chosen is not None:
-        write_text_atomic(file, chosen.payload.hex)
-    return chosen
-
-
 def _describe(request: PlanRequest) -> list:
     voices = [(voice.name, str(voice.path), repr(voice.face)) for voice in request.voices]
     return [str(request.sound), voices, repr(request.face), repr(request.turns)]
+
+
+def _keep_watermark(work: Path, watermark: Watermark | str | None, label: str) -> Watermark | None:
+    """The watermark; of a run that goes on, the one that it began with."""
+    chosen, path = choose_watermark(watermark, label or "emo"), work / "payload"
+    if watermark == "auto" and path.is_file():
+        return Watermark(Payload.from_hex(path.read_text()))
+    if chosen is not None:
+        write_text_atomic(path, chosen.payload.hex)
+    return chosen
 
 
 def _open_work_folder(output: Path, settings: list, files: Sequence[Path]) -> Path:

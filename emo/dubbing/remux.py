@@ -19,6 +19,7 @@ from emo.core.files import move_file
 from emo.dubbing.encode import PartEncoder, decode_times, read_part
 from emo.dubbing.film import Film, FilmReader, Part
 from emo.media.decode import open_media
+from emo.provenance.marks import Marks
 
 MUXERS = {  # suffix -> ffmpeg's name of the container
     ".mp4": "mp4",
@@ -128,7 +129,7 @@ def write_film(
     *,
     end_seconds: float | None = None,
     overwrite: bool = False,
-    on_complete: Callable[[Path], None] | None = None,
+    marks: Marks | None = None,
 ) -> None:
     """Write the new film; it takes its name when it is complete.
 
@@ -141,7 +142,7 @@ def write_film(
             the film's sound is kept.
         end_seconds: Where the streams that are copied end, seconds after the film's start; None: at their ends.
         overwrite: Whether a file of this name is replaced.
-        on_complete: Called with the path of the complete file, which it may change, before the file takes its name.
+        marks: Metadata, and for mp4 and mov the signature; None: none.
 
     Raises:
         InputError: The container does not take a stream of the film.
@@ -150,11 +151,12 @@ def write_film(
     partial, muxer = _temporary(output), find_muxer(output, film)
     try:
         with av.open(str(film.path.absolute()), metadata_errors="replace") as source:
-            options = _muxer_options(muxer, film, source)
+            options = _muxer_options(muxer, film, source, marks is not None)
             with av.open(str(partial), "w", muxer, container_options=options) as target:
+                target.metadata.update(marks.metadata if marks is not None else {})
                 _write(source, target, film, stretches, encoder, open_sound, end_seconds, output)
-        if on_complete is not None:
-            on_complete(partial)
+        if marks is not None and muxer in ("mp4", "mov"):
+            marks.sign(partial)
         move_file(partial, output, overwrite)
     except av.FFmpegError as error:
         raise OutputError(
@@ -169,13 +171,13 @@ def write_film(
             partial.unlink(missing_ok=True)
 
 
-def _muxer_options(muxer: str, film: Film, source) -> dict[str, str]:
+def _muxer_options(muxer: str, film: Film, source, is_marked: bool) -> dict[str, str]:
     if muxer not in ("mp4", "mov"):
         return {}
     flags = "+faststart"
     has_cover = any(stream.disposition & COVER for stream in source.streams.video)
-    if not has_cover and any(key.startswith("com.") for key in source.metadata):
-        flags += "+use_metadata_tags"
+    if not has_cover and (is_marked or any(key.startswith("com.") for key in source.metadata)):
+        flags += "+use_metadata_tags"  # which has no place for a cover
     options = {"movflags": flags}
     if film.time_base.numerator == 1:
         options["video_track_timescale"] = str(film.time_base.denominator)

@@ -11,6 +11,9 @@ from emo.dubbing.pipeline import DubbingPipeline
 from emo.dubbing.planning import FacePoint, NewVoice, PlanRequest, make_plan
 from emo.dubbing.tracks import find_tracks
 from emo.media.image import read_image
+from emo.provenance.metadata import read_metadata
+from emo.provenance.payload import Payload
+from emo.provenance.watermark import Watermark
 from emo.speech.contracts import SpeakerTurn
 
 FRAMES, SIDE = 50, 192
@@ -146,15 +149,29 @@ def test_a_killed_run_goes_on(film, request_for, tmp_path, monkeypatch):
 
     engine.apply = stop_late
     with pytest.raises(KeyboardInterrupt):
-        pipeline(film, request_for(), out)
+        pipeline(film, request_for(), out, watermark=None)
     assert not out.exists()
     engine.apply = apply
     monkeypatch.setattr("emo.dubbing.pipeline.make_plan", lambda *_: pytest.fail("the plan was made already"))
-    result = pipeline(film, request_for(), out)
+    result = pipeline(film, request_for(), out, watermark=None)
     assert engine.generated == 1 and result.changed_frames > 10
     monkeypatch.setattr("emo.dubbing.pipeline.make_plan", make_plan)
-    pipeline(film, request_for(), tmp_path / "whole.mp4")
-    assert (tmp_path / "whole.mp4").read_bytes() == out.read_bytes()
+    pipeline(film, request_for(), tmp_path / "whole.mp4", watermark=None)
+    assert (read_frames(tmp_path / "whole.mp4") == read_frames(out)).all()  # signatures differ
+
+
+def test_the_dubbed_film_is_marked(film, request_for, tmp_path):
+    mark = Watermark(Payload(12345))
+    out = tmp_path / "out.mp4"
+    DubbingPipeline(PaintingEngine(), scorer=AlwaysSpeaks())(film, request_for(), out, watermark=mark)
+    found = read_metadata(out)
+    assert found.ours and found.payload_hex == mark.payload.hex
+    assert found.source_type == "compositeWithTrainedAlgorithmicMedia"
+    difference = (read_frames(out) - read_frames(film))[20:24]
+    pattern = mark.mark(np.full((SIDE, SIDE, 3), 128, np.uint8)).astype(int) - 128
+    corner = slice(0, SIDE // 4)
+    r = np.corrcoef(difference.mean((0, 3))[corner, :].ravel(), pattern[corner, :, 0].ravel())[0, 1]
+    assert r > 0.2 and np.abs(difference[:, corner]).max() < 30
 
 
 def test_a_plan_is_written_and_followed(film, request_for, tmp_path):
