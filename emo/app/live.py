@@ -1,7 +1,7 @@
 """Live sessions of the server: what the web socket and WebRTC share, and the route WS /v1/sessions.
 
-The client sends {"type": "start", ...} and then the picture's bytes; after `started` it sends sound (16-bit PCM, mono,
-16 kHz) as binary messages and commands as JSON. The server sends fragmented mp4 as binary messages and events as JSON.
+The client sends {"type": "start", ...} and then the picture's bytes; after `started` it sends sound (16-bit PCM, mono)
+as binary messages and commands as JSON. The server sends fragmented mp4 as binary messages and events as JSON.
 """
 
 import asyncio
@@ -49,6 +49,7 @@ class StartRequest(BaseModel):
 
     type: Literal["start"] = "start"
     mode: Literal["microphone", "speech"] = Field("microphone", description="speech may be sent faster than it is said")
+    sample_rate: Annotated[int, Field(ge=8000, le=96000)] = Field(16000, description="Hz, of the sound that is sent")
     fps: Annotated[float, Field(ge=5, le=60)] = 25
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     max_size: Annotated[int, Field(ge=64, le=1024)] = Field(512, description="pixels; a larger portrait is shrunk")
@@ -64,11 +65,11 @@ class LiveConnection:
         state: What the server's routes share.
         session: The session.
         session_id: Its id.
-        mode: microphone or speech.
+        sample_rate: Hz, of the sound that the client sends.
     """
 
-    def __init__(self, state: "ServerState", session: "LiveSession", session_id: str, mode: str):
-        self.state, self.session, self.id, self.mode = state, session, session_id, mode
+    def __init__(self, state: "ServerState", session: "LiveSession", session_id: str, sample_rate: int):
+        self.state, self.session, self.id, self.sample_rate = state, session, session_id, sample_rate
         self.interrupted = False
         self._speaking, self._repeated = False, False
         self._watermark = Watermark(make_payload(name_model(state.model.get())))
@@ -80,12 +81,12 @@ class LiveConnection:
         return [replace(frame, image=self._watermark.mark(frame.image)) for frame in frames]
 
     def push(self, data: bytes) -> None:
-        """Say 16-bit PCM, mono, 16 kHz. Raises InputError where it is no such sound, or too much waits."""
-        if len(data) % 2 or len(data) > 2 * MAX_CHUNK_SECONDS * self.session.sample_rate:
+        """Say 16-bit PCM, mono. Raises InputError where it is no such sound, or too much waits."""
+        if len(data) % 2 or len(data) > 2 * MAX_CHUNK_SECONDS * self.sample_rate:
             raise InputError(
                 f"{len(data)} bytes of sound: send 16-bit samples, at most {MAX_CHUNK_SECONDS:g} s at once"
             )
-        self._say(np.frombuffer(data, "<i2").astype(np.int16), self.session.sample_rate)
+        self._say(np.frombuffer(data, "<i2").astype(np.int16), self.sample_rate)
 
     def _say(self, samples: np.ndarray, sample_rate: int) -> None:
         if self.session.waiting_seconds > self.state.settings.max_seconds:
@@ -237,7 +238,7 @@ async def serve_socket(state: "ServerState", socket: WebSocket, session_id: str)
     asked = StartRequest.model_validate_json(await asyncio.wait_for(socket.receive_text(), wait))
     picture = await asyncio.wait_for(socket.receive_bytes(), wait)
     session = await open_session(state, asked, picture)
-    connection = LiveConnection(state, session, session_id, asked.mode)
+    connection = LiveConnection(state, session, session_id, asked.sample_rate)
     tasks = [asyncio.create_task(send_frames(socket, connection)), asyncio.create_task(receive(socket, connection))]
     try:
         limit = 60 * state.settings.session_minutes

@@ -195,7 +195,7 @@ async def serve_offer(
         try:
             asked = StartRequest.model_validate_json(start)
             session = await open_session(state, asked, picture)
-            peer = Peer(LiveConnection(state, session, session_id, asked.mode))
+            peer = Peer(LiveConnection(state, session, session_id, asked.sample_rate))
             answer = await asyncio.wait_for(peer.answer(sdp, "offer"), GATHER_SECONDS)
             started.set_result(JSONResponse({"id": session_id, "sdp": answer.sdp, "type": answer.type}))
             await peer.run()

@@ -88,7 +88,7 @@ class FragmentWriter:
         )
         self._samples += len(audio)
         for resampled in self._resampler.resample(sound):
-            self._encode_audio(resampled, resampled.pts + 2 * AAC_SAMPLES + AHEAD_SAMPLES)
+            self._encode_audio(resampled, (resampled.pts or 0) + 2 * AAC_SAMPLES + AHEAD_SAMPLES)
         data = self._sink.take()
         if not self.mime_type and (at := data.find(b"avcC")) >= 0:  # profile, compatibility and level
             self.mime_type = f'video/mp4; codecs="avc1.{data[at + 5 : at + 8].hex()}, mp4a.40.2"'

@@ -149,9 +149,9 @@ class LiveSession:
             if self._closed:
                 raise InputError("the session is closed: open another")
             self._audio.push(audio, sample_rate or self.sample_rate, self._clock.now())
-            waiting = self._audio.end - self._needed(self._next)
-            if self._max_delay is not None and waiting > self._max_delay * self.sample_rate:
-                self._audio.cut(self._needed(self._next))
+            now = self._now_position()
+            if self._max_delay is not None and self._audio.end - now > self._max_delay * self.sample_rate:
+                self._audio.cut(now)
                 self._audio.push(audio, sample_rate or self.sample_rate, self._clock.now())
             self._changed.notify_all()
 
@@ -207,6 +207,11 @@ class LiveSession:
             past = self._pipeline.audio_encoder.past_seconds + 1
             self._audio.trim(self._position(self._next - margin) - round(past * self.sample_rate))
         return frames
+
+    def _now_position(self) -> int:
+        """Where sound that is pushed now belongs: the next block's need, or further where the model is late."""
+        elapsed = 0.0 if self._start is None else self._clock.now() - self._start
+        return max(self._needed(self._next), round(elapsed * self.sample_rate))
 
     def _position(self, frame: int) -> int:
         """The first sample of a frame."""

@@ -21,7 +21,7 @@ HISTORY = {"CHANGELOG.md"}  # it names what is no more
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 SKIPPED = re.compile(r"<!-- not run: (.+?) -->\s*$")
 SHELLS = {"bash", "sh", "console"}
-ROOTS = "benchmarks|configs|datasets|docs|emo|scripts|tests|.github|.ci"
+ROOTS = "benchmarks|configs|datasets|docs|emo|integrations|scripts|tests|.github|.ci"
 
 
 @dataclass(frozen=True)

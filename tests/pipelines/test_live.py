@@ -143,6 +143,16 @@ def test_sound_that_waits_too_long_is_dropped(open_session):
     assert np.count_nonzero(sound) < 1.0 * RATE and sound.max() == pytest.approx(0.9)  # the newest is heard
 
 
+def test_a_late_model_loses_no_sound_of_a_microphone(open_session, wave):
+    session, clock = open_session(max_delay_seconds=0.4, block_frames=6)
+    take(session, 6)
+    for _ in range(25):  # a second of sound comes while the model computes
+        clock.time += 1 / FPS
+        session.push(np.full(STEP, 0.5, np.float32))
+    sound = np.concatenate([frame.audio for frame in take(session, 42)])
+    assert np.count_nonzero(sound) == 25 * STEP
+
+
 def test_controls_change_at_any_moment(make_pipeline, portrait):
     pipeline = make_pipeline(controls=["gaze"])
     images = []

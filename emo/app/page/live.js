@@ -14,10 +14,9 @@ export function setPortrait(file) {
 
 const say = (id, text) => { $(id).textContent = text; };
 
-async function openMicrophone(send) {
+async function openMicrophone(context, send) {
   const wanted = { audio: { echoCancellation: true, noiseSuppression: true, channelCount: 1 } };
   const stream = await navigator.mediaDevices.getUserMedia(wanted);
-  const context = new AudioContext({ sampleRate: 16000 });
   await context.audioWorklet.addModule("/static/microphone.js");
   const node = new AudioWorkletNode(context, "microphone", { numberOfOutputs: 0 });
   node.port.onmessage = (event) => send(event.data);
@@ -26,7 +25,6 @@ async function openMicrophone(send) {
     track: stream.getAudioTracks()[0],
     close() {
       stream.getTracks().forEach((track) => track.stop());
-      context.close();
     },
   };
 }
@@ -105,8 +103,10 @@ async function start() {
   const player = new Player($("live-video"));
   session = { socket, microphone: null, muted: false };
   const own = session;
+  const context = new AudioContext(); // here, as phones allow it only in answer to a touch
+  context.resume();
   socket.addEventListener("open", () => {
-    socket.send(JSON.stringify({ type: "start", mode: "microphone" }));
+    socket.send(JSON.stringify({ type: "start", mode: "microphone", sample_rate: context.sampleRate }));
     socket.send(portrait);
   });
   socket.addEventListener("message", async ({ data }) => {
@@ -120,7 +120,7 @@ async function start() {
         await player.open(event.mime_type);
         say("live-status", "Listening");
         enable(true);
-        own.microphone = await openMicrophone((sound) => {
+        own.microphone = await openMicrophone(context, (sound) => {
           if (socket.readyState === WebSocket.OPEN && !own.muted) socket.send(sound);
         });
         if (session !== own) own.microphone.close();
@@ -139,6 +139,7 @@ async function start() {
     if (event.code === 1006 && session === own && !$("live-error").textContent) {
       say("live-error", "The connection was refused or lost; perhaps all live sessions are taken.");
     }
+    context.close();
     if (session === own) stop();
   });
 }

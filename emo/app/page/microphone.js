@@ -1,8 +1,8 @@
-// Runs in the audio thread: sends the microphone's sound as 16-bit samples, 40 ms at a time.
+// Runs in the audio thread: sends the microphone's sound as 16-bit samples, about 20 ms at a time.
 class Microphone extends AudioWorkletProcessor {
   constructor() {
     super();
-    this.samples = new Int16Array(640);
+    this.samples = new Int16Array(1024);
     this.count = 0;
   }
 
