@@ -70,7 +70,7 @@ def compare_curves(seen: np.ndarray, known: np.ndarray) -> tuple[float, float]:
 
 
 def find_meshes(path: Path, mesh: Mesh) -> np.ndarray:
-    """MediaPipe's points (T 478 3) of a clip; a frame without a face has those of the last frame that shows one."""
+    """MediaPipe's points (T 478 3) of a clip's frames; without a face those of the last frame with one."""
     points = np.array([find_mesh(mesh, frame) for frame in read_clip_frames(path)])
     is_found = np.isfinite(points).all((1, 2))
     if not is_found.any():

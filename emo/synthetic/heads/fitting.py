@@ -26,6 +26,10 @@ FITTED_EXPRESSIONS = (
 )  # prefixes of the expressions that landmarks determine
 MIN_UNDER_EYE_RATIO = 0.5  # brightness under the eyes over that of the cheeks
 MIN_EYE_RATIO = 0.335  # brightness of the eyes' white (90th percentile between the lids) over that of the cheeks
+MAX_CLOSED_OPENING = 0.02  # over the face's height: lips that look wider open may show teeth
+MAX_TEETH_RATIO = (
+    1.225  # green over red of the brightest pixels between the lips, over that of the lips: teeth are white
+)
 MIN_WEIGHT, MAX_WEIGHT = -0.3, 1.0
 
 
@@ -56,7 +60,7 @@ class FitLimits:
     """
 
     min_face_pixels: float = 110.0
-    max_yaw_radians: float = 0.42
+    max_yaw_radians: float = 0.44
     max_pitch_radians: float = 0.5
     max_error: float = 0.025
     max_opening: float = 0.032
@@ -358,6 +362,31 @@ def check_eyes(image: np.ndarray, landmarks: np.ndarray) -> None:
             "hidden_eyes",
             f"dark glasses or shadow: the brightness under the eyes is {ratio:.2f} of the cheeks', in them {white:.2f}",
         )
+
+
+def check_lips(image: np.ndarray, landmarks: np.ndarray) -> None:
+    """Check that no teeth are visible between slightly open lips: they would stay when others are drawn below them.
+
+    Args:
+        image: (H W 3) uint8.
+        landmarks: (68 2) pixels.
+
+    Raises:
+        FitRejected: There are pixels between the lips that are whiter than lips.
+    """
+    if float(mouth_opening(landmarks[None])[0]) <= MAX_CLOSED_OPENING:
+        return
+    lips = np.zeros(image.shape[:2], np.uint8)
+    cv2.fillPoly(lips, [np.round(landmarks[48:60]).astype(np.int32)], 1)
+    cv2.fillPoly(lips, [np.round(landmarks[60:68]).astype(np.int32)], 2)
+    inside, around = image[lips == 2].astype(np.float64), image[lips == 1].astype(np.float64)
+    if len(inside) == 0 or len(around) == 0:
+        return
+    bright = inside.mean(1)
+    teeth, lip = inside[bright >= np.percentile(bright, 80)].mean(0), np.median(around, 0)
+    ratio = teeth[1] / max(teeth[0], 1.0) / max(lip[1] / max(lip[0], 1.0), 1e-3)
+    if ratio > MAX_TEETH_RATIO:
+        raise FitRejected("open_mouth", "teeth show between the lips")
 
 
 def mouth_opening(landmarks: np.ndarray) -> np.ndarray:

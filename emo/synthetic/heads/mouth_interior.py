@@ -20,7 +20,8 @@ MIN_OPENING, FULL_OPENING = (
     0.016,
 )  # over the face's height: the interior is visible from the first on, fully from the second
 MIN_LIGHT = 0.12  # share of the light in the throat
-LIP_SHADOW = 0.34
+LIP_SHADOW = 0.24
+GAP_DEPTHS, GAP_SHADE = (0.03, 0.16), 0.6  # model units behind the arch of the teeth: gaps between them; their darkness
 # Brightness of a vertex that is turned away from the light: gaps between teeth are dark, and teeth darken to the sides
 AMBIENT = {"teeth": 0.42, "gums_tongue": 0.6, "socket": 0.68}
 TOOTH_SHADES = (0.82, 1.02)  # brightness over that of white under the photograph's light: shades C3 to B1 of dentists
@@ -78,6 +79,7 @@ class MouthInterior:
         for name in parts:
             ambient[patch.is_part(model, name)] = AMBIENT[name]
         shading = ambient + (1 - ambient) * np.maximum(normals @ LIGHT, 0)
+        shading *= shade_gaps(base / unit, patch.is_part(model, "teeth"))
         return cls(patch, np.float32(colors * shading[:, None]), depth, np.float32(tones["lip"]))
 
     def paint(self, box: PatchBox, opening: float) -> tuple[np.ndarray, np.ndarray]:
@@ -95,7 +97,7 @@ class MouthInterior:
         inner = Fragments(fragments.pixels[behind], fragments.triangles[behind], fragments.weights[behind])
         values = inner.interpolate(np.concatenate([self.colors, self.depth], 1), self.patch.triangles)
         colors = values[:, :3] * (MIN_LIGHT + (1 - MIN_LIGHT) * np.exp(-values[:, 3:]))
-        mean, blur = box.reduce(inner.pixels, colors), max(0.6, 0.012 * box.skin.shape[1])  # as sharp as photographs
+        mean, blur = box.reduce(inner.pixels, colors), 0.006 * box.skin.shape[1] + 0.1  # as sharp as photographs
         mean = (
             cv2.GaussianBlur(mean, (0, 0), blur)
             / np.maximum(cv2.GaussianBlur(box.behind, (0, 0), blur), 1e-6)[..., None]
@@ -159,8 +161,8 @@ def draw_tones(shape: HeadShape, texture: PhotoTexture, rng: np.random.Generator
     white = texture.bright_color(landmarks[36:42], 85) * 0.5 + texture.bright_color(landmarks[42:48], 85) * 0.5
     face = texture.bright_color(landmarks[[*range(17), *range(26, 16, -1)]], 90)  # where the light falls on
     skin_light, white_light = float(cheeks.mean()), float(white.mean())
-    light = float(np.clip(max(1.1 * white_light, 0.9 * float(face.mean())), 1.15 * skin_light, 2.2 * skin_light))
-    light = min(light, 225.0)
+    light = float(np.clip(max(1.3 * white_light, 1.0 * float(face.mean())), 1.3 * skin_light, 2.4 * skin_light))
+    light = min(light, 230.0)
     tint = np.clip(white / max(white_light, 1), 0.85, 1.15)  # of the lamp, on the white of the eyes
     warmth = float(rng.uniform(0.2, 1.0))  # dark teeth are yellower
     tooth = np.array([1.02 + 0.03 * warmth, 1.0, 0.97 - 0.13 * warmth]) * (0.55 + 0.45 * tint)
@@ -175,6 +177,30 @@ def draw_tones(shape: HeadShape, texture: PhotoTexture, rng: np.random.Generator
         "tongue": tongue,
         "socket": 0.5 * lip * [0.8, 0.55, 0.55] + 0.5 * np.array([0.45, 0.16, 0.15]) * light,
     }
+
+
+def shade_gaps(base: np.ndarray, teeth: np.ndarray) -> np.ndarray:
+    """Darken what lies behind the arch of the teeth: the gaps between them.
+
+    Args:
+        base: (N 3) vertices, units of ICT-FaceKit.
+        teeth: (N,) bool, which of them are teeth.
+
+    Returns:
+        (N,) float32 brightness, 1 on the front of the teeth and on all other vertices.
+    """
+    shade = np.ones(len(base), np.float32)
+    middle = np.median(base[teeth, 1]) if teeth.any() else 0.0
+    for row in (teeth & (base[:, 1] <= middle), teeth & (base[:, 1] > middle)):
+        if row.sum() < 40:
+            continue
+        x, z = base[row, 0], base[row, 2]
+        bins = np.linspace(x.min(), x.max(), 17)
+        inside = [z[(x >= a) & (x <= b)] for a, b in zip(bins, bins[1:], strict=False)]
+        fronts = [(0.5 * (a + b), v.min()) for a, b, v in zip(bins, bins[1:], inside, strict=False) if len(v)]
+        arch = np.polynomial.Polynomial.fit(*np.transpose(fronts), 4)
+        shade[row] = 1 - GAP_SHADE * smoothstep(z - arch(x), *GAP_DEPTHS)
+    return shade
 
 
 def find_tongue(patch: MeshPatch, model: FaceModel, unit: float) -> np.ndarray:

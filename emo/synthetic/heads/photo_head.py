@@ -23,6 +23,7 @@ from emo.synthetic.heads.fitting import (
     angles_of_rotation,
     check_eyes,
     check_fit,
+    check_lips,
     fit_landmarks,
     model_unit,
     mouth_opening,
@@ -140,6 +141,7 @@ class PhotoHead:
         fit = fit_landmarks(face.landmarks, model)
         check_fit(fit, face.landmarks, FitLimits() if limits is None else limits)
         check_eyes(image, face.landmarks)
+        check_lips(image, face.landmarks)
         corner = np.array(box[:2])
         pose = Pose(fit.pose.scale / side, fit.pose.rotation, (fit.pose.translation - corner) / side)
         fit = PhotoFit(fit.identity, fit.expression, pose, fit.error, fit.face_height / side)
@@ -232,7 +234,7 @@ class PhotoHead:
     ) -> None:
         skin = self.texture.sample(box.source).astype(np.float32)
         hidden = box.hidden[..., None]
-        skin = skin * (1 - hidden) + (0.5 * skin + 0.5 * self.mouth.lip) * (1 - 0.45 * hidden) * hidden
+        skin = skin * (1 - hidden) + (0.2 * skin + 0.8 * self.mouth.lip) * (1 - 0.45 * hidden) * hidden
         inner, share = self.mouth.paint(box, opening)
         around = positions[box.rows, box.columns].copy()
         blend_patch(image, positions, unsourced, box, skin, box.hidden > 0.3, inner, share, around, np.ones_like(share))

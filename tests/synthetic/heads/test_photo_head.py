@@ -15,8 +15,10 @@ from emo.synthetic.heads.fitting import (
     angles_of_rotation,
     check_eyes,
     check_fit,
+    check_lips,
     fit_expressions,
     fit_landmarks,
+    mouth_opening,
     rotation_of_angles,
 )
 from emo.synthetic.heads.mouth_interior import draw_tones
@@ -208,6 +210,17 @@ def test_eyes_in_the_dark_are_rejected(model: FaceModel, draw_portrait):
     cv2.fillPoly(image, eyes[1:], (30, 28, 27))
     with pytest.raises(FitRejected, match="shadow"):
         check_eyes(image, found.landmarks)
+
+
+def test_teeth_between_parted_lips_are_rejected(model: FaceModel, draw_portrait):
+    image, found = draw_portrait(model, SIZE)
+    landmarks = found.landmarks.copy()
+    landmarks[65:68, 1] += 4
+    assert 0.02 < mouth_opening(landmarks[None])[0] < FitLimits().max_opening
+    check_lips(image, landmarks)
+    cv2.fillPoly(image, [np.round(landmarks[60:68]).astype(np.int32)], (200, 195, 180))
+    with pytest.raises(FitRejected, match="teeth"):
+        check_lips(image, landmarks)
 
 
 def test_a_turned_head_is_rejected(model: FaceModel, draw_portrait):
