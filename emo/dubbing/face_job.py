@@ -7,6 +7,7 @@ again.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 
 import cv2
@@ -216,13 +217,26 @@ def generate_motion(job: FaceJob, engine: MouthEngine, store: ReferenceStore, so
         file.write(header + len(header).to_bytes(4, "little"))
 
 
-def open_motion(path: Path) -> np.ndarray:
-    """Map the file of `generate_motion` into memory: (rows C h w) float16."""
-    data = np.memmap(path, np.uint8, "r")
-    length = int.from_bytes(bytes(data[-4:]), "little")
-    header = np.frombuffer(bytes(data[-4 - length : -4]), "<i4")
-    shape = tuple(header[1:].tolist())
-    return np.frombuffer(data[: -4 - length], "<f2").reshape(-1, *shape)
+class MotionFile:
+    """Rows (C h w) float16 of the file of `generate_motion`, read one by one: a mapped file would count as memory."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        with open(path, "rb") as file:
+            end = file.seek(-4, 2)
+            length = int.from_bytes(file.read(4), "little")
+            file.seek(end - length)
+            self.shape = tuple(np.frombuffer(file.read(length), "<i4")[1:].tolist())
+        self._row_bytes = 2 * prod(self.shape)
+        self._count = (end - length) // self._row_bytes
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        with open(self._path, "rb") as file:
+            file.seek(index * self._row_bytes)
+            return np.frombuffer(file.read(self._row_bytes), "<f2").reshape(self.shape)
 
 
 def motion_to_rest(
@@ -283,7 +297,7 @@ class MouthMover:
 
     def __init__(self, job: FaceJob, engine: MouthEngine, store: ReferenceStore):
         self.job, self.engine, self.store = job, engine, store
-        self.motion = open_motion(job.path)
+        self.motion = MotionFile(job.path)
         self.gain = measure_gain(job, engine, store)
 
     def motion_of(self, frame: int, square: np.ndarray) -> np.ndarray:
