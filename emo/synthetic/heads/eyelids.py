@@ -1,38 +1,14 @@
-"""Lids that close: their vertices, the skin that covers a closed eye, and the line of the lashes. Canvas (C C)."""
+"""Lids that close: the skin that covers a closed eye, and the line of the lashes. Canvas (C C)."""
 
 import cv2
 import numpy as np
 
-from emo.synthetic.heads.head_shape import HeadShape, smoothstep
-from emo.synthetic.heads.mesh_patch import MeshPatch
+from emo.synthetic.heads.head_shape import smoothstep
 from emo.synthetic.heads.photo_texture import PhotoTexture
 
 COVER_MARGIN = 0.10  # over the eye's width: lashes and eye shadow around the opening, which are no skin
 COVER_BLUR = 0.2  # over the eye's width, sigma
 SKIN_PERCENTILES = (30, 60)  # of the brightness around the eye: darker pixels are lashes, brows and frames of glasses
-
-
-def find_lid(shape: HeadShape, patch: MeshPatch, side: str) -> np.ndarray:
-    """Find the lid of an eye among a patch's vertices.
-
-    Args:
-        shape: The head.
-        patch: Patch of the eye.
-        side: L or R, of the person.
-
-    Returns:
-        (N 2) float32: skin of the lid, 1 where a blink moves most; and the lids' rims.
-    """
-    down = patch.vertices.basis[shape.model.names.index(f"eyeBlink_{side}")].reshape(-1, 3)[:, 1]
-    lid = smoothstep(down / max(float(down.max()), 1e-6), 0.2, 0.6) * patch.is_skin
-    skin = patch.triangles[: patch.skin_triangles]
-    rim = patch.hidden[:, 0] > 0
-    near = np.zeros(len(lid))
-    near[np.unique(skin[rim[skin].any(1)])] = 1
-    second = np.zeros(len(lid), bool)
-    second[np.unique(skin[(near[skin] == 1).any(1)])] = True
-    near[second & (near == 0) & (lid > 0.3)] = 0.6  # the upper lid's lashes are the thicker line
-    return np.stack([lid * (1 - near), near], 1).astype(np.float32)
 
 
 def cover_eye(texture: PhotoTexture, lids: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from emo.synthetic.heads.eyelids import cover_eye, find_lid, lash_line, smooth_lids
+from emo.synthetic.heads.eyelids import cover_eye, lash_line, smooth_lids
 from emo.synthetic.heads.head_shape import HeadShape, smoothstep
 from emo.synthetic.heads.mesh_patch import MeshPatch, PatchBox, build_patch
 from emo.synthetic.heads.photo_texture import PhotoTexture
@@ -178,6 +178,29 @@ class Eye:
         was_iris = texture.sample(source, self.iris)[..., 3]
         unsourced = (1 - alpha) * was_iris * mix
         return fixed * (1 - mix) + drawn * mix, np.where(alpha[..., None] > 0.5, moved, source), unsourced
+
+
+def find_lid(shape: HeadShape, patch: MeshPatch, side: str) -> np.ndarray:
+    """Find the lid of an eye among a patch's vertices.
+
+    Args:
+        shape: The head.
+        patch: Patch of the eye.
+        side: L or R, of the person.
+
+    Returns:
+        (N 2) float32: skin of the lid, 1 where a blink moves most; and the lids' rims.
+    """
+    down = patch.vertices.basis[shape.model.names.index(f"eyeBlink_{side}")].reshape(-1, 3)[:, 1]
+    lid = smoothstep(down / max(float(down.max()), 1e-6), 0.2, 0.6) * patch.is_skin
+    skin = patch.triangles[: patch.skin_triangles]
+    rim = patch.hidden[:, 0] > 0
+    near = np.zeros(len(lid))
+    near[np.unique(skin[rim[skin].any(1)])] = 1
+    second = np.zeros(len(lid), bool)
+    second[np.unique(skin[(near[skin] == 1).any(1)])] = True
+    near[second & (near == 0) & (lid > 0.3)] = 0.6  # the upper lid's lashes are the thicker line
+    return np.stack([lid * (1 - near), near], 1).astype(np.float32)
 
 
 def split_iris(
