@@ -35,7 +35,10 @@ NOT_RUN = {  # why commands are only parsed, by test_commands.py -> patterns of 
     "needs weights of 250 MB (tests/metrics/test_networks.py)": r"emo-eval .* --inception \S+ --arcface \S+",
     "draws for many seconds (tests/test_package.py)": r"python -m emo\.synthetic\.sample_\w+ .*",
     "needs a film of people and a model with motion latents (tests/dubbing/test_pipeline.py)": r"emo-dub .*",
-    "a measurement of minutes to hours": r"python benchmarks/.*",
+    "serves until it is stopped (tests/app)": r"emo-serve.*",
+    "makes and measures many videos (tests/metrics/test_gallery.py)": r"scripts/gallery\.sh .*",
+    "needs a video with marks (tests/cli/test_detect.py)": r"emo-detect .*",
+    "a measurement of minutes to hours": r"python benchmarks/.*|emo-bench live .*",
 }
 RUN_ELSEWHERE = {  # command -> the test that runs it, with the fixtures it needs
     "emo-convert pretrained_models -o hallo": "hub/convert/test_convert.py",
@@ -85,6 +88,7 @@ LABELS = "python -m emo.preparation.labels data/train/grid data/labels/grid"
 WITH_STAND_INS = {  # scripts, whose commands only write down their arguments -> a command that is among them
     "scripts/prepare_mini.sh": "emo-prepare synth data/train/drawn",
     "scripts/train_mini.sh": "emo-train configs/mini/student.yaml",
+    "scripts/train_mini_motion.sh": "emo-train configs/mini/motion/diffusion.yaml",
     "scripts/prepare_heads.sh photos/ FaceXModel/ kokoro/ heads/ grid_clips/": "--drivers grid_clips/",
 }
 FOLLOWED = {*FROM_VIDEOS, *FROM_CLIPS, *BENCHMARKS, *WITH_STAND_INS, LABELS}
