@@ -27,7 +27,7 @@ from emo.media.decode import check_trim, start_past_end_error, trim_chunks
 from emo.media.image import read_image
 from emo.media.video_writer import VideoWriter, limit_video_size
 from emo.provenance.label import Label
-from emo.provenance.marks import Marks
+from emo.provenance.marks import Marks, name_model
 from emo.provenance.policy import check_policy
 
 if TYPE_CHECKING:
@@ -390,13 +390,6 @@ def _load(pipeline: "EMOPipeline | str | Callable[[], EMOPipeline]") -> "EMOPipe
     from emo.pipelines.emo import EMOPipeline
 
     return pipeline if isinstance(pipeline, EMOPipeline) else pipeline()
-
-
-def name_model(pipeline: "EMOPipeline") -> str:
-    """Return a pipeline's name for marks: OWNER/NAME of the Hub, or the last part of its folder, never a whole path."""
-    parts = Path(str(pipeline.config.get("_name_or_path") or type(pipeline).__name__)).parts
-    hub = [part.removeprefix("models--").replace("--", "/", 1) for part in parts if part.startswith("models--")]
-    return hub[0] if hub else parts[-1]
 
 
 def _name_sources(image: object, audio: object) -> dict[str, Path]:

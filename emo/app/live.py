@@ -24,9 +24,9 @@ from starlette.responses import Response
 from emo.app.decoding import decode_upload
 from emo.app.security import make_error
 from emo.core.errors import InputError
-from emo.generation import name_model
 from emo.media.fragments import FragmentWriter
 from emo.media.image import read_image
+from emo.provenance.marks import name_model
 from emo.provenance.payload import make_payload
 from emo.provenance.policy import check_policy
 from emo.provenance.watermark import Watermark

@@ -7,6 +7,7 @@ with VideoWriter("out.mp4", 25, metadata=marks.metadata, on_complete=marks.sign)
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from emo.provenance.content_credentials import Certificate, sign_video
 from emo.provenance.label import Label
 from emo.provenance.metadata import append_xmp, make_metadata
 from emo.provenance.watermark import Watermark, choose_watermark
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
 
 
 class Marks:
@@ -80,3 +84,10 @@ class Marks:
             edited=self._edited,
             certificate=self._certificate,
         )
+
+
+def name_model(pipeline: "DiffusionPipeline") -> str:
+    """Return a pipeline's name for marks: OWNER/NAME of the Hub, or the last part of its folder, never a whole path."""
+    parts = Path(str(pipeline.config.get("_name_or_path") or type(pipeline).__name__)).parts
+    hub = [part.removeprefix("models--").replace("--", "/", 1) for part in parts if part.startswith("models--")]
+    return hub[0] if hub else parts[-1]
