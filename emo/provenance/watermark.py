@@ -49,7 +49,7 @@ class Watermark:
         if (height, width) != self._pattern.shape:
             self._pattern = draw_pattern(self._tile, width, height)
         mask = cv2.resize(measure_mask(frame), (width, height), interpolation=cv2.INTER_LINEAR)
-        return np.rint(cv2.multiply(mask, self._pattern)).astype(np.int16)
+        return cv2.multiply(mask, self._pattern, dtype=cv2.CV_16S)  # rounded
 
 
 def draw_pattern(tile: np.ndarray, width: int, height: int) -> np.ndarray:
