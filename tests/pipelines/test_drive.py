@@ -100,11 +100,9 @@ def test_a_file_starts_with_the_sound(
     options = {"pipeline": pipeline, "face": FACE, "crop_only": True, "start_seconds": 0.12, "duration_seconds": 0.2}
     made = generate(portrait, tmp_path / "sound.wav", tmp_path / "a.mp4", drive=tmp_path / "driver.mp4", **options)
     assert made.num_frames == len(list(read_video(made.path))) == 5
-    file, frames = (
-        latents_of(pipeline, portrait, wave[: 5 * 640], DrivingVideo(video, 0.12, 0.2))
-        for video in (tmp_path / "driver.mp4", nodding)
-    )
-    assert (file - frames).abs().mean() < 0.5 * frames.abs().mean()
+    part = np.stack(list(DrivingVideo(tmp_path / "driver.mp4", 0.12, 0.2).read(25))).astype(int)
+    errors = [np.abs(part - nodding[first : first + 5]).mean() for first in (2, 3)]
+    assert errors[1] < 2 < errors[0]
     with pytest.raises(InputError, match="nowhere.mp4: no such file"):
         generate(portrait, tmp_path / "sound.wav", tmp_path / "b.mp4", drive=tmp_path / "nowhere.mp4", **options)
 
