@@ -1,9 +1,11 @@
 """Put the motion of one video on another portrait, through the encoder of a motion autoencoder.
 
-The driving face is tracked; its most neutral frame becomes its own portrait. Every frame is encoded as motion from that
-portrait and decoded on the user's, so identity stays with the user's picture and pose and expression are relative, as
-in FOMM's and LivePortrait's relative motion transfer (arXiv 2003.00196, 2407.03168). The crop follows the head slowly:
-what drifts over seconds is left out, nods and turns are kept.
+The driving face is tracked; its most neutral frame becomes its own portrait. Every frame is encoded as motion from
+that portrait and decoded on the user's, so identity stays with the user's picture and pose and expression are
+relative, as in FOMM's and LivePortrait's relative motion transfer (arXiv 2003.00196, 2407.03168). The crop follows
+the head as in prepared clips: turns and nods are kept, its way across the picture, its tilt and its distance are left
+out. (A crop that stays behind gave motion unlike that of the training clips: driven mouths were half as wide, and
+turns went astray.)
 
 Shapes: T frames, H W pixels, s pixels along a side of the crop, C h w latents.
 """
@@ -19,8 +21,8 @@ import numpy as np
 from torch import Tensor
 
 from emo.core.errors import InputError
-from emo.core.timing import count_frames
-from emo.face.crop import Region, crop_region, region_of_landmarks, smooth_gaussian
+from emo.core.timing import FPS, count_frames
+from emo.face.crop import PATH_SMOOTHING_FRAMES, Region, crop_region, region_of_landmarks, smooth_gaussian
 from emo.face.landmarks import eye_opening, mouth_opening
 from emo.face.pose import head_angles, head_rotations
 from emo.face.refinement import load_landmark_refiner
@@ -31,7 +33,7 @@ from emo.media.image import images_to_tensor
 from emo.media.video import read_video
 from emo.models.contracts import VideoAutoencoder
 
-DRIFT_SECONDS = 1.0  # sigma of the Gaussian with which the crop follows the head
+FOLLOW_SECONDS = PATH_SMOOTHING_FRAMES / FPS  # sigma of the Gaussian over the path of the crop, as of prepared clips
 HOLD_SECONDS = 0.5  # by which the sound may be longer than the video: its last motion is held
 LOST_SECONDS = 0.5  # at the start and the end for which the face may be missing
 ENCODE_BATCH_FRAMES = 8
@@ -113,7 +115,7 @@ class CountedFrames:
 
 
 def follow_head(track: Track, num_frames: int, fps: float) -> list[Region]:
-    """Return the square of each frame of the video, which follows the head slowly.
+    """Return the square of each frame of the video, which follows the head.
 
     Args:
         track: Landmarks of the face; where it is not visible its square is interpolated.
@@ -128,7 +130,7 @@ def follow_head(track: Track, num_frames: int, fps: float) -> list[Region]:
     path = np.array([(*r.center, np.log(r.side), r.angle_radians) for r in regions])
     frames = np.arange(num_frames)
     path = np.stack([np.interp(frames, visible + track.first_frame, column) for column in path.T], axis=-1)
-    smoothed = smooth_gaussian(path, DRIFT_SECONDS * fps)
+    smoothed = smooth_gaussian(path, FOLLOW_SECONDS * fps)
     return [Region((x, y), float(np.exp(side)), angle) for x, y, side, angle in smoothed.tolist()]
 
 

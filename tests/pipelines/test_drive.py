@@ -100,11 +100,9 @@ def test_a_file_starts_with_the_sound(
     options = {"pipeline": pipeline, "face": FACE, "crop_only": True, "start_seconds": 0.12, "duration_seconds": 0.2}
     made = generate(portrait, tmp_path / "sound.wav", tmp_path / "a.mp4", drive=tmp_path / "driver.mp4", **options)
     assert made.num_frames == len(list(read_video(made.path))) == 5
-    file, frames = (
-        latents_of(pipeline, portrait, wave[: 5 * 640], DrivingVideo(video, 0.12, 0.2))
-        for video in (tmp_path / "driver.mp4", nodding)
-    )
-    assert (file - frames).abs().mean() < 0.5 * frames.abs().mean()
+    part = np.stack(list(DrivingVideo(tmp_path / "driver.mp4", 0.12, 0.2).read(25))).astype(int)
+    errors = [np.abs(part - nodding[first : first + 5]).mean() for first in (2, 3)]
+    assert errors[1] < 2 < errors[0]
     with pytest.raises(InputError, match="nowhere.mp4: no such file"):
         generate(portrait, tmp_path / "sound.wav", tmp_path / "b.mp4", drive=tmp_path / "nowhere.mp4", **options)
 
@@ -126,15 +124,13 @@ def test_the_neutral_frame_has_a_closed_mouth_open_eyes_and_a_usual_pose(make_cl
     assert find_neutral_frame(Track(0, landmarks)) == 5
 
 
-def test_the_crop_follows_a_drift_and_not_a_nod(make_clip):
-    still = np.repeat(make_clip("a", "anna", np.zeros(1))[0].landmarks * 192, 250, axis=0)
-    walk, nod = np.linspace(0, 100, 250), 10 * np.sin(2 * np.pi * np.arange(250) / 25 * 2)
-    regions = follow_head(Track(0, still + np.stack([walk, nod], -1)[:, None]), 250, 25)
-    centers = np.array([region.center for region in regions])[75:175] - np.array(
-        follow_head(Track(0, still), 250, 25)[0].center
-    )
-    np.testing.assert_allclose(centers[:, 0], walk[75:175], atol=0.5)
-    assert np.abs(centers[:, 1]).max() < 0.5
+def test_the_crop_follows_the_head_smoothly(make_clip):
+    still = np.repeat(make_clip("a", "anna", np.zeros(1))[0].landmarks * 192, 50, axis=0)
+    walk, jitter = np.linspace(0, 100, 50), 2.0 * (-1) ** np.arange(50)
+    regions = follow_head(Track(0, still + np.stack([walk, jitter], -1)[:, None]), 50, 25)
+    moved = np.array([region.center for region in regions]) - follow_head(Track(0, still), 50, 25)[0].center
+    np.testing.assert_allclose(moved[8:-8, 0], walk[8:-8], atol=0.5)
+    assert np.abs(moved[8:-8, 1]).max() < 0.1
 
 
 @pytest.mark.parametrize(
