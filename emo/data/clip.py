@@ -165,7 +165,7 @@ def parse_clip_info(text: bytes, name: str | Path) -> ClipInfo:
         InputError: The text is not the JSON of a clip.
     """
     try:
-        info = ClipInfo(**{RENAMED_FIELDS.get(key, key): value for key, value in json.loads(text).items()})
+        info = ClipInfo(**{str(RENAMED_FIELDS.get(key, key)): value for key, value in json.loads(text).items()})
     except (ValueError, TypeError, AttributeError) as error:
         raise broken_clip_error(name, error) from error
     if info.sync_scorer == "ear":  # of an earlier version

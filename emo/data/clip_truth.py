@@ -34,10 +34,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from emo.core.errors import InputError
 from emo.core.files import atomic_file
 from emo.data.clip import TRUTH_SUFFIX, load_clip
+from emo.media.image import resize_image
 
 
 def save_clip_truth(folder: Path, name: str, arrays: dict[str, np.ndarray], record: dict[str, object]) -> Path:
@@ -114,10 +116,8 @@ def decode_portrait(truth: dict[str, np.ndarray], size: int) -> np.ndarray:
     Returns:
         (size size 3) uint8.
     """
-    image = cv2.cvtColor(cv2.imdecode(truth["portrait"], cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-    if len(image) == size:
-        return image
-    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if len(image) > size else cv2.INTER_CUBIC)
+    image = np.asarray(Image.open(io.BytesIO(truth["portrait"].tobytes())).convert("RGB"))
+    return resize_image(image, size)
 
 
 def estimate_portrait_landmarks(landmarks: np.ndarray, arrays: dict[str, np.ndarray]) -> np.ndarray:

@@ -8,22 +8,21 @@ Shapes: K frames of a clip, N pairs, S pixels and M cells along a side. Position
 """
 
 from dataclasses import dataclass, fields
-from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from emo.core.errors import InputError
 from emo.core.files import save_arrays
 from emo.data.clip import load_clip, read_clip_frames
-from emo.data.clip_truth import load_clip_truth
+from emo.data.clip_truth import decode_portrait, load_clip_truth
 from emo.data.dataset import cache_file_name
 from emo.face.landmarks import EYE_POINTS, INNER_LIP_POINTS, LIP_POINTS
+from emo.media.image import resize_image
 from emo.models.motion_autoencoder import EYE_CENTER, MOUTH_CENTER
 from emo.models.warping import cell_positions, sample
 
@@ -118,27 +117,11 @@ def choose_clip_frames(path: Path, size: int) -> dict[str, np.ndarray]:
         flow = np.zeros((len(chosen), 2, MOTION_CELLS, MOTION_CELLS), np.float16)
         unsourced = np.zeros((len(chosen), MOTION_CELLS, MOTION_CELLS), np.uint8)
     else:
-        portrait = np.asarray(Image.open(BytesIO(truth["portrait"].tobytes())).convert("RGB"))
-        frames = np.concatenate([resize_image(portrait, size)[None], frames])
+        frames = np.concatenate([decode_portrait(truth, size)[None], frames])
         flow, unsourced = (truth[name][chosen] for name in ("flow", "unsourced"))
         flow, unsourced = (np.concatenate([np.zeros_like(x[:1]), x]) for x in (flow, unsourced))
         landmarks = np.concatenate([truth["portrait_landmarks"][None].astype(np.float32), landmarks])
     return {"frames": frames, "flow": flow, "unsourced": unsourced, "landmarks": landmarks}
-
-
-def resize_image(image: np.ndarray, size: int) -> np.ndarray:
-    """Resize a square image.
-
-    Args:
-        image: (s s 3) uint8.
-        size: New side, pixels.
-
-    Returns:
-        (size size 3) uint8.
-    """
-    if len(image) == size:
-        return image
-    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if len(image) > size else cv2.INTER_CUBIC)
 
 
 def draw_pairs(clips: list[ClipFrames], chances: np.ndarray, seed: int, numbers: range) -> MotionBatch:

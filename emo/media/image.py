@@ -205,6 +205,21 @@ def tensor_to_images(tensor: "torch.Tensor") -> np.ndarray:
     return levels.permute(0, 2, 3, 1).cpu().numpy()
 
 
+def resize_image(image: np.ndarray, size: int) -> np.ndarray:
+    """Resize a square image.
+
+    Args:
+        image: (s s 3) uint8.
+        size: New side, pixels.
+
+    Returns:
+        (size size 3) uint8.
+    """
+    if len(image) == size:
+        return image
+    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if len(image) > size else cv2.INTER_CUBIC)
+
+
 def measure_sharpness(gray: np.ndarray, inside: np.ndarray) -> float:
     """Measure how sharp a picture is, independent of its light and contrast.
 

@@ -135,7 +135,7 @@ class VideoWriter:
                 self._partial.touch(exist_ok=False)
                 options = {"movflags": "+faststart+use_metadata_tags" if self.metadata else "+faststart"}
                 self._container = av.open(str(self._partial.absolute()), "w", "mp4", container_options=options)
-                self._container.metadata.update(self.metadata)
+                self._opened().metadata.update(self.metadata)
             self._stream = self._opened().add_stream("libx264", rate=self.fps)
             self._packets: Iterator[av.Packet] = iter(())
             if self._audio is not None:

@@ -125,7 +125,7 @@ def group_videos(videos: dict[str, list[Path]], real: str | None, reconstruction
     """
     generated = [path for name, paths in videos.items() if name != real for path in paths]
     if not reconstruction:
-        return [VideoGroup((video,)) for video in [*generated, *videos.get(real, [])]]
+        return [VideoGroup((video,)) for video in [*generated, *(videos.get(real, []) if real else [])]]
     by_name = {path.stem: path for path in videos[real]}
     groups = [VideoGroup(tuple(p for p in generated if p.stem == stem), path) for stem, path in by_name.items()]
     alone = [VideoGroup((path,)) for path in generated if path.stem not in by_name]

@@ -36,7 +36,8 @@ def cover_eye(texture: PhotoTexture, lids: np.ndarray) -> np.ndarray:
     around = (distance > COVER_MARGIN) & (distance < 0.45)
     bright = part.mean(-1)
     dark, light = np.percentile(bright[around], SKIN_PERCENTILES) if around.any() else (0.0, 1.0)
-    weight = np.float32(around * (0.02 + np.clip((bright - dark) / max(light - dark, 1.0), 0, 1)))[..., None]
+    weight = around * (0.02 + np.clip((bright - dark) / max(light - dark, 1.0), 0, 1))
+    weight = weight.astype(np.float32)[..., None]
     sums = cv2.GaussianBlur(np.concatenate([part * weight, weight], -1), (0, 0), max(COVER_BLUR * width, 1.0))
     skin = sums[..., :3] / np.maximum(sums[..., 3:], 1e-6)
     inside = 1 - smoothstep(distance, COVER_MARGIN, 0.2)[..., None]

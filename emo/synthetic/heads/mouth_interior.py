@@ -198,7 +198,8 @@ def shade_gaps(base: np.ndarray, teeth: np.ndarray) -> np.ndarray:
         bins = np.linspace(x.min(), x.max(), 17)
         inside = [z[(x >= a) & (x <= b)] for a, b in zip(bins, bins[1:], strict=False)]
         fronts = [(0.5 * (a + b), v.min()) for a, b, v in zip(bins, bins[1:], inside, strict=False) if len(v)]
-        arch = np.polynomial.Polynomial.fit(*np.transpose(fronts), 4)
+        across, depth = np.transpose(fronts)
+        arch = np.polynomial.Polynomial.fit(across, depth, 4)
         shade[row] = 1 - GAP_SHADE * smoothstep(z - arch(x), *GAP_DEPTHS)
     return shade
 
