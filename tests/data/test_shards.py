@@ -1,5 +1,6 @@
 """Each clip is complete in one shard; the bytes of shards depend on the clips alone, and people stay on one side."""
 
+import shutil
 import tarfile
 
 import numpy as np
@@ -79,9 +80,10 @@ def test_a_clip_with_a_missing_file_and_a_name_given_twice_are_refused(clips_fol
 
 
 def test_the_ground_truth_of_synthetic_clips_lies_in_their_shard(clips_folder, tmp_path):
-    (before,) = write_shards([str(clips_folder)], tmp_path / "before", 10**9, 0.0)
-    save_clip_truth(clips_folder, "a1", {"scale": np.ones(16, np.float32)}, {"text": "oui"})
-    (shard,) = write_shards([str(clips_folder)], tmp_path / "out", 10**9, 0.0)
+    clips = shutil.copytree(clips_folder, tmp_path / "clips")  # the others are not to see the ground truth
+    (before,) = write_shards([str(clips)], tmp_path / "before", 10**9, 0.0)
+    save_clip_truth(clips, "a1", {"scale": np.ones(16, np.float32)}, {"text": "oui"})
+    (shard,) = write_shards([str(clips)], tmp_path / "out", 10**9, 0.0)
     assert read_shard_truth(shard, "a0") is None and shard.name != before.name
     truth = parse_clip_truth(read_shard_truth(shard, "a1"), "a1")
     assert truth["scale"].sum() == 16 and "oui" in str(truth["record"])

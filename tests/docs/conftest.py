@@ -172,10 +172,9 @@ def list_cheap_commands() -> list[Part]:
 
 
 def is_cheap(words: list[str]) -> bool:
-    if (
-        Path(words[0]).name == "emo-infer"
-    ):  # a tiny model takes the place of theirs, but not of adapters, revisions and runs
-        return not {"--revision", "--lora"} & {*words} and not any(word.startswith("runs/") for word in words)
+    if Path(words[0]).name == "emo-infer":  # a tiny model takes the place of theirs, but not of what these options name
+        given = {"--revision", "--lora", "--jobs"} & {*words}
+        return not given and not any(word.startswith("runs/") for word in words)
     if words[0] == "emo-publish":
         return "--card" in words
     return words[0] in {"emo-models", "emo-info", "emo"} or words[:2] == ["emo-prepare", "synth"]

@@ -35,6 +35,7 @@ NOT_RUN = {  # why commands are only parsed, by test_commands.py -> patterns of 
     "needs weights of 250 MB (tests/metrics/test_networks.py)": r"emo-eval .* --inception \S+ --arcface \S+",
     "draws for many seconds (tests/test_package.py)": r"python -m emo\.synthetic\.sample_\w+ .*",
     "needs a film of people and a model with motion latents (tests/dubbing/test_pipeline.py)": r"emo-dub .*",
+    "needs a file of jobs (tests/cli/test_jobs.py)": r"emo-infer --jobs .*",
     "serves until it is stopped (tests/app)": r"emo-serve.*",
     "makes and measures many videos (tests/metrics/test_gallery.py)": r"scripts/gallery\.sh .*",
     "needs a video with marks (tests/cli/test_detect.py)": r"emo-detect .*",
