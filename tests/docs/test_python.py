@@ -4,10 +4,14 @@ import ast
 import importlib
 import inspect
 
+import pytest
+
 import emo
 
 
 def test_block_imports_what_exists(block):
+    if "import livekit" in block.text or "from livekit" in block.text:
+        pytest.importorskip("livekit.agents")  # an extra of 70 packages, which `dev` leaves out
     for node in ast.walk(ast.parse(block.text)):
         if isinstance(node, ast.ImportFrom):
             module = importlib.import_module(node.module)
