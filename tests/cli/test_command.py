@@ -151,7 +151,8 @@ run(Parser("emo-test"), command, [])
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
 @pytest.mark.parametrize("number", [signal.SIGTERM, getattr(signal, "SIGHUP", None)])
 def test_a_kill_or_a_closed_terminal_ends_like_ctrl_c(number):
-    process = start(WAITING.format(before=""))
+    default = f"signal.signal({int(number)}, signal.SIG_DFL)"  # the tests themselves may run under nohup
+    process = start(WAITING.format(before=default))
     process.stdout.readline()
     process.send_signal(number)
     _, err = process.communicate()
