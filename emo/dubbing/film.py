@@ -20,7 +20,7 @@ import numpy as np
 
 from emo.core.errors import InputError
 from emo.dubbing.bitstream import resets_decoder
-from emo.media.decode import open_media
+from emo.media.decode import open_media, read_packets
 from emo.media.video import MAX_FRAME_PIXELS, mean_frame_rate, pixel_aspect
 from emo.media.yuv import check_pixel_format
 
@@ -220,19 +220,7 @@ def _shown_at(packet) -> int:
 
 
 def _packets(container, stream) -> Iterator[av.Packet]:
-    for other in container.streams:
-        if other is not stream:
-            other.discard = av.stream.Discard.all
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.InvalidDataError:  # the file is cut short
-            return
-        if packet is None:
-            return
-        if packet.size and _shown_at(packet) is not None:
-            yield packet
+    return (p for p in read_packets(container, stream) if p.size and _shown_at(p) is not None)
 
 
 def _first_frame(path: Path) -> av.VideoFrame:

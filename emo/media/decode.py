@@ -51,6 +51,25 @@ def open_media(path: Path) -> Iterator[av.container.InputContainer]:
         raise InputError(f"{path} can't be read as sound or video ({error.strerror}); give {formats}") from error
 
 
+def read_packets(container, stream) -> Iterator[av.Packet]:
+    """Yield the packets of one stream up to where the file is cut short; other streams are not read.
+
+    Args:
+        container: The opened file of PyAV.
+        stream: The stream to read.
+
+    Yields:
+        Packets of PyAV; an empty one at the end.
+    """
+    for other in container.streams:
+        if other is not stream:
+            other.discard = av.stream.Discard.all
+    try:
+        yield from container.demux(stream)
+    except av.InvalidDataError:  # the file is cut short
+        return
+
+
 def decode_frames(container, stream) -> Iterator:
     """Yield the frames of one stream; damaged packets are skipped, and other streams are not read.
 
@@ -61,17 +80,7 @@ def decode_frames(container, stream) -> Iterator:
     Yields:
         Decoded frames of PyAV, video or audio.
     """
-    for other in container.streams:
-        if other is not stream:
-            other.discard = av.stream.Discard.all
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.InvalidDataError:  # the file is cut short
-            packet = None
-        if packet is None:
-            return
+    for packet in read_packets(container, stream):
         try:
             yield from packet.decode()
         except av.FFmpegError:
