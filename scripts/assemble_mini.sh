@@ -14,7 +14,6 @@ from emo.core.files import atomic_folder
 MAX_MEGABYTES, OUTPUT_PIXELS = 48, 512  # the portrait is warped at this size, whatever the autoencoder's own
 run, autoencoder, out = sys.argv[1:]
 pipeline, painted = EMOPipeline.from_pretrained(run), MotionAutoencoder.from_pretrained(autoencoder).eval()
-painted.register_to_config(scaling_factor=pipeline.vae.config.scaling_factor)  # the scale that the latents have
 for name, weight in pipeline.vae.state_dict().items():
     if not name.startswith("painters") and not torch.allclose(weight, painted.state_dict()[name], atol=1e-3):
         sys.exit(f"{autoencoder}: {name} is not that of {run}: its latents mean other motion")

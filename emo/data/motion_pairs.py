@@ -21,13 +21,17 @@ from emo.core.files import save_arrays
 from emo.data.clip import load_clip, read_clip_frames
 from emo.data.clip_truth import decode_portrait, load_clip_truth
 from emo.data.dataset import cache_file_name
-from emo.face.landmarks import EYE_POINTS, INNER_LIP_POINTS, LIP_POINTS
+from emo.face.landmarks import BROW_POINTS, EYE_POINTS, INNER_LIP_POINTS, LIP_POINTS
 from emo.media.image import resize_image
 from emo.models.motion_autoencoder import EYE_CENTER, MOUTH_CENTER
 from emo.models.warping import cell_positions, sample
 
 FRAMES_PER_CLIP = 16
 FIRST_PORTRAIT_RATE = 0.5  # share of pairs whose portrait is the clip's first picture: the footage's own portrait
+WIDE_OPENING, CLOSED_CHANCE = (
+    0.05,
+    0.25,
+)  # sides: frames with such a gap of the lips are drawn 1.25 / 0.25 times as often
 TEMPLATE_RATE = 0.5  # share of those whose windows lie where the aligned square has them, as when a model is used
 CENTER_JITTER = 0.02  # deviation of the windows' centers of the others, sides
 GAIN_RANGE, SHIFT_RANGE = (0.6, 1.2), 0.12  # of the colors of both frames
@@ -46,6 +50,7 @@ class MotionBatch:
     frame_unsourced: Tensor  # (N 1 M M)
     centers: Tensor  # (N 2 2) of eyes and mouth in the portrait
     inner_lips: Tensor  # (N 1 S S) share of each pixel that lies between the frame's lips
+    weight: Tensor  # (N 1 S S) of each pixel of the frame; 0 beside the face where the motion is not known
     known: Tensor  # (N 1 1 1) 1 where motion and unsourced shares are known, else 0
     progress: float = 0.0  # share of the run that is done
 
@@ -63,6 +68,11 @@ class ClipFrames:
     path: Path
     num_frames: int  # K
     known: bool  # whether flow and unsourced are
+
+    def read_landmarks(self) -> np.ndarray:
+        """Return the landmarks (K 68 2) of all frames."""
+        with safe_open(self.path, "np") as file:
+            return file.get_tensor("landmarks")
 
     def read(self, index: int) -> dict[str, np.ndarray]:
         """Return the arrays of one frame, without K."""
@@ -153,7 +163,7 @@ def draw_pair(clips: list[ClipFrames], chances: np.ndarray, rng: np.random.Gener
     """
     clip = clips[rng.choice(len(clips), p=chances)]
     first = 0 if rng.random() < FIRST_PORTRAIT_RATE else int(rng.integers(clip.num_frames))
-    second = int(rng.integers(clip.num_frames))
+    second = draw_frame(clip, rng)
     mirrored = rng.random() < 0.5
     portrait, frame = (mirror(clip.read(k)) if mirrored else clip.read(k) for k in (first, second))
     centers = find_window_centers(portrait["landmarks"]) + rng.normal(0, CENTER_JITTER, (2, 2))
@@ -168,9 +178,18 @@ def draw_pair(clips: list[ClipFrames], chances: np.ndarray, rng: np.random.Gener
     flows = (torch.from_numpy(one["flow"].astype(np.float32)) for one in (portrait, frame))
     unsourced = (torch.from_numpy(one["unsourced"][None].astype(np.float32) / 255) for one in (portrait, frame))
     lips = torch.from_numpy(draw_inner_lips(frame["landmarks"], len(frame["frames"]))[None])
-    known = torch.full((1, 1, 1), float(clip.known))
+    size, known = len(frame["frames"]), torch.full((1, 1, 1), float(clip.known))
+    weight = np.ones((size, size), np.float32) if clip.known else draw_face(frame["landmarks"], size)
+    masks = lips, torch.from_numpy(weight[None])
     centers = torch.from_numpy(centers.astype(np.float32))
-    return image(portrait["frames"]), image(frame["frames"]), *flows, *unsourced, centers, lips, known
+    return image(portrait["frames"]), image(frame["frames"]), *flows, *unsourced, centers, *masks, known
+
+
+def draw_frame(clip: ClipFrames, rng: np.random.Generator) -> int:
+    """Draw the number of a frame of a clip, open mouths more often: those are what a painter learns from."""
+    gaps = np.ptp(clip.read_landmarks()[:, INNER_LIP_POINTS, 1], axis=1)
+    chances = CLOSED_CHANCE + (gaps / WIDE_OPENING).clip(0, 1)
+    return int(rng.choice(clip.num_frames, p=chances / chances.sum()))
 
 
 def mirror(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -202,6 +221,25 @@ def draw_inner_lips(landmarks: np.ndarray, size: int) -> np.ndarray:
     polygon = np.round(landmarks[INNER_LIP_POINTS] * size * 16).astype(np.int32)
     cv2.fillPoly(inside, [polygon], 1.0, cv2.LINE_AA, shift=4)
     return cv2.GaussianBlur(inside, (0, 0), size / 213)
+
+
+def draw_face(landmarks: np.ndarray, size: int) -> np.ndarray:
+    """Draw where a real clip teaches: the face up to the hair, with a soft rim, without what moves behind it.
+
+    Args:
+        landmarks: (68 2) points in the unit square.
+        size: Side of the mask, pixels.
+
+    Returns:
+        (size size) float32, 0 .. 1.
+    """
+    height = np.ptp(landmarks[:, 1])  # from the brows to the chin
+    forehead = landmarks[BROW_POINTS] - [0, 0.4 * height]
+    outline = cv2.convexHull(np.concatenate([landmarks, forehead]).astype(np.float32))[:, 0]
+    outline = outline.mean(0) + (outline - outline.mean(0)) * 1.06
+    inside = np.zeros((size, size), np.float32)
+    cv2.fillPoly(inside, [np.round(outline * size).astype(np.int32)], 1.0, cv2.LINE_AA)
+    return cv2.GaussianBlur(inside, (0, 0), size / 60)
 
 
 def compute_pair_motion(batch: MotionBatch) -> tuple[Tensor, Tensor]:

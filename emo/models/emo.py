@@ -25,6 +25,7 @@ from emo.models.conditions import (
     has_frame_tokens,
     value_or_null,
 )
+from emo.models.motion_components import MotionComponents
 from emo.models.unet import UNet
 
 
@@ -70,6 +71,7 @@ class EMOModel(ModelMixin, ConfigMixin):
         controls: tuple[str, ...] = (),
         reference_channels: int | None = None,
         patch_size: int = 1,
+        latent_components: tuple[int, int] | None = None,
     ):
         """
         Args:
@@ -101,6 +103,9 @@ class EMOModel(ModelMixin, ConfigMixin):
             reference_channels: Channels of the portrait's appearance latents, for an autoencoder whose own latents are
                 the motion from the portrait; None: frames and portrait are encoded alike.
             patch_size: Latent pixels along a side that both UNets join to one; height and width must be multiples.
+            latent_components: K and C H W, of the autoencoder's `emo.models.motion_components`: what the backbone reads
+                and predicts is limited to these directions, outside of which noisy latents are noise alone. The
+                prediction type must be "sample". None: nothing is limited.
 
         Raises:
             ValueError: When window and motion frames exceed the position table, a control is unknown, or an option
@@ -111,6 +116,7 @@ class EMOModel(ModelMixin, ConfigMixin):
         self.unet = UNet(**self._backbone_options())
         self.reference_net = UNet(**self._reference_options())
         self._add_encoders()
+        self.components = MotionComponents(*latent_components) if latent_components else None
 
     @classmethod
     def extract_init_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> tuple[dict, dict, dict]:
@@ -378,12 +384,13 @@ class EMOModel(ModelMixin, ConfigMixin):
             (B F C H W).
         """
         encoded = self.encode_conditions(conditions, sample.shape) if encoded is None else encoded
+        sample = self._limit(sample)
         if self.reads_reference:
             reference = encoded.reference_latents[:, None].expand(-1, sample.shape[1], -1, -1, -1)
             sample = torch.cat([sample, reference], dim=2)
         identity = encoded.identity_tokens
         identity = None if identity is None else identity[:, None].expand(-1, sample.shape[1], -1, -1)
-        return self.unet(
+        prediction, _ = self.unet(
             sample,
             timestep,
             encoded.audio_tokens,
@@ -393,4 +400,9 @@ class EMOModel(ModelMixin, ConfigMixin):
             encoded.face_region_features,
             identity,
             encoded.audio_regions,
-        )[0]
+        )
+        return self._limit(prediction)
+
+    def _limit(self, latents: Tensor) -> Tensor:
+        """Limit latents (B F C H W) to the components, if there are any."""
+        return self.components.limit(latents) if self.components else latents

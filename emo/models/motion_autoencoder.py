@@ -27,6 +27,7 @@ from torch.nn import functional
 from emo.face.crop import RIGID_TEMPLATE
 from emo.models.autoencoder import ResBlock, zero_conv
 from emo.models.contracts import VideoAutoencoder
+from emo.models.motion_components import MotionComponents
 from emo.models.warping import (
     blend_window,
     border_fade,
@@ -176,7 +177,7 @@ class MotionAutoencoder(ModelMixin, ConfigMixin, VideoAutoencoder):
         mouth_window: tuple[int, int] = (96, 112),
         eye_window: tuple[int, int] = (48, 144),
         square_pixels: int = 64,
-        scaling_factor: float = 1.0,
+        num_components: int = 0,
     ):
         """
         Args:
@@ -192,7 +193,7 @@ class MotionAutoencoder(ModelMixin, ConfigMixin, VideoAutoencoder):
             mouth_window: height and width of the painted window around the mouth, pixels of S; multiples of 8.
             eye_window: the same around both eyes.
             square_pixels: side of the painted whole square, before it is enlarged; a multiple of 8.
-            scaling_factor: brings latents to about unit deviation, as in diffusers' autoencoders.
+            num_components: K, of `emo.models.motion_components`, that latents are limited to; 0 until `fit_components`.
 
         Raises:
             ValueError: for a size that is no such multiple.
@@ -206,6 +207,8 @@ class MotionAutoencoder(ModelMixin, ConfigMixin, VideoAutoencoder):
         self.encoder = MotionEncoder(latent_channels, tuple(encoder_widths), encoder_blocks)
         self.motion_head = nn.Conv2d(latent_channels, 2 * cells**2, 3, padding=1, bias=False)
         nn.init.normal_(self.motion_head.weight, std=0.002)  # latents of 1 then move by about a fiftieth of the side
+        shape = num_components, latent_channels * (size // PATCH) ** 2
+        self.components = MotionComponents(*shape) if num_components else None
         widths = square_widths, eye_widths, mouth_widths
         self.painters = nn.ModuleList(Painter(latent_channels, tuple(w), painter_blocks) for w in widths)
 
@@ -242,7 +245,7 @@ class MotionAutoencoder(ModelMixin, ConfigMixin, VideoAutoencoder):
             reference: (N 3 R R) in [-1, 1], the portraits, or (1 3 R R) for all.
 
         Returns:
-            Scaled latents (N C S/16 S/16); zeros for a frame that is its portrait.
+            Latents (N C S/16 S/16), scaled by their components; zeros for a frame that is its portrait.
         """
         size = self.config.size
         if frames is reference:
@@ -252,7 +255,21 @@ class MotionAutoencoder(ModelMixin, ConfigMixin, VideoAutoencoder):
         moved, still = self.encoder(images, torch.cat([portraits.expand_as(frames), portraits])).split(
             [len(frames), len(portraits)]
         )
-        return (moved - still) * self.config.scaling_factor
+        return self.components.scale(moved - still) if self.components else moved - still
+
+    def fit_components(self, latents: Tensor, count: int) -> None:
+        """Fit the components that latents are limited to and scaled by, in place of those before.
+
+        Args:
+            latents: (N C h w) of `encode`, of frames of footage.
+            count: Largest number of components.
+        """
+        self.components = MotionComponents.fit(self.unscale(latents), count)
+        self.register_to_config(num_components=len(self.components.gains))
+
+    def unscale(self, latents: Tensor) -> Tensor:
+        """Undo the scaling of the components of latents (N C h w)."""
+        return self.components.unscale(latents) if self.components else latents
 
     @apply_forward_hook
     def encode_reference(self, reference: Tensor) -> Tensor:
@@ -272,7 +289,7 @@ class MotionAutoencoder(ModelMixin, ConfigMixin, VideoAutoencoder):
 
     def predict_motion(self, latents: Tensor) -> Tensor:
         """The backward motion field (N 2 M M) float32 of latents (N C h w), linear in them; zero at the border."""
-        cells = self.motion_head((latents / self.config.scaling_factor).to(self.motion_head.weight.dtype))
+        cells = self.motion_head(self.unscale(latents).to(self.motion_head.weight.dtype))
         flow = smooth(functional.pixel_shuffle(cells, self.config.flow_size // cells.shape[-1]).float())
         return flow * border_fade(self.config.flow_size, BORDER_FADE, flow.device)
 
@@ -328,7 +345,7 @@ class MotionAutoencoder(ModelMixin, ConfigMixin, VideoAutoencoder):
             For each window, in the order in which they are blended: the window, colors times share and the share (N 4 h
             w), and where it lies in the frames (N 2).
         """
-        count, unscaled = len(latents), (latents / self.config.scaling_factor).float()
+        count, unscaled = len(latents), self.unscale(latents).float()
         if centers is None:
             centers = flow.new_tensor([EYE_CENTER, MOUTH_CENTER])[None]
         centers = torch.cat([torch.full_like(centers[:, :1], 0.5), centers.float()], dim=1).expand(count, -1, -1)

@@ -23,6 +23,7 @@ from emo.models.conditions import CONDITIONS, Conditions, drop_conditions
 from emo.models.emo import EMOModel
 from emo.models.loading import load_component
 from emo.models.lora import add_lora, remove_lora, save_lora
+from emo.models.motion_components import MotionComponents
 from emo.pipelines.emo import EMOPipeline
 from emo.training.distillation import check_equal_settings, compute_distillation_loss, load_teacher
 from emo.training.distributed import SampleGenerators
@@ -60,7 +61,7 @@ class DiffusionTask(Task):
         self.vae = load_frozen_component("autoencoder", config.autoencoder, "vae").to(device)
         self.audio_encoder = load_frozen_component("audio_encoder", config.audio_encoder, "audio_encoder").to(device)
         self.scheduler = DDIMScheduler(**vars(config.scheduler))
-        self.model = make_model(config)
+        self.model = make_model(config, getattr(self.vae, "components", None))
         check_component_sizes(self.model, self.vae, self.audio_encoder)
         initialize_weights(self.model, config)
         if config.lora.rank:
@@ -211,18 +212,32 @@ class DistillationTask(DiffusionTask):
         )
 
 
-def make_model(config: Config) -> EMOModel:
+def make_model(config: Config, components: MotionComponents | None = None) -> EMOModel:
     """Make the model from `config.model`.
 
+    Args:
+        config: Settings of the run.
+        components: Those of the autoencoder's latents, which the model is limited to.
+
+    Returns:
+        The model.
+
     Raises:
-        InputError: EMOModel refuses the arguments, or it needs neighboring frames that the samples don't have.
+        InputError: EMOModel refuses the arguments, it needs neighboring frames that the samples don't have, or it does
+            not predict the clean latents, of which alone it is known that they have no part outside of the components.
     """
+    sizes = {} if components is None else {"latent_components": tuple(components.basis.shape)}
+    if components is not None and config.scheduler.prediction_type != "sample":
+        kind = config.scheduler.prediction_type
+        raise InputError(f"scheduler.prediction_type={kind}: motion latents with components need sample")
     try:
-        model = EMOModel(**config.model)
+        model = EMOModel(**config.model | sizes)
     except (TypeError, ValueError) as error:
         raise InputError(f"model: {error}") from error
     if not config.data.contiguous and (model.config.temporal or model.config.audio_margin):
         raise InputError("data.contiguous=false: needs model.temporal=false and model.audio_margin=0; else set it true")
+    if components is not None:
+        model.components = copy.deepcopy(components)
     return model
 
 

@@ -32,13 +32,15 @@ from emo.training.distributed import SampleGenerators
 from emo.training.samples import get_cache_folder
 from emo.training.task import Task
 
-PIXEL_WEIGHT, EDGE_WEIGHT, FLOW_WEIGHT, SHARE_WEIGHT = 4.0, 1.5, 60.0, 0.1
+PIXEL_WEIGHT, EDGE_WEIGHT, FLOW_WEIGHT, SHARE_WEIGHT = 4.0, 1.5, 60.0, 0.4
 UNSOURCED_WEIGHT = 6.0  # of a pixel that the portrait does not show, beside 1
 LATENT_WEIGHT = 1e-3  # of the latents' mean square
 LATENT_NOISE = 0.05  # in deviations of the latents: errors of the diffusion model must decode well
-ADVERSARIAL_START, ADVERSARIAL_RAMP = 0.5, 0.1  # shares of the run
-ADVERSARIAL_WEIGHT, MATCHING_WEIGHT, TINT_WEIGHT = 0.03, 0.5, 0.5
-SCALE_SAMPLES = 32  # pairs that the scaling factor is measured on
+ADVERSARIAL_START, ADVERSARIAL_RAMP = 0.3, 0.1  # shares of the run
+ADVERSARIAL_WEIGHT, MATCHING_WEIGHT, TINT_WEIGHT = 0.05, 0.7, 0.5
+CRITIC_WEIGHT = 0.05  # Adam does not see it, but the limit of the gradients' norm does, which both losses share
+NUM_COMPONENTS = 96  # of the latents, fitted at the end of the run
+SAMPLES_PER_CLIP, MAX_SAMPLES = 16, 4096  # pairs that they are fitted to
 NUM_EXAMPLES = 8
 
 
@@ -100,7 +102,7 @@ def compute_reconstruction_loss(batch: MotionBatch, decoded: DecodedMotion) -> t
     size, cells = batch.frames.shape[-1], batch.frame_flow.shape[-1]
     flow, unsourced = compute_pair_motion(batch)
     fade = border_fade(cells, BORDER_FADE, flow.device)
-    inner = border_fade(size, BORDER_FADE, flow.device)
+    inner = border_fade(size, BORDER_FADE, flow.device) * batch.weight
     not_shown = functional.interpolate(unsourced * batch.known, (size, size), mode="bilinear", align_corners=False)
     not_shown = torch.maximum(not_shown, batch.inner_lips).clamp(0, 1)
     error = (decoded.frames - batch.frames) * inner
@@ -230,7 +232,7 @@ class MotionAutoencoderTask(Task):
         trained = cast(AdversarialMotionAutoencoder, model)
         autoencoder = trained.autoencoder
         latents = autoencoder.encode(batch.frames, batch.portraits).float()
-        loss = LATENT_WEIGHT * (latents / autoencoder.config.scaling_factor).square().mean()
+        loss = LATENT_WEIGHT * latents.square().mean()
         if model.training:
             latents = latents + LATENT_NOISE * latents.detach().std() * generators.randn(*latents.shape[1:])
         decoded = autoencoder.decode_parts(latents, batch.portraits, batch.centers)
@@ -239,7 +241,7 @@ class MotionAutoencoderTask(Task):
         share = min(1.0, (batch.progress - ADVERSARIAL_START) / ADVERSARIAL_RAMP)
         if model.training and share > 0:
             adversarial, critic = compute_adversarial_losses(trained.discriminator, batch, decoded, autoencoder)
-            loss, parts = loss + share * adversarial + critic, parts | {"loss/critic": critic.detach()}
+            loss, parts = loss + share * adversarial + CRITIC_WEIGHT * critic, parts | {"loss/critic": critic.detach()}
         return loss, parts
 
     @torch.no_grad()
@@ -264,17 +266,21 @@ class MotionAutoencoderTask(Task):
 
     @torch.no_grad()
     def save_model(self, model: nn.Module, folder: Path) -> None:
-        """Write the autoencoder, with the scaling factor that gives its latents unit deviation.
+        """Write the autoencoder; a run that trains the encoder fits the components of its latents first.
 
         Args:
             model: AdversarialMotionAutoencoder.
             folder: Folder of the autoencoder.
         """
-        autoencoder, latents = cast(AdversarialMotionAutoencoder, model).autoencoder, []
-        device = next(autoencoder.parameters()).device
-        for number in range(SCALE_SAMPLES):
-            batch = draw_pairs(self.clips, self.chances, self.config.seed, range(number, number + 1)).to(device)
-            latents.append(autoencoder.encode(batch.frames, batch.portraits) / autoencoder.config.scaling_factor)
-        deviation = torch.cat(latents).std().clamp(min=1e-6)
-        autoencoder.register_to_config(scaling_factor=float(1 / deviation))
+        autoencoder = cast(AdversarialMotionAutoencoder, model).autoencoder
+        if any(weight.requires_grad for weight in self.model.autoencoder.encoder.parameters()):
+            self.fit_components(autoencoder)
         autoencoder.save_pretrained(folder)
+
+    def fit_components(self, autoencoder: MotionAutoencoder) -> None:
+        """Fit the components of the autoencoder's latents to pairs of the run's clips."""
+        device, latents = next(autoencoder.parameters()).device, []
+        for number in range(min(MAX_SAMPLES, SAMPLES_PER_CLIP * len(self.clips))):
+            batch = draw_pairs(self.clips, self.chances, self.config.seed, range(number, number + 1)).to(device)
+            latents.append(autoencoder.encode(batch.frames, batch.portraits))
+        autoencoder.fit_components(torch.cat(latents), NUM_COMPONENTS)

@@ -10,6 +10,7 @@ from emo.core.config import Config, DataConfig, LossConfig, SchedulerConfig
 from emo.core.errors import InputError
 from emo.data.dataset import choose_portraits
 from emo.training.distributed import SampleGenerators
+from emo.training.losses import collect_conditions
 from emo.training.task import make_task
 from emo.training.trainer import train
 
@@ -57,6 +58,27 @@ def test_a_run_saves_a_pipeline(config, portrait, wave):
     frames = pipeline(portrait, wave[: 3 * 640], face="full", crop_only=True, num_inference_steps=1).frames
     assert frames.shape == (3, 64, 64, 3) and np.isfinite(frames).all()
     assert isinstance(pipeline.vae, MotionAutoencoder)
+
+
+def test_a_model_is_limited_to_the_components_of_the_latents(config):
+    codec = MotionAutoencoder.from_pretrained(config.autoencoder)
+    codec.fit_components(torch.randn(32, 4, 4, 4), 8)
+    codec.save_pretrained(config.autoencoder)
+    model = EMOPipeline.from_pretrained(train(config)).model
+    basis = model.components.basis
+    torch.testing.assert_close(basis, codec.components.basis, atol=2e-3, rtol=0)  # saved in half precision
+    batch = make_task(config).make_batch(range(2), CPU)
+    conditions, timestep = collect_conditions(batch), torch.tensor(500)
+    noise = torch.randn(2, 4, 4, 4, 4)
+    outside = noise - model.components.limit(noise)
+    assert outside.std() > 0.5
+    with torch.no_grad():
+        predictions = [model(batch.latents + other, timestep, conditions) for other in (0 * outside, outside)]
+    torch.testing.assert_close(*predictions, atol=1e-2, rtol=0)  # noise outside of the components is not seen
+    torch.testing.assert_close(model.components.limit(predictions[0]), predictions[0], atol=1e-3, rtol=0)
+    config.scheduler = SchedulerConfig(prediction_type="epsilon")
+    with pytest.raises(InputError, match="prediction_type=epsilon: motion latents with components need sample"):
+        make_task(config)
 
 
 def test_settings_that_do_not_fit_motion_latents(config):
