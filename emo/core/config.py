@@ -63,6 +63,7 @@ class LossConfig:
     min_snr_gamma: float | None = 5.0  # min-SNR weighting (arXiv 2303.09556); None: all timesteps weigh the same
     noise_offset: float = 0.0  # deviation of a constant that is added to the noise of each channel
     pure_noise_rate: float = 0.0  # share of samples whose timestep is the last one, pure noise
+    motion_frame_noise: float = 0.0  # largest deviation of noise on motion frames, against errors that add up
     mouth_weight: float = 1.0  # weight of errors around the lips
     perceptual_channel_weight: float = 0.0  # 0: equal weights of latent channels, 1: by color error
 

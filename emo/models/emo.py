@@ -361,7 +361,7 @@ class EMOModel(ModelMixin, ConfigMixin):
             return None
         if self.config.get("reference_channels") is not None:
             reference, motion = (self._value(conditions, name, shape) for name in ("reference", "motion"))
-            return self.encode_motion(self._join_reference(motion, reference))
+            return self.encode_motion(self._join_reference(self._limit(motion), reference))
         if conditions.motion is None:  # the maps of missing frames are zeros
             zeros = self._value(conditions, "reference", shape).new_zeros(
                 shape[0], self.config.num_motion_frames, 1, 1, 1

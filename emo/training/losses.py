@@ -4,6 +4,7 @@ Shapes: B samples, F frames, C H W latents.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 import cv2
@@ -48,6 +49,8 @@ def compute_diffusion_loss(
     clean = unwrap_model(model).to_diffused(batch.latents, conditions.reference)
     noise = draw_noise(clean, config, generators)
     timesteps = draw_timesteps(scheduler, config.pure_noise_rate, generators)
+    if config.motion_frame_noise and conditions.motion is not None:
+        conditions = replace(conditions, motion=add_motion_frame_noise(conditions.motion, config, generators))
     prediction = model(scheduler.add_noise(clean, noise, timesteps), timesteps, conditions).float()
     target = compute_target(scheduler, clean, noise, timesteps)
     losses = compute_weighted_error(prediction, target, scheduler, timesteps, batch.lips, config, channel_weights)
@@ -86,6 +89,24 @@ def draw_noise(clean: Tensor, config: LossConfig, generators: SampleGenerators) 
     """
     noise = generators.randn(*clean.shape[1:])
     return noise + config.noise_offset * generators.randn(1, clean.shape[2], 1, 1) if config.noise_offset else noise
+
+
+def add_motion_frame_noise(motion: Tensor, config: LossConfig, generators: SampleGenerators) -> Tensor:
+    """Add noise to motion frames, so that the model does not copy the errors of its own ones from window to window.
+
+    The deviation is drawn for each sample (conditioning augmentation of Ho et al. 2021, arXiv 2106.15282).
+
+    Args:
+        motion: (B M C H W) motion frames; frames of zeros, which are missing or the portrait, stay so.
+        config: Has `motion_frame_noise`.
+        generators: One per sample.
+
+    Returns:
+        (B M C H W).
+    """
+    present = motion.ne(0).flatten(2).any(2)[..., None, None, None]
+    deviations = config.motion_frame_noise * generators.rand()[:, None, None, None, None]
+    return motion + present * deviations * generators.randn(*motion.shape[1:])
 
 
 def draw_timesteps(

@@ -15,6 +15,7 @@ from emo.models.conditions import Conditions, drop_conditions
 from emo.models.emo import EMOModel
 from emo.training.distributed import SampleGenerators
 from emo.training.losses import (
+    add_motion_frame_noise,
     compute_diffusion_loss,
     compute_snr_weights,
     draw_timesteps,
@@ -68,7 +69,7 @@ class ConstantModel(torch.nn.Module):
         return (latents - reference[:, None]) * self.scale
 
     def forward(self, sample, timesteps, given):
-        self.sample, self.timesteps = sample, timesteps
+        self.sample, self.timesteps, self.conditions = sample, timesteps, given
         return self.prediction + torch.zeros_like(sample)
 
 
@@ -201,6 +202,22 @@ def test_noise_offset_is_one_number_per_channel():
     compute_diffusion_loss(offset, made, batch(given), given, replace(options, noise_offset=0.5), generators())
     shift = offset.sample - plain.sample
     assert torch.allclose(shift, shift[:, :1, :, :1, :1].expand_as(shift), atol=1e-4) and shift.abs().max() > 0.1
+
+
+def test_noise_of_motion_frames_leaves_missing_ones_out():
+    motion = torch.randn(B, M, C, S, S)
+    motion[:, 0] = 0  # missing
+    options = replace(LOSS, motion_frame_noise=0.5)
+    noisy = add_motion_frame_noise(motion, options, generators())
+    difference = (noisy - motion).flatten(2).std(2)
+    assert (difference[:, 0] == 0).all() and ((difference[:, 1] > 0) & (difference[:, 1] < 0.7)).all()
+    assert len(set(difference[:, 1].tolist())) == B
+    assert torch.equal(noisy, add_motion_frame_noise(motion, options, generators()))
+    seen, plain = ConstantModel(0.0), ConstantModel(0.0)
+    given = replace(conditions(), motion=motion)
+    compute_diffusion_loss(seen, scheduler(), batch(given), given, options, generators())
+    compute_diffusion_loss(plain, scheduler(), batch(given), given, LOSS, generators())
+    assert torch.equal(plain.conditions.motion, motion) and not torch.equal(seen.conditions.motion, motion)
 
 
 def test_two_frames_are_overfitted(tiny_pipeline, tiny_model, draw):
