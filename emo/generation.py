@@ -26,8 +26,7 @@ from emo.media.audio import SILENT_PEAK, probe_audio, stream_audio, write_wav
 from emo.media.decode import check_trim, start_past_end_error, trim_chunks
 from emo.media.image import read_image
 from emo.media.video_writer import VideoWriter, limit_video_size
-from emo.provenance.label import Label
-from emo.provenance.marks import Marks, name_model
+from emo.provenance.marks import Label, Marks, name_model
 from emo.provenance.policy import check_policy
 
 if TYPE_CHECKING:

@@ -20,9 +20,8 @@ from emo.dubbing.composite import cut_square
 from emo.dubbing.film import Film, FilmReader, Part
 from emo.dubbing.mouth import MouthEngine, portrait_face
 from emo.dubbing.plan import PlannedSpeaker
-from emo.dubbing.references import bracket, choose_portrait, measure_opening
 from emo.dubbing.timeline import Take, cut_spans, fade_in_and_out
-from emo.dubbing.tracks import FaceTrack
+from emo.dubbing.tracks import FaceTrack, bracket, choose_portrait, measure_opening
 from emo.face.crop import Region, normalize_points, smooth_gaussian
 from emo.face.landmarks import EYE_POINTS, LIP_POINTS
 from emo.face.pose import head_angles, head_rotations

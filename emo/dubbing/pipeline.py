@@ -29,10 +29,10 @@ from emo.dubbing.film import Film, FilmReader, Part, open_film
 from emo.dubbing.mouth import MotionLatentEngine, MouthEngine
 from emo.dubbing.plan import DubbingPlan, faces_folder, load_face, read_plan
 from emo.dubbing.planning import PlanRequest, make_plan
-from emo.dubbing.references import choose_probes, choose_references
 from emo.dubbing.remux import Stretch, check_streams, write_film
 from emo.dubbing.sound import DubbedSound, RemoveVoices
 from emo.dubbing.timeline import SYNC_MODES, Take, is_touched, lay_out
+from emo.dubbing.tracks import choose_probes, choose_references
 from emo.media.audio import probe_audio
 from emo.media.video import read_video
 from emo.media.yuv import copy_frame

@@ -23,7 +23,7 @@ from emo.face.refinement import MOUTH, load_landmark_refiner
 from emo.face.selection import load_face_detector
 from emo.media.image import IMAGE_SUFFIXES, edge_energies, read_image
 from emo.metrics.sync import opening_amplitude
-from emo.metrics.track_builder import LandmarkSource, SavedObserver
+from emo.metrics.tracks import LandmarkSource, SavedObserver
 
 MARGIN_PIXELS = 4  # around the measured part, for the filters
 SAME_SCALE = 0.15  # a video whose face is so close to its share of the portrait shows the whole portrait

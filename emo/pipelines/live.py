@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from emo.core.errors import InputError
-from emo.media.live_audio import LiveAudio
+from emo.media.audio import LiveAudio
 from emo.models.conditions import ConditionSpec, Value, parse_value
 from emo.pipelines.guidance import SamplingOptions
 from emo.pipelines.inputs import ImageInput, check_options, read_pixels

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from emo.core.errors import InputError
-from emo.core.user_config import config_folder
+from emo.core.files import config_folder
 
 SELF_MADE = "self-made by emo-portrait"
 VALID_DAYS = 3650

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from emo.synthetic.heads.background import Background
 from emo.synthetic.heads.eyes import EYES, Eye
 from emo.synthetic.heads.face_model import FaceModel
 from emo.synthetic.heads.fitting import (
@@ -24,6 +23,7 @@ from emo.synthetic.heads.fitting import (
     check_eyes,
     check_fit,
     check_lips,
+    find_landmarks,
     fit_landmarks,
     model_unit,
     mouth_opening,
@@ -31,8 +31,7 @@ from emo.synthetic.heads.fitting import (
 from emo.synthetic.heads.head_shape import HeadShape, MotionFrame, VertexSet
 from emo.synthetic.heads.mesh_patch import PatchBox, draw_patch
 from emo.synthetic.heads.mouth_interior import MouthInterior
-from emo.synthetic.heads.photo_landmarks import find_landmarks
-from emo.synthetic.heads.photo_texture import PhotoTexture
+from emo.synthetic.heads.photo_texture import Background, PhotoTexture
 from emo.synthetic.heads.warp_field import WarpField, grid_centers
 
 __all__ = ["MotionFrame", "PhotoFrame", "PhotoHead", "PhotoTruth"]

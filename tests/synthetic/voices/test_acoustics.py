@@ -13,8 +13,7 @@ from emo.synthetic.voices.acoustics import (
     simulate_recording,
     simulate_telephone,
 )
-from emo.synthetic.voices.music import make_music
-from emo.synthetic.voices.singing import draw_song
+from emo.synthetic.voices.music import draw_song, make_music
 
 RATE = 16000
 
