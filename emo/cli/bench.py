@@ -65,10 +65,34 @@ def make_parser() -> Parser:
     )
     parser.add_argument("--device", help="cpu, cuda, mps, ... (default: the best available)")
     parser.add_argument(
-        "--vs", action="append", default=[], metavar="CHANGES", help="also run with NAME=VALUE,... and compare"
+        "--vs",
+        type=setting_changes,
+        action="append",
+        default=[],
+        metavar="CHANGES",
+        help="also run with NAME=VALUE,... and compare",
     )
     parser.add_argument("--repeats", type=integer(1, 1000), default=3, help="runs of each setting (default 3)")
     return parser
+
+
+def setting_changes(text: str) -> str:
+    """Check the value of --vs.
+
+    Args:
+        text: name=value,name=value of `BenchmarkSetting`.
+
+    Returns:
+        The text.
+
+    Raises:
+        ArgumentTypeError: A name is unknown or a value is of another kind.
+    """
+    try:
+        BenchmarkSetting().changed(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def list_settings(args: argparse.Namespace) -> list[BenchmarkSetting]:
@@ -258,17 +282,6 @@ def bench(args: argparse.Namespace) -> None:
     print(f"{args.output}, {args.output.with_suffix('.svg')}")
 
 
-def main() -> None:
-    """Run emo-bench, or emo-bench live."""
-    if sys.argv[1:2] == ["live"]:
-        return run(make_live_parser(), bench_live, sys.argv[2:])
-    run(make_parser(), bench)
-
-
-if __name__ == "__main__":
-    main()
-
-
 def make_live_parser() -> Parser:
     """Return the parser of emo-bench live."""
     parser = Parser("emo-bench live", description="Measures live sessions: latency, frames a second, memory.")
@@ -338,3 +351,14 @@ def synthesize_sample(sample_rate: int):
     from emo.synthetic.sample_song import SAMPLE_RATE_HZ, synthesize_song
 
     return soxr.resample(synthesize_song(), SAMPLE_RATE_HZ, sample_rate).astype(np.float32)
+
+
+def main() -> None:
+    """Run emo-bench, or emo-bench live."""
+    if sys.argv[1:2] == ["live"]:
+        return run(make_live_parser(), bench_live, sys.argv[2:])
+    run(make_parser(), bench)
+
+
+if __name__ == "__main__":
+    main()

@@ -320,15 +320,6 @@ def make_video(args: argparse.Namespace, load: "Callable[[], EMOPipeline]") -> "
     return output, result
 
 
-def main() -> None:
-    """Run emo-infer."""
-    run(make_parser(), infer)
-
-
-if __name__ == "__main__":
-    main()
-
-
 def add_text_options(parser: argparse.ArgumentParser) -> None:
     """Add --text, --tts and --voice.
 
@@ -382,3 +373,12 @@ def open_sound(args: argparse.Namespace) -> Iterator[Path]:
         path = Path(folder) / SPEECH_NAME
         write_wav(path, speech.wave, speech.sample_rate)
         yield path
+
+
+def main() -> None:
+    """Run emo-infer."""
+    run(make_parser(), infer)
+
+
+if __name__ == "__main__":
+    main()

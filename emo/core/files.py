@@ -100,7 +100,7 @@ def _check_output(path: Path, overwrite: bool) -> None:
         raise InputError(f"{path}: there is no folder {path.parent}; make it or choose another")
     exists = os.path.lexists(path)
     if exists and not overwrite:
-        raise InputError(f"{path} exists; choose another name or pass --overwrite")
+        raise InputError(f"{path} exists; choose another name or give overwrite=True")
     if not os.access(path.parent, os.W_OK):
         raise InputError(f"{path}: the folder {path.parent} can't be written to; choose another")
     if exists and not _is_replaceable(path):

@@ -148,7 +148,7 @@ def start_ray(workers: int, address: str | None):
         import ray
         import ray.data
     except ImportError as error:
-        fix = "pip install 'emo-portrait[prepare]', or give --workers 1"
+        fix = "pip install 'emo-portrait[prepare]', or give workers=1"
         raise InputError(f"several workers need Ray: {fix}") from error
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     options = {"num_cpus": workers, "include_dashboard": False} if address is None else {"address": address}

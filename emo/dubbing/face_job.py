@@ -285,7 +285,7 @@ def measure_gain(job: FaceJob, engine: MouthEngine, store: ReferenceStore) -> fl
     return float(np.clip(wanted / reached, 1.0, MAX_GAIN)) if reached > MIN_CLOSING else 1.0
 
 
-class MouthMover:
+class FaceMotion:
     """Computes the motion that each frame of a job gets.
 
     Args:
@@ -299,7 +299,7 @@ class MouthMover:
         self.motion = MotionFile(job.path)
         self.gain = measure_gain(job, engine, store)
 
-    def motion_of(self, frame: int, square: np.ndarray) -> np.ndarray:
+    def compute_motion(self, frame: int, square: np.ndarray) -> np.ndarray:
         """Return what is added to a frame's own motion.
 
         Args:

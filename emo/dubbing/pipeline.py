@@ -24,7 +24,7 @@ from emo.dubbing.active_speaker import ActiveSpeakerScorer, LipSyncSpeakerScorer
 from emo.dubbing.composite import change_face, cut_square, mark_frame
 from emo.dubbing.diarization import EmbeddingDiarizer
 from emo.dubbing.encode import DEFAULT_CRF, PartEncoder
-from emo.dubbing.face_job import FaceJob, MouthMover, ReferenceStore, generate_motion, measure_strength
+from emo.dubbing.face_job import FaceJob, FaceMotion, ReferenceStore, generate_motion, measure_strength
 from emo.dubbing.film import Film, FilmReader, Part, open_film
 from emo.dubbing.mouth import MotionLatentEngine, MouthEngine
 from emo.dubbing.plan import DubbingPlan, faces_folder, load_face, read_plan
@@ -301,7 +301,7 @@ class _Run:
         self.only_seconds: tuple[float, float] | None = only_seconds
         self.seed: int = seed
         self.mark: Callable[[np.ndarray], np.ndarray] | None = None  # marks an upright picture
-        self._made: dict[Path, MouthMover] = {}  # by the file of their motion
+        self._made: dict[Path, FaceMotion] = {}  # by the file of their motion
 
     def make_parts(self, sounds: Sequence[Path], on_progress: OnProgress) -> tuple[list[Stretch], tuple[int, int, int]]:
         """Make all changed parts.
@@ -339,8 +339,8 @@ class _Run:
                     continue
                 take = self._take_of(stretch)
                 if not stretch.file.is_file():
-                    movers = self._movers(jobs[take.number], stretch.part, engine, store)
-                    frames = self._frames(reader, stretch.part, take, movers)
+                    face_motions = self._face_motions(jobs[take.number], stretch.part, engine, store)
+                    frames = self._frames(reader, stretch.part, take, face_motions)
                     self.encoder.encode(frames, stretch.file)
                 counts[1] += _count_changed(jobs[take.number], stretch.part)
                 done += size
@@ -380,16 +380,16 @@ class _Run:
     def _take_of(self, stretch: Stretch) -> Take:
         return next(take for take in self.takes if take.shift(self.film) == stretch.shift)
 
-    def _movers(self, jobs: Sequence[FaceJob], part: Part, engine, store) -> list[MouthMover]:
+    def _face_motions(self, jobs: Sequence[FaceJob], part: Part, engine, store) -> list[FaceMotion]:
         """Those that change faces in a part."""
         found = [job for job in jobs if is_touched(part, [(job.track.first_frame, job.strength)])]
         for job in found:
             if job.path not in self._made:
-                self._made[job.path] = MouthMover(job, engine, store)
+                self._made[job.path] = FaceMotion(job, engine, store)
         return [self._made[job.path] for job in found]
 
     def _frames(
-        self, reader: FilmReader, part: Part, take: Take, movers: Sequence[MouthMover]
+        self, reader: FilmReader, part: Part, take: Take, face_motions: Sequence[FaceMotion]
     ) -> Iterator[tuple[int, av.VideoFrame]]:
         """The frames of a part as they are shown in the new film, with changed faces."""
         film = self.film
@@ -398,12 +398,16 @@ class _Run:
             if float(take.seconds(film, np.array([number]))[0]) >= self.seconds - 1e-6:
                 continue
             changed, is_changed = copy_frame(frame), False
-            for mover in movers:
-                job = mover.job
+            for face_motion in face_motions:
+                job = face_motion.job
                 place = number - job.track.first_frame
                 if 0 <= place < len(job.strength) and job.strength[place] > 0:
-                    own = cut_square(changed, film, job.regions[place], mover.engine.size)
-                    change = partial(mover.engine.apply, motion=mover.motion_of(place, own), centers=job.centers(place))
+                    own = cut_square(changed, film, job.regions[place], face_motion.engine.size)
+                    change = partial(
+                        face_motion.engine.apply,
+                        motion=face_motion.compute_motion(place, own),
+                        centers=job.centers(place),
+                    )
                     change_face(changed, film, job.regions[place], change)
                     is_changed = True
             if is_changed and self.mark is not None:

@@ -427,7 +427,7 @@ class PairObserver:
         if frame.shape != real.shape:
             mine, other = (f"{shape[1]} x {shape[0]} pixels" for shape in (frame.shape, real.shape))
             raise InputError(
-                f"{self.video} has {mine} and {self.real} {other}: make them one size for --reconstruction"
+                f"{self.video} has {mine} and {self.real} {other}: make them one size for reconstruction=True"
             )
         self._frames[0].append(frame)
         self._frames[1].append(real)

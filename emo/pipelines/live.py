@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from emo.face.selection import SelectedFace
 
 BLOCK_FRAMES = 2
-PATIENCE_SECONDS = 0.06  # how late sound may come before silence takes its place
+MAX_SOUND_DELAY_SECONDS = 0.06  # how late sound may come before silence takes its place
 LAG_SECONDS = 0.25  # how late the model may be before frames are repeated
 SPEECH_PEAK = 0.01  # of full scale: a frame with louder pushed sound speaks
 SPEECH_HOLD_SECONDS = 0.4  # a shorter pause is no idleness
@@ -232,7 +232,7 @@ class LiveSession:
         while not self._closed:
             due = self._start + needed / self.sample_rate
             now, there = self._clock.now(), self._audio.end >= needed
-            until = due if there else due + PATIENCE_SECONDS
+            until = due if there else due + MAX_SOUND_DELAY_SECONDS
             if now >= until:
                 self._audio.fill(needed)
                 late = int((now - due - LAG_SECONDS) * self.fps)

@@ -35,7 +35,7 @@ class HibariSynthesizer:
     def synthesize(self, text: str, language: str = "en-US", voice: str | None = None) -> SynthesizedSpeech:
         """Speak a text; see `SpeechSynthesizer.synthesize`."""
         if language.split("-")[0].lower() != "en":
-            raise InputError(f"language={language}: hibari-tts speaks English alone; give another synthesizer by --tts")
+            raise InputError(f"language={language}: hibari-tts speaks English alone; others need a speech server")
         voice = voice or HIBARI_VOICES[0]
         if voice not in HIBARI_VOICES:
             raise InputError(f"voice={voice}: hibari-tts has {', '.join(HIBARI_VOICES)}")

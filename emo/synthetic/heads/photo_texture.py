@@ -160,7 +160,7 @@ class Background:
         pixels_per_side = WORK_PIXELS * texture.size / side
         height = shape.fit.face_height * pixels_per_side
         landmarks = texture.pixels(shape.landmarks) * (WORK_PIXELS / side)
-        labels = guess_person(landmarks, height)
+        labels = make_grabcut_labels(landmarks, height)
         labels[cover_head(shape, texture)] = cv2.GC_FGD
         cut = labels.copy()
         cv2.setRNGSeed(1)
@@ -184,7 +184,7 @@ class Background:
         return cls((np.clip(plate, 0, 255) + 0.5).astype(np.uint8), person_share, inside)
 
 
-def guess_person(landmarks: np.ndarray, height: float) -> np.ndarray:
+def make_grabcut_labels(landmarks: np.ndarray, height: float) -> np.ndarray:
     """Initial labels of GrabCut: the face is foreground, the upper corners are background, hair and shoulders probable.
 
     Args:
