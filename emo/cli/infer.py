@@ -333,10 +333,13 @@ def add_text_options(parser: argparse.ArgumentParser) -> None:
 
 
 def find_conflict(args: argparse.Namespace) -> str | None:
-    """Return what is wrong with the combination of inputs; None where it can be used.
+    """Check the combination of inputs.
 
     Args:
         args: Arguments with image, audio, text, tts, voice and jobs.
+
+    Returns:
+        What is wrong; None where nothing is.
     """
     if args.jobs is not None:
         given = args.image is not None or args.text is not None or args.output is not None
@@ -354,10 +357,13 @@ def find_conflict(args: argparse.Namespace) -> str | None:
 
 @contextmanager
 def open_sound(args: argparse.Namespace) -> Iterator[Path]:
-    """Yield the sound file: the given one, or the spoken text for as long as it is needed.
+    """Open the sound: the given file, or the spoken text for as long as it is needed.
 
     Args:
         args: Arguments with audio, text, tts and voice.
+
+    Yields:
+        The file.
 
     Raises:
         InputError: The text can't be spoken.

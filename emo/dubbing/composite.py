@@ -22,7 +22,15 @@ EDGE_SHARE = (0.02, 0.5)  # of the mask, where the change's mean color must be t
 
 
 def map_square(film: Film, region: Region) -> np.ndarray:
-    """Return the affine map (2 3) from the unit square of a region to pixels of the stored frame."""
+    """Compute where a face's square lies in the stored frame.
+
+    Args:
+        film: The film.
+        region: The square, pixels of the upright picture.
+
+    Returns:
+        Affine map (2 3) from the unit square to pixels of the stored frame.
+    """
     stored, square = film.to_stored(), region.matrix(1)
     linear = stored[:, :2] @ square
     return linear + np.column_stack([np.zeros((2, 2)), stored[:, 2]])

@@ -89,7 +89,15 @@ class ReferenceStore:
         self.read = lru_cache(maxsize=8)(self._read)
 
     def path(self, face: int, frame: int) -> Path:
-        """Return the file of a reference; `frame` counts from the face's first."""
+        """Return the file of a reference.
+
+        Args:
+            face: Number of the face.
+            frame: Counted from the face's first.
+
+        Returns:
+            The PNG's path.
+        """
         return self.folder / f"reference-{face}-{frame}.png"
 
     def collect(self, film: Film, parts: Sequence[Part], jobs: Sequence[FaceJob]) -> None:
@@ -162,7 +170,15 @@ def measure_strength(
 
 
 def voice_presence(times: np.ndarray, turns: Sequence[tuple[float, float]]) -> np.ndarray:
-    """Return (T,) 0..1: whether the new voice speaks, with short fades around its turns."""
+    """Compute when the new voice speaks, with short fades around its turns.
+
+    Args:
+        times: (T,) seconds of the new sound.
+        turns: (start, end) of each turn, seconds.
+
+    Returns:
+        (T,) 0..1.
+    """
     present = np.zeros(len(times))
     for start, end in turns:
         distance = np.maximum(start - times, times - end) - VOICE_PAD_SECONDS
@@ -198,7 +214,18 @@ def stream_voice(job: FaceJob, sound: Path, sample_rate: int) -> Iterator[np.nda
 
 
 def generate_motion(job: FaceJob, engine: MouthEngine, store: ReferenceStore, sound: Path, seed: int) -> None:
-    """Write the new motion of a job to its file, rows (C h w) float16 at 25 per second."""
+    """Write the new motion of a job to its file: rows (C h w) float16, FPS per second.
+
+    Args:
+        job: What is changed, with the file.
+        engine: Generates motion.
+        store: The references, of which the most frontal one is the portrait.
+        sound: File with the new voice.
+        seed: Seed of the random numbers.
+
+    Raises:
+        OutputError: The file can't be written.
+    """
     place = choose_portrait(job.track, job.references)
     frame = int(job.references[place])
     landmarks = normalize_points(job.track.landmarks[frame], job.regions[frame])

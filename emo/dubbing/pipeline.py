@@ -102,6 +102,9 @@ class DubbingPipeline:
         Args:
             pretrained_model_name_or_path: As of `EMOPipeline.from_pretrained`, as are its errors.
             options: Those of `EMOPipeline.from_pretrained`.
+
+        Returns:
+            The pipeline.
         """
         from emo.pipelines.emo import EMOPipeline
 
@@ -275,7 +278,18 @@ def as_request(request: PlanRequest | str | Path) -> PlanRequest:
 
 
 def wanted_parts(film: Film, only_seconds: tuple[float, float] | None) -> list[Part]:
-    """Return the parts of a film that lie in a span of time. Raises InputError where there are none."""
+    """Return the parts of a film that lie in a span of time.
+
+    Args:
+        film: The film.
+        only_seconds: (start, end); None: the whole film.
+
+    Returns:
+        Consecutive parts, at least one.
+
+    Raises:
+        InputError: No frame lies in the span.
+    """
     parts = film.parts()
     if only_seconds is None:
         return parts
@@ -416,7 +430,15 @@ class _Run:
 
 
 def decode_reversed(reader: FilmReader, part: Part) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Yield the frames of a part from the last to the first; it is decoded once for every REVERSED_FRAMES frames."""
+    """Decode a part from the last frame to the first; it is decoded once for every REVERSED_FRAMES frames.
+
+    Args:
+        reader: Of the film.
+        part: The part.
+
+    Yields:
+        Number and frame.
+    """
     end = part.end_frame
     while end > part.first_frame:
         start = max(part.first_frame, end - REVERSED_FRAMES)

@@ -216,7 +216,15 @@ def measure_opening(square: np.ndarray) -> float | None:
 
 
 def choose_portrait(track: FaceTrack, references: np.ndarray) -> int:
-    """Return the place in `references` of the most frontal one."""
+    """Choose the most frontal one of some references.
+
+    Args:
+        track: The face.
+        references: (N,) numbers of frames, counted from the track's first.
+
+    Returns:
+        Its place in `references`.
+    """
     angles = head_angles(head_rotations(track.landmarks[references]))
     return int(np.abs(angles[:, :2]).sum(1).argmin())
 

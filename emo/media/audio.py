@@ -275,7 +275,15 @@ class LiveAudio:
             self._pieces.popleft()
 
     def read(self, first: int, last: int) -> np.ndarray:
-        """Return samples first .. last - 1 (S,), zeros where there are none."""
+        """Read samples; where there are none they are zeros.
+
+        Args:
+            first: Position of the first sample.
+            last: Position after the last one.
+
+        Returns:
+            (last - first,) float32.
+        """
         out = np.zeros(last - first, np.float32)
         begin, end = max(first, self.first), min(last, self.end)
         if begin < end:

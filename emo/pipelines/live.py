@@ -71,7 +71,12 @@ class Clock:
         return time.monotonic()
 
     def wait(self, condition: threading.Condition, seconds: float) -> None:
-        """Wait for a notification of the condition, which is held, or for the time to pass."""
+        """Wait for a notification of a condition, or for the time to pass.
+
+        Args:
+            condition: The condition, whose lock is held.
+            seconds: Longest time to wait.
+        """
         condition.wait(seconds)
 
 
@@ -378,7 +383,18 @@ def parse_constants(conditions: Iterable[ConditionSpec], given: Mapping[str, Val
 
 
 def expand_value(name: str, value: np.ndarray, count: int, config: Any, like: Tensor) -> Tensor:
-    """Repeat a constant (D,) for the frames of a block: (1 F D), of head_speed (1 F+2m)."""
+    """Repeat a constant for the frames of a block.
+
+    Args:
+        name: Name of the condition.
+        value: (D,) its value.
+        count: F, frames of the block.
+        config: The model's configuration.
+        like: Tensor whose device and dtype the result has.
+
+    Returns:
+        (1 F D); of head_speed (1 F+2m) with m frames of margin.
+    """
     if name == "head_speed":
         return torch.full((1, count + 2 * config.speed_margin), float(value[0])).to(like)
     return torch.from_numpy(value).to(like).expand(1, count, -1)

@@ -24,10 +24,9 @@ from emo.media.image import read_image
 from emo.preparation.head_clips import HeadClipSource, write_head_clip
 from emo.preparation.processing_log import FILE_NAME, LogItem, ProcessingLog, read_processing_log
 from emo.synthetic.heads.face_model import FaceModel
-from emo.synthetic.heads.fitting import find_landmarks
 from emo.synthetic.heads.head_motion import MIN_SCALE
 from emo.synthetic.heads.performance import Head, Performance, PhotoPerson, perform_clip, perform_utterance
-from emo.synthetic.heads.photo_head import PhotoHead
+from emo.synthetic.heads.photo_head import PhotoHead, find_landmarks
 from emo.synthetic.voices.kokoro import Kokoro
 from emo.synthetic.voices.sentences import LANGUAGES
 from emo.synthetic.voices.utterances import Utterance, VoiceChoice, draw_song_utterance, draw_speech_utterance

@@ -31,6 +31,9 @@ def load_signer(files: tuple[Path, Path] | None) -> Any:
     Args:
         files: PEM files of the user's certificate and its key; None: the self-made one, which is made if need be.
 
+    Returns:
+        A c2pa.Signer.
+
     Raises:
         InputError: The files are missing or no certificate and key.
     """

@@ -108,6 +108,9 @@ def choose_watermark(watermark: "Watermark | str | None", model_name: str) -> "W
         watermark: "auto": a new random payload; a Watermark; or None.
         model_name: Name of the model, for the payload.
 
+    Returns:
+        The watermark; None for None.
+
     Raises:
         InputError: It is another text.
     """
@@ -214,6 +217,14 @@ def lay_tile(tile: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def canonical_size(width: int, height: int) -> tuple[int, int]:
-    """Return width and height with the shorter side scaled to SIDE pixels."""
+    """Return the size of a picture whose shorter side is scaled to SIDE pixels.
+
+    Args:
+        width: Pixels.
+        height: Pixels.
+
+    Returns:
+        Width and height.
+    """
     scale = SIDE / min(width, height)
     return round(width * scale), round(height * scale)

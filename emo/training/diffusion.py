@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from emo.core.config import Config, DataConfig, check_names
 from emo.core.errors import InputError
 from emo.core.timing import FPS, SAMPLE_RATE
-from emo.data.dataset import Batch
+from emo.data.batch import Batch
 from emo.data.sampling import SampleSpec
 from emo.hub.resolve import find_component
 from emo.models.audio import AudioEncoder
@@ -50,6 +50,9 @@ class DiffusionTask(Task):
 
     def __init__(self, config: Config):
         """Load the frozen components, the model's first weights and the data.
+
+        Args:
+            config: The run's settings.
 
         Raises:
             InputError: A setting, a component or the data can't be used.
@@ -141,7 +144,14 @@ class DiffusionTask(Task):
         )
 
     def make_pipeline(self, model: EMOModel) -> EMOPipeline:
-        """Return the pipeline around a model, with the run's sampling settings."""
+        """Return the pipeline around a model, with the run's sampling settings.
+
+        Args:
+            model: The denoising model.
+
+        Returns:
+            The pipeline; its components are those of the run, not copies.
+        """
         components = model, self.vae, self.audio_encoder, self.scheduler
         return EMOPipeline(*components, size=self.config.data.size, **vars(self.config.sampling))
 
@@ -181,6 +191,9 @@ class DistillationTask(DiffusionTask):
     def __init__(self, config: Config):
         """Load what a diffusion run needs, and the teacher.
 
+        Args:
+            config: The run's settings.
+
         Raises:
             InputError: The settings don't fit a student, or differ from its teacher's.
         """
@@ -205,7 +218,17 @@ class DistillationTask(DiffusionTask):
     def compute_sample_losses(
         self, model: nn.Module, batch: Batch, conditions: Conditions, generators: SampleGenerators
     ) -> tuple[Tensor, Tensor]:
-        """Compute the loss of each sample against the teacher; arguments and results as of `DiffusionTask`."""
+        """Compute the loss of each sample against the teacher.
+
+        Args:
+            model: The student.
+            batch: What `make_batch` returns.
+            conditions: The batch's conditions, after dropping.
+            generators: Draw noise and timesteps for each sample.
+
+        Returns:
+            Losses (B,) and timesteps (B,).
+        """
         num_steps, loss = self.config.sampling.num_inference_steps, self.config.loss
         return compute_distillation_loss(
             model, self.teacher, num_steps, batch, conditions, loss, generators, self.channel_weights
@@ -214,6 +237,12 @@ class DistillationTask(DiffusionTask):
 
 def make_model(config: Config) -> EMOModel:
     """Make the model from `config.model`.
+
+    Args:
+        config: The run's settings.
+
+    Returns:
+        The model, with random weights.
 
     Raises:
         InputError: EMOModel refuses the arguments, or it needs neighboring frames that the samples don't have.
@@ -288,6 +317,9 @@ def check_component_sizes(model: EMOModel, vae: nn.Module, audio_encoder: AudioE
 
 def check_lora(config: Config) -> None:
     """Check the settings of a run that trains adapters.
+
+    Args:
+        config: The run's settings.
 
     Raises:
         InputError: A setting does not go with adapters.

@@ -6,15 +6,12 @@ Scaled orthographic camera; pose, then identity and expression by ridge regressi
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import cv2
 import numpy as np
 
 from emo.core.errors import InputError
-from emo.face.detector import FaceDetector
 from emo.face.landmarks import eye_opening
-from emo.face.refinement import LandmarkRefiner, load_landmark_refiner
 from emo.synthetic.heads.face_model import FaceModel
 
 CONTOUR = slice(0, 17)  # the outline of the jaw, which slides along the skin as the head turns
@@ -421,27 +418,3 @@ def model_unit(model: FaceModel) -> float:
     """Return the length of one unit of ICT-FaceKit (about a centimeter) in the model: the eye distance over 6.3."""
     eyes = model.neutral[model.landmarks]
     return float(np.linalg.norm(eyes[36:42].mean(0) - eyes[42:48].mean(0)) / 6.3)
-
-
-@cache
-def load_face_networks() -> tuple[FaceDetector, LandmarkRefiner]:
-    """Load the package's face detector and landmark refiner once a process."""
-    return FaceDetector(), load_landmark_refiner()
-
-
-def find_landmarks(image: np.ndarray) -> PhotoLandmarks:
-    """Find landmarks and irises of the largest face.
-
-    Args:
-        image: (H W 3) uint8.
-
-    Raises:
-        FitRejected: There is no face.
-    """
-    detector, refiner = load_face_networks()
-    faces = detector.detect(image)
-    if not faces:
-        raise FitRejected("no_face", "no face was found")
-    landmarks = faces[0].landmarks[None].astype(np.float64)
-    face = refiner.refine(image, landmarks)[0]
-    return PhotoLandmarks(np.float64(face.landmarks), np.float64(face.irises))

@@ -91,7 +91,14 @@ def rasterize(points: np.ndarray, triangles: np.ndarray, height: int, width: int
 
 
 def first_pixel(coordinate: np.ndarray) -> np.ndarray:
-    """Return the first pixel whose center is not below a coordinate."""
+    """Return the first pixel whose center is not below a coordinate.
+
+    Args:
+        coordinate: (...) pixels, integers at the pixels' borders.
+
+    Returns:
+        (...) int.
+    """
     return np.ceil(coordinate - 0.5).astype(np.int32)
 
 
