@@ -293,7 +293,7 @@ class _Sound:
     samples: np.ndarray | None = None  # (S,) the array that `path` was written from, at SAMPLE_RATE
 
     def seconds(self) -> float:
-        """Length of the part that is used. Raises InputError if it begins after the end."""
+        """Length in seconds of the part that is used. Raises InputError if it begins after the end."""
         seconds = probe_audio(self.path).seconds - self.start_seconds
         if self.start_seconds > 0 and seconds <= 0:
             raise start_past_end_error(self.path, self.start_seconds)

@@ -71,7 +71,14 @@ def map_parallel(
 
 
 def gpus_per_worker(resources: dict[str, float]) -> float:
-    """Return the part of a GPU for each process when there is one process a core; Ray counts in ten-thousandths."""
+    """Compute the part of a GPU for each process when there is one process a core; Ray counts in ten-thousandths.
+
+    Args:
+        resources: Ray's resources by name, with CPU and perhaps GPU.
+
+    Returns:
+        GPUs; 0 without any.
+    """
     return min(1.0, int(1e4 * resources.get("GPU", 0) / resources["CPU"]) / 1e4)
 
 

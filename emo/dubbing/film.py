@@ -95,7 +95,7 @@ class Film:
 
     @property
     def seconds(self) -> float:
-        """Length of the picture."""
+        """Length of the picture in seconds."""
         return float(self.to_seconds(self.end_pts))
 
     @property

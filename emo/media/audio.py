@@ -152,7 +152,7 @@ class AudioBuffer:
 
     @property
     def seconds(self) -> float:
-        """The time of the buffer's end; the length of the whole sound once it has ended."""
+        """Seconds from the sound's start to the buffer's end; the length of the whole sound once it has ended."""
         return (self.first_sample + len(self.wave)) / self.sample_rate
 
 
@@ -291,7 +291,14 @@ class LiveAudio:
         return out
 
     def pushed_at(self, position: int) -> float | None:
-        """Return when the sample at a position was pushed; None for silence that was filled in."""
+        """Return when a sample was pushed.
+
+        Args:
+            position: Of the sample.
+
+        Returns:
+            Seconds on the session's clock; None for silence that was filled in.
+        """
         return next((piece.time for piece in self._pieces if piece.first <= position < piece.last), None)
 
     def _resample(self, samples: np.ndarray, sample_rate: int) -> np.ndarray:

@@ -97,13 +97,20 @@ def first_pixel(coordinate: np.ndarray) -> np.ndarray:
         coordinate: (...) pixels, integers at the pixels' borders.
 
     Returns:
-        (...) int.
+        (...) int32.
     """
     return np.ceil(coordinate - 0.5).astype(np.int32)
 
 
 def last_pixel(coordinate: np.ndarray) -> np.ndarray:
-    """Return the last pixel whose center is not above a coordinate."""
+    """Return the last pixel whose center is not above a coordinate.
+
+    Args:
+        coordinate: (...) pixels, integers at the pixels' borders.
+
+    Returns:
+        (...) int32.
+    """
     return np.floor(coordinate - 0.5).astype(np.int32)
 
 

@@ -169,7 +169,14 @@ def make_microphone_response(sample_rate: int, random: np.random.Generator) -> n
 
 
 def measure_level(wave: np.ndarray) -> float:
-    """Root mean square of the louder half of a wave's samples, so that pauses do not count."""
+    """Measure the level of a wave, so that pauses do not count.
+
+    Args:
+        wave: (S,).
+
+    Returns:
+        Root mean square of the louder half of its samples.
+    """
     power = np.square(wave)
     return float(np.sqrt(power[power >= np.median(power)].mean())) if len(wave) else 0.0
 

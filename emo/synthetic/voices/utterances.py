@@ -76,7 +76,7 @@ class Utterance:
 
     @property
     def seconds(self) -> float:
-        """Its length."""
+        """Its length in seconds."""
         return len(self.wave) / SAMPLE_RATE
 
     def cut(self, num_samples: int) -> "Utterance":
