@@ -13,11 +13,11 @@ import subprocess
 import sys
 import time
 
-from emo.core.threads import PASSIVE
+from emo.core.parallel import PASSIVE
 
 RUN = """
 import time
-from emo.core.threads import set_passive_waiting
+from emo.core.parallel import set_passive_waiting
 {set_waiting}
 import numpy as np, torch
 from emo.hub.resolve import load_pipeline

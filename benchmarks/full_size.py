@@ -25,7 +25,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from emo.core.config import Config, load_config
 from emo.core.timing import SAMPLE_RATE
-from emo.data.dataset import Batch
+from emo.data.batch import Batch
 from emo.metrics.speed import make_flop_counter
 from emo.models.autoencoder import encode_images
 from emo.models.conditions import Conditions

@@ -24,8 +24,7 @@ from emo.metrics.faults import Fault, Footage, list_faults
 from emo.metrics.registry import EvaluationOptions, list_measures, measure_tracks
 from emo.metrics.runner import list_videos
 from emo.metrics.single_pass import EvaluationPass, VideoGroup
-from emo.metrics.track_builder import make_face_tracker, track_frames
-from emo.metrics.tracks import VideoTracks, load_tracks, save_tracks
+from emo.metrics.tracks import VideoTracks, load_tracks, make_face_tracker, save_tracks, track_frames
 
 CELL, NAMES, HEAD = (58, 20), 150, 150  # pixels: width and height of a cell, width of the names, height of the head
 STRONG = 3.0  # deviations that are drawn as the deepest color

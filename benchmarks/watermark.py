@@ -27,8 +27,7 @@ import numpy as np
 from emo.media.color import tag_bt709, to_yuv
 from emo.media.image import read_image
 from emo.media.video import VIDEO_SUFFIXES, read_video
-from emo.provenance.detection import find_watermark
-from emo.provenance.evidence import Evidence, sum_frames
+from emo.provenance.detection import Evidence, find_watermark, sum_frames
 from emo.provenance.payload import Payload
 from emo.provenance.watermark import Watermark
 

@@ -26,8 +26,7 @@ from emo.media.audio import SILENT_PEAK, probe_audio, stream_audio, write_wav
 from emo.media.decode import check_trim, start_past_end_error, trim_chunks
 from emo.media.image import read_image
 from emo.media.video_writer import VideoWriter, limit_video_size
-from emo.provenance.label import Label
-from emo.provenance.marks import Marks, name_model
+from emo.provenance.marks import Label, Marks, name_model
 from emo.provenance.policy import check_policy
 
 if TYPE_CHECKING:
@@ -294,7 +293,7 @@ class _Sound:
     samples: np.ndarray | None = None  # (S,) the array that `path` was written from, at SAMPLE_RATE
 
     def seconds(self) -> float:
-        """Length of the part that is used. Raises InputError if it begins after the end."""
+        """Length in seconds of the part that is used. Raises InputError if it begins after the end."""
         seconds = probe_audio(self.path).seconds - self.start_seconds
         if self.start_seconds > 0 and seconds <= 0:
             raise start_past_end_error(self.path, self.start_seconds)

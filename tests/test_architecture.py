@@ -45,7 +45,7 @@ def test_files_hold_one_idea_each():
     assert {name: lines for name, lines in LENGTHS.items() if lines > LONGEST_LINES} == {}
     short = [name for name, lines in LENGTHS.items() if lines < SHORT_LINES]
     assert len(short) <= MOST_SHORT, short
-    assert 80 <= median(LENGTHS.values()) <= 180  # docstrings included
+    assert 80 <= median(LENGTHS.values()) <= 220  # docstrings included
 
 
 def test_no_folder_is_crowded():

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 from emo.core.errors import InputError
-from emo.core.threads import set_passive_waiting
+from emo.core.parallel import set_passive_waiting
 
 EXTRAS = {  # a command or a package -> the extra of emo-portrait that installs what it needs
     "emo-prepare": "[prepare]",

@@ -97,7 +97,15 @@ def span(text: str) -> tuple[float, float]:
 
 
 def default_output(film: Path, sound: Path | None) -> Path:
-    """Return the name of the new film where the user gives none: FILM_SOUND, or FILM_dubbed, in the current folder."""
+    """Name the new film where the user gives no name.
+
+    Args:
+        film: The film.
+        sound: The new sound; None: several.
+
+    Returns:
+        FILM_SOUND or FILM_dubbed, in the current folder.
+    """
     return Path(shorten_name(f"{film.stem}_{sound.stem if sound else 'dubbed'}", film.suffix or ".mp4"))
 
 

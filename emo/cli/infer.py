@@ -5,12 +5,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from emo.cli.command import Parser, run
 from emo.cli.jobs import add_jobs_options, run_jobs
 from emo.cli.options import face_box, integer, named_numbers, number, numbers, square_size
-from emo.cli.text import SPEECH_NAME, add_text_options, find_conflict, open_sound
 from emo.core.errors import InputError
 from emo.core.files import shorten_name
 
@@ -31,6 +31,7 @@ PARAMETERS = {  # of emo.generate and load_pipeline -> option
     "crop_only": "--crop",
     "crf": "--quality",
 }
+SPEECH_NAME = "speech.wav"
 
 
 def make_parser() -> Parser:
@@ -317,6 +318,67 @@ def make_video(args: argparse.Namespace, load: "Callable[[], EMOPipeline]") -> "
         f"real-time factor {result.real_time_factor:.2f}, watermark {result.payload}"
     )
     return output, result
+
+
+def add_text_options(parser: argparse.ArgumentParser) -> None:
+    """Add --text, --tts and --voice.
+
+    Args:
+        parser: The parser.
+    """
+    speech = parser.add_argument_group("text")
+    speech.add_argument("--text", help="what the portrait says, in place of a sound")
+    speech.add_argument("--tts", metavar="URL", help="speech server with OpenAI's API (default: hibari-tts, English)")
+    speech.add_argument("--voice", metavar="NAME", help="a voice of the speech synthesizer (default: its own)")
+
+
+def find_conflict(args: argparse.Namespace) -> str | None:
+    """Check the combination of inputs.
+
+    Args:
+        args: Arguments with image, audio, text, tts, voice and jobs.
+
+    Returns:
+        What is wrong; None where nothing is.
+    """
+    if args.jobs is not None:
+        given = args.image is not None or args.text is not None or args.output is not None
+        return "--jobs names portraits, sounds and outputs in its file: leave them out" if given else None
+    if args.image is None:
+        return "the following arguments are required: portrait, sound"
+    if args.audio is None and args.text is None:
+        return "the following arguments are required: sound, or --text"
+    if args.audio is not None and args.text is not None:
+        return "give either a sound or --text, and not both"
+    if args.text is None and (args.tts is not None or args.voice is not None):
+        return "--tts and --voice need --text"
+    return None
+
+
+@contextmanager
+def open_sound(args: argparse.Namespace) -> Iterator[Path]:
+    """Open the sound: the given file, or the spoken text for as long as it is needed.
+
+    Args:
+        args: Arguments with audio, text, tts and voice.
+
+    Yields:
+        The file.
+
+    Raises:
+        InputError: The text can't be spoken.
+    """
+    if args.text is None:
+        yield args.audio
+        return
+    from emo.media.audio import write_wav
+    from emo.speech.synthesis import load_synthesizer
+
+    speech = load_synthesizer(args.tts).synthesize(args.text, "en-US", args.voice)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / SPEECH_NAME
+        write_wav(path, speech.wave, speech.sample_rate)
+        yield path
 
 
 def main() -> None:

@@ -73,7 +73,19 @@ def read_jobs(path: Path, args: argparse.Namespace, make_parser: Callable[[], Pa
 
 
 def parse_job(line: str, args: argparse.Namespace, parser: Parser) -> argparse.Namespace:
-    """Parse a line as emo-infer parses its arguments. Raises InputError."""
+    """Parse a line as emo-infer parses its arguments.
+
+    Args:
+        line: JSON of the job.
+        args: The command's own arguments, the job's where it does not name others.
+        parser: The command's parser.
+
+    Returns:
+        Arguments of the job.
+
+    Raises:
+        InputError: The line is no job.
+    """
     try:
         job = json.loads(line)
     except ValueError as error:
@@ -117,7 +129,21 @@ def read_results(path: Path) -> dict[str, str]:
 
 @cache
 def load_model(model: str, device: str | None, dtype: str, revision: str | None, lora: str | None):
-    """Load a pipeline once a process."""
+    """Load a pipeline once a process.
+
+    Args:
+        model: Built-in name, folder or Hub id.
+        device: cpu, cuda, mps, ...; None: the best available.
+        dtype: float32, bfloat16 or float16.
+        revision: Branch, tag or commit of a model of the Hub.
+        lora: Folder or Hub id of adapters; None: none.
+
+    Returns:
+        The pipeline.
+
+    Raises:
+        InputError: The model or adapters can't be loaded.
+    """
     from emo.hub.resolve import load_pipeline
 
     return load_pipeline(model, device, dtype, revision, lora)

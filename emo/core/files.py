@@ -1,4 +1,4 @@
-"""Write files and folders atomically, choose names that fit, hash contents.
+"""Write files and folders atomically, choose names that fit, hash contents, remember a user's settings.
 
 Everything that is written gets a temporary name beside its target first and is renamed when it is complete. After an
 exception nothing incomplete is left, and what had the name before is untouched.
@@ -100,7 +100,7 @@ def _check_output(path: Path, overwrite: bool) -> None:
         raise InputError(f"{path}: there is no folder {path.parent}; make it or choose another")
     exists = os.path.lexists(path)
     if exists and not overwrite:
-        raise InputError(f"{path} exists; choose another name or pass --overwrite")
+        raise InputError(f"{path} exists; choose another name or give overwrite=True")
     if not os.access(path.parent, os.W_OK):
         raise InputError(f"{path}: the folder {path.parent} can't be written to; choose another")
     if exists and not _is_replaceable(path):
@@ -337,3 +337,42 @@ def hash_file(path: Path) -> str:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(CACHE_VERSION, digest_size=16)).hexdigest()
     except OSError as error:
         raise InputError(f"{path} can't be read ({error.strerror}): check the file") from error
+
+
+def config_folder() -> Path:
+    """Return $XDG_CONFIG_HOME/emo, else ~/.config/emo, on Windows %APPDATA%/emo. It need not exist."""
+    home = os.environ.get("APPDATA" if os.name == "nt" else "XDG_CONFIG_HOME")
+    return (Path(home) if home else Path.home() / ".config") / "emo"
+
+
+def is_remembered(name: str) -> bool:
+    """Check whether `remember` was called with this name before.
+
+    Args:
+        name: A file name.
+
+    Returns:
+        False also where the folder can't be read.
+    """
+    try:
+        return (config_folder() / name).exists()
+    except (OSError, RuntimeError):  # RuntimeError: no home folder
+        return False
+
+
+def remember(name: str, text: str) -> bool:
+    """Write a small text for later runs.
+
+    Args:
+        name: A file name.
+        text: Its content.
+
+    Returns:
+        Whether it was written; a read-only home folder is no error.
+    """
+    try:
+        config_folder().mkdir(parents=True, exist_ok=True)
+        write_text_atomic(config_folder() / name, text)
+    except (OSError, RuntimeError, InputError):
+        return False
+    return True

@@ -1,9 +1,20 @@
-"""Run the same function on many items: in this process, on the cores of this machine, or on a Ray cluster."""
+"""Run the same function on many items: in this process, on the cores of this machine, or on a Ray cluster.
+
+torch computes with OpenMP threads. While such a thread waits for the others it spins on its core by default; where
+another program uses one of the cores, all wait for the thread that was put aside, and two threads on two cores ran 24
+times slower. With OMP_WAIT_POLICY=PASSIVE a waiting thread sleeps. Commands call `set_passive_waiting` first. Users of
+the library set the variable in their shell, or call it before they import torch:
+
+    from emo.core.parallel import set_passive_waiting
+    set_passive_waiting()
+    import torch
+"""
 
 import logging
 import os
 import pickle
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
@@ -16,6 +27,8 @@ from emo.core.errors import InputError
 SECONDS_TO_ANSWER, SECONDS_TO_END = 10, 30
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+# The OpenMP runtimes of torch's wheels: GNU's (Linux) reads the first, LLVM's and Intel's (macOS, Windows) both
+PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 
 
 def map_parallel(
@@ -58,7 +71,14 @@ def map_parallel(
 
 
 def gpus_per_worker(resources: dict[str, float]) -> float:
-    """Return the part of a GPU for each process when there is one process a core; Ray counts in ten-thousandths."""
+    """Compute the part of a GPU for each process when there is one process a core; Ray counts in ten-thousandths.
+
+    Args:
+        resources: Ray's resources by name, with CPU and perhaps GPU.
+
+    Returns:
+        GPUs; 0 without any.
+    """
     return min(1.0, int(1e4 * resources.get("GPU", 0) / resources["CPU"]) / 1e4)
 
 
@@ -135,7 +155,7 @@ def start_ray(workers: int, address: str | None):
         import ray
         import ray.data
     except ImportError as error:
-        fix = "pip install 'emo-portrait[prepare]', or give --workers 1"
+        fix = "pip install 'emo-portrait[prepare]', or give workers=1"
         raise InputError(f"several workers need Ray: {fix}") from error
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     options = {"num_cpus": workers, "include_dashboard": False} if address is None else {"address": address}
@@ -148,3 +168,17 @@ def start_ray(workers: int, address: str | None):
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars, context.print_on_execution_start = False, False
     return ray
+
+
+def set_passive_waiting() -> bool:
+    """Make OpenMP's threads sleep while they wait, in this process and in those it starts.
+
+    What the user has set in the environment stays, also where it is another of the variables that say the same
+    (GOMP_SPINCOUNT).
+
+    Returns:
+        Whether it takes effect in this process: False where torch has been imported already.
+    """
+    if not {"OMP_WAIT_POLICY", "KMP_BLOCKTIME", "GOMP_SPINCOUNT"} & os.environ.keys():
+        os.environ.update(PASSIVE)
+    return "torch" not in sys.modules

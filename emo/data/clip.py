@@ -131,7 +131,7 @@ class Clip:
 
     @property
     def face_box(self) -> tuple[float, float, float, float]:
-        """The union of the face boxes."""
+        """The union of the face boxes (x0, y0, x1, y1), in the unit square of the crop."""
         boxes = self.face_boxes
         return (*boxes[:, :2].min(0).tolist(), *boxes[:, 2:].max(0).tolist())
 

@@ -21,8 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from emo.core.errors import InputError
 from emo.core.timing import FPS
 from emo.data.audio_augmentation import augment_voice
-from emo.data.clip import Clip
-from emo.data.dataset import (
+from emo.data.batch import (
     Batch,
     SampleLabels,
     assemble_sample,
@@ -32,6 +31,7 @@ from emo.data.dataset import (
     select_labels,
     stack_samples,
 )
+from emo.data.clip import Clip
 from emo.data.sampling import SampleOrder, SampleSpec, choose_frames, widen_rows
 from emo.data.shards import ShardEntry, fetch_shard, read_shard_clip
 from emo.media.video import read_frames_by_number, read_frames_with_decord

@@ -139,5 +139,12 @@ def assign_faces(
 
 
 def choose_speakers(votes: Mapping[int, Mapping[str, float]]) -> dict[int, str | None]:
-    """Choose the speaker of each face by its votes; None: the face is nobody's who speaks."""
+    """Choose the speaker of each face by its votes; None: a face without votes.
+
+    Args:
+        votes: Number of the face -> speaker -> votes.
+
+    Returns:
+        Number of the face -> speaker.
+    """
     return {number: max(one, key=lambda name: one[name]) if one else None for number, one in votes.items()}

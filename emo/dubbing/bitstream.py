@@ -19,12 +19,27 @@ MAX_HEADER_ID = 31  # largest number of an SPS
 
 
 def is_length_prefixed(extradata: bytes) -> bool:
-    """Whether NAL units stand behind their lengths (avcC, hvcC) and not behind start codes."""
+    """Check whether NAL units stand behind their lengths (avcC, hvcC) and not behind start codes.
+
+    Args:
+        extradata: The stream's headers.
+
+    Returns:
+        Whether they do.
+    """
     return len(extradata) > 6 and extradata[0] == 1
 
 
 def length_bytes(codec: str, extradata: bytes) -> int:
-    """Return the size of a NAL unit's length field, from avcC or hvcC."""
+    """Return the size of a NAL unit's length field.
+
+    Args:
+        codec: "h264" or "hevc".
+        extradata: avcC or hvcC.
+
+    Returns:
+        Bytes.
+    """
     return (extradata[4 if codec == "h264" else 21] & 3) + 1
 
 
@@ -54,14 +69,30 @@ def split_units(data: bytes, prefix_bytes: int) -> Iterator[bytes]:
 
 
 def join_units(units: list[bytes], prefix_bytes: int) -> bytes:
-    """Return a packet of NAL units, with lengths of so many bytes or, for 0, with start codes."""
+    """Make a packet of NAL units.
+
+    Args:
+        units: NAL units without length or start code.
+        prefix_bytes: Bytes of a unit's length; 0: start codes.
+
+    Returns:
+        The packet.
+    """
     if prefix_bytes:
         return b"".join(len(unit).to_bytes(prefix_bytes, "big") + unit for unit in units)
     return b"".join(START_CODE + unit for unit in units)
 
 
 def unit_type(codec: str, unit: bytes) -> int:
-    """Type of a NAL unit."""
+    """Return the type of a NAL unit.
+
+    Args:
+        codec: "h264" or "hevc".
+        unit: The unit without length or start code.
+
+    Returns:
+        nal_unit_type of the codec's standard.
+    """
     return unit[0] & 31 if codec == "h264" else unit[0] >> 1 & 63
 
 
@@ -107,7 +138,15 @@ def read_exp_golomb(data: bytes, bit: int) -> tuple[int, int]:
 
 
 def header_units(codec: str, extradata: bytes) -> list[bytes]:
-    """Return the parameter sets of avcC or hvcC, or of headers with start codes."""
+    """List the parameter sets in a stream's headers.
+
+    Args:
+        codec: "h264" or "hevc".
+        extradata: avcC, hvcC, or headers with start codes.
+
+    Returns:
+        NAL units without length or start code.
+    """
     if not is_length_prefixed(extradata):
         kinds = (NAL_SPS, NAL_PPS) if codec == "h264" else HEVC_HEADERS
         return [unit for unit in split_units(extradata, 0) if unit and unit_type(codec, unit) in kinds]

@@ -22,7 +22,15 @@ EDGE_SHARE = (0.02, 0.5)  # of the mask, where the change's mean color must be t
 
 
 def map_square(film: Film, region: Region) -> np.ndarray:
-    """Return the affine map (2 3) from the unit square of a region to pixels of the stored frame."""
+    """Compute where a face's square lies in the stored frame.
+
+    Args:
+        film: The film.
+        region: The square, pixels of the upright picture.
+
+    Returns:
+        Affine map (2 3) from the unit square to pixels of the stored frame.
+    """
     stored, square = film.to_stored(), region.matrix(1)
     linear = stored[:, :2] @ square
     return linear + np.column_stack([np.zeros((2, 2)), stored[:, 2]])
@@ -67,7 +75,7 @@ def change_face(frame: av.VideoFrame, film: Film, region: Region, change: Callab
     pixels = min(MAX_SQUARE_PIXELS, max(64, side))
     square = warp_square(read_window(frame, box, layout), matrix, pixels)
     mask = lower_face_mask(pixels, pixels)
-    difference = hold_color(change(square).astype(np.float32) - square, mask) * mask[..., None]
+    difference = subtract_edge_color(change(square).astype(np.float32) - square, mask) * mask[..., None]
     indices = to_pixel_indices(matrix / [pixels, pixels, 1])
     size = box[2] - box[0], box[3] - box[1]
     placed = cv2.warpAffine(difference, indices, size, flags=cv2.INTER_LINEAR)
@@ -88,7 +96,7 @@ def mark_frame(frame: av.VideoFrame, film: Film, mark: Callable[[np.ndarray], np
     add_change(frame, box, np.ascontiguousarray(np.rot90(difference, -film.quarter_turns)), layout)
 
 
-def hold_color(difference: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def subtract_edge_color(difference: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Subtract the mean change of color along the mask's edge, where the skin must stay as it is.
 
     Args:

@@ -20,9 +20,8 @@ from emo.dubbing.composite import cut_square
 from emo.dubbing.film import Film, FilmReader, Part
 from emo.dubbing.mouth import MouthEngine, portrait_face
 from emo.dubbing.plan import PlannedSpeaker
-from emo.dubbing.references import bracket, choose_portrait, measure_opening
 from emo.dubbing.timeline import Take, cut_spans, fade_in_and_out
-from emo.dubbing.tracks import FaceTrack
+from emo.dubbing.tracks import FaceTrack, bracket, choose_portrait, measure_opening
 from emo.face.crop import Region, normalize_points, smooth_gaussian
 from emo.face.landmarks import EYE_POINTS, LIP_POINTS
 from emo.face.pose import head_angles, head_rotations
@@ -90,7 +89,15 @@ class ReferenceStore:
         self.read = lru_cache(maxsize=8)(self._read)
 
     def path(self, face: int, frame: int) -> Path:
-        """Return the file of a reference; `frame` counts from the face's first."""
+        """Return the file of a reference.
+
+        Args:
+            face: Number of the face.
+            frame: Counted from the face's first.
+
+        Returns:
+            The PNG's path.
+        """
         return self.folder / f"reference-{face}-{frame}.png"
 
     def collect(self, film: Film, parts: Sequence[Part], jobs: Sequence[FaceJob]) -> None:
@@ -163,7 +170,15 @@ def measure_strength(
 
 
 def voice_presence(times: np.ndarray, turns: Sequence[tuple[float, float]]) -> np.ndarray:
-    """Return (T,) 0..1: whether the new voice speaks, with short fades around its turns."""
+    """Compute when the new voice speaks, with short fades around its turns.
+
+    Args:
+        times: (T,) seconds of the new sound.
+        turns: (start, end) of each turn, seconds.
+
+    Returns:
+        (T,) 0..1.
+    """
     present = np.zeros(len(times))
     for start, end in turns:
         distance = np.maximum(start - times, times - end) - VOICE_PAD_SECONDS
@@ -199,7 +214,18 @@ def stream_voice(job: FaceJob, sound: Path, sample_rate: int) -> Iterator[np.nda
 
 
 def generate_motion(job: FaceJob, engine: MouthEngine, store: ReferenceStore, sound: Path, seed: int) -> None:
-    """Write the new motion of a job to its file, rows (C h w) float16 at 25 per second."""
+    """Write the new motion of a job to its file: rows (C h w) float16, FPS per second.
+
+    Args:
+        job: What is changed, with the file.
+        engine: Generates motion.
+        store: The references, of which the most frontal one is the portrait.
+        sound: File with the new voice.
+        seed: Seed of the random numbers.
+
+    Raises:
+        OutputError: The file can't be written.
+    """
     place = choose_portrait(job.track, job.references)
     frame = int(job.references[place])
     landmarks = normalize_points(job.track.landmarks[frame], job.regions[frame])
@@ -286,7 +312,7 @@ def measure_gain(job: FaceJob, engine: MouthEngine, store: ReferenceStore) -> fl
     return float(np.clip(wanted / reached, 1.0, MAX_GAIN)) if reached > MIN_CLOSING else 1.0
 
 
-class MouthMover:
+class FaceMotion:
     """Computes the motion that each frame of a job gets.
 
     Args:
@@ -300,7 +326,7 @@ class MouthMover:
         self.motion = MotionFile(job.path)
         self.gain = measure_gain(job, engine, store)
 
-    def motion_of(self, frame: int, square: np.ndarray) -> np.ndarray:
+    def compute_motion(self, frame: int, square: np.ndarray) -> np.ndarray:
         """Return what is added to a frame's own motion.
 
         Args:

@@ -95,7 +95,7 @@ class Film:
 
     @property
     def seconds(self) -> float:
-        """Length of the picture."""
+        """Length of the picture in seconds."""
         return float(self.to_seconds(self.end_pts))
 
     @property
@@ -105,7 +105,14 @@ class Film:
         return (height, width) if self.quarter_turns % 2 else (width, height)
 
     def to_seconds(self, pts):
-        """Time of a time stamp."""
+        """Convert time stamps to seconds after the film's start.
+
+        Args:
+            pts: A time stamp or an array of them, in the time base.
+
+        Returns:
+            Seconds, of the same shape.
+        """
         return pts * float(self.time_base) - self.origin_seconds
 
     def to_stored(self) -> np.ndarray:
@@ -125,7 +132,15 @@ class Film:
         return [Part(first, end, first, end) for first, end in zip(self.starts, ends, strict=True)]
 
     def frame_numbers(self, start_seconds: float, end_seconds: float) -> tuple[int, int]:
-        """Return the first frame that starts in a span of time, and the frame after the last."""
+        """Find the frames that start in a span of time.
+
+        Args:
+            start_seconds: Start of the span.
+            end_seconds: Its end.
+
+        Returns:
+            The first frame, and the frame after the last.
+        """
         first, end = np.searchsorted(self.frame_seconds, [start_seconds - 1e-6, end_seconds - 1e-6])
         return int(first), int(end)
 

@@ -55,7 +55,15 @@ class MouthEngine(Protocol):
         ...
 
     def measure(self, squares: np.ndarray, references: np.ndarray) -> np.ndarray:
-        """Measure how squares (N size size 3) differ from references (N size size 3) of the same person: (N C h w)."""
+        """Measure how squares differ from references of the same person.
+
+        Args:
+            squares: (N size size 3) uint8.
+            references: (N size size 3) uint8.
+
+        Returns:
+            (N C h w) float32 motion from each reference to its square.
+        """
         ...
 
     def apply(self, square: np.ndarray, motion: np.ndarray, centers: np.ndarray) -> np.ndarray:
@@ -137,7 +145,15 @@ class MotionLatentEngine:
 
 
 def lower_face_mask(height: int, width: int) -> np.ndarray:
-    """Draw the share of each cell of the aligned square that belongs to the lower face: (height width) float32."""
+    """Draw the share of each cell of the aligned square that belongs to the lower face.
+
+    Args:
+        height: Cells.
+        width: Cells.
+
+    Returns:
+        (height width) float32 in 0..1.
+    """
     y, x = ((np.arange(n) + 0.5) / n for n in (height, width))
     down = _smoothstep((y - TOP) / TOP_FADE)
     across = _smoothstep((np.minimum(x, 1 - x) - SIDE) / SIDE_FADE)

@@ -24,15 +24,15 @@ from emo.dubbing.active_speaker import ActiveSpeakerScorer, LipSyncSpeakerScorer
 from emo.dubbing.composite import change_face, cut_square, mark_frame
 from emo.dubbing.diarization import EmbeddingDiarizer
 from emo.dubbing.encode import DEFAULT_CRF, PartEncoder
-from emo.dubbing.face_job import FaceJob, MouthMover, ReferenceStore, generate_motion, measure_strength
+from emo.dubbing.face_job import FaceJob, FaceMotion, ReferenceStore, generate_motion, measure_strength
 from emo.dubbing.film import Film, FilmReader, Part, open_film
 from emo.dubbing.mouth import MotionLatentEngine, MouthEngine
 from emo.dubbing.plan import DubbingPlan, faces_folder, load_face, read_plan
 from emo.dubbing.planning import PlanRequest, make_plan
-from emo.dubbing.references import choose_probes, choose_references
 from emo.dubbing.remux import Stretch, check_streams, write_film
 from emo.dubbing.sound import DubbedSound, RemoveVoices
 from emo.dubbing.timeline import SYNC_MODES, Take, is_touched, lay_out
+from emo.dubbing.tracks import choose_probes, choose_references
 from emo.media.audio import probe_audio
 from emo.media.video import read_video
 from emo.media.yuv import copy_frame
@@ -102,6 +102,9 @@ class DubbingPipeline:
         Args:
             pretrained_model_name_or_path: As of `EMOPipeline.from_pretrained`, as are its errors.
             options: Those of `EMOPipeline.from_pretrained`.
+
+        Returns:
+            The pipeline.
         """
         from emo.pipelines.emo import EMOPipeline
 
@@ -275,7 +278,18 @@ def as_request(request: PlanRequest | str | Path) -> PlanRequest:
 
 
 def wanted_parts(film: Film, only_seconds: tuple[float, float] | None) -> list[Part]:
-    """Return the parts of a film that lie in a span of time. Raises InputError where there are none."""
+    """Return the parts of a film that lie in a span of time.
+
+    Args:
+        film: The film.
+        only_seconds: (start, end); None: the whole film.
+
+    Returns:
+        Consecutive parts, at least one.
+
+    Raises:
+        InputError: No frame lies in the span.
+    """
     parts = film.parts()
     if only_seconds is None:
         return parts
@@ -301,7 +315,7 @@ class _Run:
         self.only_seconds: tuple[float, float] | None = only_seconds
         self.seed: int = seed
         self.mark: Callable[[np.ndarray], np.ndarray] | None = None  # marks an upright picture
-        self._made: dict[Path, MouthMover] = {}  # by the file of their motion
+        self._made: dict[Path, FaceMotion] = {}  # by the file of their motion
 
     def make_parts(self, sounds: Sequence[Path], on_progress: OnProgress) -> tuple[list[Stretch], tuple[int, int, int]]:
         """Make all changed parts.
@@ -339,8 +353,8 @@ class _Run:
                     continue
                 take = self._take_of(stretch)
                 if not stretch.file.is_file():
-                    movers = self._movers(jobs[take.number], stretch.part, engine, store)
-                    frames = self._frames(reader, stretch.part, take, movers)
+                    face_motions = self._face_motions(jobs[take.number], stretch.part, engine, store)
+                    frames = self._frames(reader, stretch.part, take, face_motions)
                     self.encoder.encode(frames, stretch.file)
                 counts[1] += _count_changed(jobs[take.number], stretch.part)
                 done += size
@@ -380,16 +394,16 @@ class _Run:
     def _take_of(self, stretch: Stretch) -> Take:
         return next(take for take in self.takes if take.shift(self.film) == stretch.shift)
 
-    def _movers(self, jobs: Sequence[FaceJob], part: Part, engine, store) -> list[MouthMover]:
+    def _face_motions(self, jobs: Sequence[FaceJob], part: Part, engine, store) -> list[FaceMotion]:
         """Those that change faces in a part."""
         found = [job for job in jobs if is_touched(part, [(job.track.first_frame, job.strength)])]
         for job in found:
             if job.path not in self._made:
-                self._made[job.path] = MouthMover(job, engine, store)
+                self._made[job.path] = FaceMotion(job, engine, store)
         return [self._made[job.path] for job in found]
 
     def _frames(
-        self, reader: FilmReader, part: Part, take: Take, movers: Sequence[MouthMover]
+        self, reader: FilmReader, part: Part, take: Take, face_motions: Sequence[FaceMotion]
     ) -> Iterator[tuple[int, av.VideoFrame]]:
         """The frames of a part as they are shown in the new film, with changed faces."""
         film = self.film
@@ -398,12 +412,16 @@ class _Run:
             if float(take.seconds(film, np.array([number]))[0]) >= self.seconds - 1e-6:
                 continue
             changed, is_changed = copy_frame(frame), False
-            for mover in movers:
-                job = mover.job
+            for face_motion in face_motions:
+                job = face_motion.job
                 place = number - job.track.first_frame
                 if 0 <= place < len(job.strength) and job.strength[place] > 0:
-                    own = cut_square(changed, film, job.regions[place], mover.engine.size)
-                    change = partial(mover.engine.apply, motion=mover.motion_of(place, own), centers=job.centers(place))
+                    own = cut_square(changed, film, job.regions[place], face_motion.engine.size)
+                    change = partial(
+                        face_motion.engine.apply,
+                        motion=face_motion.compute_motion(place, own),
+                        centers=job.centers(place),
+                    )
                     change_face(changed, film, job.regions[place], change)
                     is_changed = True
             if is_changed and self.mark is not None:
@@ -412,7 +430,15 @@ class _Run:
 
 
 def decode_reversed(reader: FilmReader, part: Part) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Yield the frames of a part from the last to the first; it is decoded once for every REVERSED_FRAMES frames."""
+    """Decode a part from the last frame to the first; it is decoded once for every REVERSED_FRAMES frames.
+
+    Args:
+        reader: Of the film.
+        part: The part.
+
+    Yields:
+        Number and frame.
+    """
     end = part.end_frame
     while end > part.first_frame:
         start = max(part.first_frame, end - REVERSED_FRAMES)

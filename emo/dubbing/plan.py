@@ -97,12 +97,29 @@ def faces_folder(path: Path) -> Path:
 
 
 def save_face(folder: Path, number: int, track: FaceTrack) -> None:
-    """Write the landmarks of a face."""
+    """Write the landmarks of a face.
+
+    Args:
+        folder: Folder of the plan's landmarks.
+        number: Number of the face.
+        track: The face.
+    """
     track.save(folder / f"{number:05d}.npz")
 
 
 def load_face(folder: Path, number: int) -> FaceTrack:
-    """Read the landmarks of a face. Raises InputError if they are missing."""
+    """Read the landmarks of a face.
+
+    Args:
+        folder: Folder of the plan's landmarks.
+        number: Number of the face.
+
+    Returns:
+        The face's track.
+
+    Raises:
+        InputError: They are missing.
+    """
     path = folder / f"{number:05d}.npz"
     if not path.is_file():
         raise InputError(f"{path} is missing: it belongs to the plan; make the plan again")
@@ -182,12 +199,15 @@ def _spans(spans: Sequence[tuple[float, float]], seconds: float, y: float, color
 
 
 def describe_face(number: int, track: FaceTrack, seconds: tuple[float, float]) -> PlannedFace:
-    """Return the plan's entry of a face, which is nobody's yet.
+    """Make the plan's entry of a face that has no speaker yet.
 
     Args:
         number: Of its landmarks' file.
         track: The face.
         seconds: Start and end.
+
+    Returns:
+        The entry, with a thumbnail.
     """
     from emo.face.crop import box_of_landmarks
 

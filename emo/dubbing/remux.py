@@ -57,7 +57,18 @@ class Stretch:
 
 
 def find_muxer(path: Path, film: Film) -> str:
-    """Return ffmpeg's name of the container to write. Raises InputError for a suffix that is not known."""
+    """Return the container to write.
+
+    Args:
+        path: The new film.
+        film: The film that is dubbed.
+
+    Returns:
+        ffmpeg's name of the container.
+
+    Raises:
+        InputError: The suffix is not known.
+    """
     name = MUXERS.get(path.suffix.lower())
     if name is None:
         raise InputError(f"{path}: this kind of file is not written; use {film.path.suffix or '.mp4'}")

@@ -83,6 +83,9 @@ class DubbedSound:
         Args:
             rate: Hz.
             channels: C.
+
+        Yields:
+            (S C) float32 in [-1, 1].
         """
         voices = [_Reader(_decode(path, rate, channels)) for path in self.voices]
         background = own = None

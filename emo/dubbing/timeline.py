@@ -38,7 +38,15 @@ class Take:
         return self.shift(film) + film.end_pts + int(film.frame_pts[0])
 
     def seconds(self, film: Film, frames: np.ndarray) -> np.ndarray:
-        """Return when frames are shown in the new film, seconds after its start."""
+        """Return when frames are shown in the new film.
+
+        Args:
+            film: The film.
+            frames: (T,) numbers of frames.
+
+        Returns:
+            (T,) seconds after the new film's start.
+        """
         times = film.frame_seconds[frames]
         length = film.seconds - float(film.frame_seconds[0])
         if not self.is_reversed:
@@ -69,7 +77,16 @@ def lay_out(film: Film, sound_seconds: float, sync_mode: str) -> tuple[list[Take
 
 
 def cut_spans(times: np.ndarray, spans: Sequence[tuple[float, float]], pad_seconds: float = PAD_SECONDS) -> np.ndarray:
-    """Return (T,) bool: whether each time lies in one of the spans, or at most `pad_seconds` beside it."""
+    """Mark the times that lie in some spans, or a little beside them.
+
+    Args:
+        times: (T,) seconds.
+        spans: (start, end) of each, seconds.
+        pad_seconds: How far beside a span.
+
+    Returns:
+        (T,) bool.
+    """
     inside = np.zeros(len(times), bool)
     for start, end in spans:
         inside |= (times >= start - pad_seconds) & (times < end + pad_seconds)
@@ -97,11 +114,14 @@ def fade_in_and_out(times: np.ndarray, inside: np.ndarray, seconds: float = FADE
 
 
 def is_touched(part: Part, strengths: Sequence[tuple[int, np.ndarray]]) -> bool:
-    """Whether a face is changed in a part.
+    """Check whether a face is changed in a part.
 
     Args:
         part: The part.
         strengths: First frame and strength (T,) of each face.
+
+    Returns:
+        Whether one of the strengths is above 0 in a frame of the part.
     """
     for first, strength in strengths:
         start, end = max(0, part.first_frame - first), part.end_frame - first

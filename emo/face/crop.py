@@ -79,7 +79,14 @@ def region_of_landmarks(landmarks: np.ndarray) -> Region:
 
 
 def region_of_box(box: tuple[float, float, float, float]) -> Region:
-    """Return the square around a face box that reaches from forehead to chin."""
+    """Return the square around a face.
+
+    Args:
+        box: (x0, y0, x1, y1) pixels, from forehead to chin.
+
+    Returns:
+        The upright square.
+    """
     x0, y0, x1, y1 = box
     side = max(x1 - x0, y1 - y0) / (CHIN_Y - FOREHEAD_Y)
     return Region(((x0 + x1) / 2, (y0 + y1) / 2 + side * (0.5 - (FOREHEAD_Y + CHIN_Y) / 2)), side)

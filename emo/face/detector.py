@@ -286,6 +286,13 @@ def resize_long_side(image: np.ndarray, pixels: int, enlarge: bool = True) -> np
 
 
 def pad_to_cells(image: np.ndarray) -> np.ndarray:
-    """Extend the right and lower border, so that both sides are multiples of CELL_PIXELS."""
+    """Extend the right and lower border, so that both sides are multiples of CELL_PIXELS.
+
+    Args:
+        image: (H W 3) uint8.
+
+    Returns:
+        (H' W' 3) uint8.
+    """
     height, width = image.shape[:2]
     return cv2.copyMakeBorder(image, 0, -height % CELL_PIXELS, 0, -width % CELL_PIXELS, cv2.BORDER_REPLICATE)

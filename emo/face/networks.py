@@ -136,7 +136,11 @@ class FaceNet(nn.Module):
         return *self.finder(pictures), *self.landmarker(crops)
 
     def save(self, path: Path) -> None:
-        """Write the weights."""
+        """Write the weights.
+
+        Args:
+            path: The .safetensors file.
+        """
         save_half_precision(self, path)
 
     @classmethod

@@ -25,7 +25,14 @@ def chromaticity(colors: np.ndarray) -> np.ndarray:
 
 
 def disc(radius_pixels: float) -> np.ndarray:
-    """Return the structuring element that covers all pixels up to this distance."""
+    """Return the structuring element that covers all pixels up to a distance from the middle.
+
+    Args:
+        radius_pixels: The distance.
+
+    Returns:
+        (2 r + 1, 2 r + 1) uint8.
+    """
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(radius_pixels) + 1,) * 2)
 
 

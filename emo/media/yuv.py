@@ -98,7 +98,15 @@ def _memory(plane: Any) -> np.ndarray:
 
 
 def view_planes(frame: av.VideoFrame, layout: YuvLayout) -> list[np.ndarray]:
-    """Return views (h w) of the planes of luma and chroma; writing to them changes the frame."""
+    """View the planes of luma and chroma; writing to a view changes the frame.
+
+    Args:
+        frame: The frame.
+        layout: How it stores its colors.
+
+    Returns:
+        Luma (h w), then chroma (h / steps, w / steps), of the layout's dtype.
+    """
     views = []
     for plane in frame.planes[:3]:
         pixels = _memory(plane).view(layout.dtype).reshape(-1, plane.line_size // np.dtype(layout.dtype).itemsize)

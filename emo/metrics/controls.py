@@ -117,7 +117,15 @@ def match_controls(folder: Path, videos: Iterable[Path]) -> dict[Path, Path]:
 
 
 def pair_values(tracks: VideoTracks, quantity: Quantity) -> tuple[np.ndarray, np.ndarray]:
-    """Return asked and measured values (T D) of a quantity, both NaN where one of them is missing."""
+    """Pair what was asked of a video with what is measured.
+
+    Args:
+        tracks: Tracks of the video, with `asked`.
+        quantity: The quantity, of D values.
+
+    Returns:
+        Asked and measured values (T D), both NaN where one of them is missing; (1 1) NaN where nothing was asked.
+    """
     asked, measured = tracks.asked[:, quantity.columns], quantity.measure(tracks)
     if len(asked) != len(measured):  # (1 ...) where one was not given
         return np.full((1, 1), np.nan), np.full((1, 1), np.nan)
@@ -151,7 +159,15 @@ def control_error(tracks: VideoTracks, name: str) -> float:
 
 
 def average_parts(values: np.ndarray, seconds: float) -> np.ndarray:
-    """Return the means of values (T D) over parts of so many seconds, (N D); NaN where a part has no value."""
+    """Average values over consecutive parts of a video.
+
+    Args:
+        values: (T D).
+        seconds: Length of a part.
+
+    Returns:
+        (N D) means; NaN where a part has no value.
+    """
     size = max(1, round(min(seconds * FPS, len(values))))
     parts = [values[k : k + size] for k in range(0, max(1, len(values) - size // 2), size)]
     counts = np.array([np.isfinite(part).sum(0) for part in parts])

@@ -85,8 +85,14 @@ def measure_own_identity(embeddings: np.ndarray) -> IdentitySimilarity:
 
 
 def identity_drift(embeddings: np.ndarray) -> float:
-    """Return how much the cosine to the first visible face changes in a minute; NaN without faces, or for less than
-    MIN_DRIFT_SECONDS."""
+    """Measure how much the face's likeness to the first visible face changes in a minute.
+
+    Args:
+        embeddings: (T 512), NaN where no face is visible.
+
+    Returns:
+        Difference of cosines; NaN without faces, or for less than MIN_DRIFT_SECONDS.
+    """
     visible = np.isfinite(embeddings).all(1)
     if not visible.any():
         return np.nan

@@ -111,7 +111,7 @@ def _run_session(
     began = time.monotonic()
     session = pipeline.live(image, **options)
     ended, latencies, made, repeated, first = threading.Event(), [], 0, 0, 0.0
-    microphone = threading.Thread(target=_speak, args=(session, wave, ended), daemon=True)
+    microphone = threading.Thread(target=_push_sound, args=(session, wave, ended), daemon=True)
     for frame in session.frames():
         now = time.monotonic()
         if not made:
@@ -127,7 +127,7 @@ def _run_session(
     return _Run(first, latencies, made, repeated, session.latency_floor_seconds)
 
 
-def _speak(session: "LiveSession", wave: np.ndarray, ended: threading.Event) -> None:
+def _push_sound(session: "LiveSession", wave: np.ndarray, ended: threading.Event) -> None:
     """Push the wave in real time, as a microphone does."""
     count, began, pushed = round(CHUNK_SECONDS * session.sample_rate), time.monotonic(), 0
     while not ended.wait(max(0.0, began + (pushed + 1) * CHUNK_SECONDS - time.monotonic())):

@@ -28,8 +28,15 @@ MIN_BLINK_FRAMES, MAX_BLINK_FRAMES = 2, 15  # eyes that are closed for longer re
 
 
 def lip_dynamics(landmarks: np.ndarray) -> float:
-    """Return how much the mouth changes its shape: the standard deviation over time of the distance between two points
-    of the lips, mean of all pairs, in hundredths of the face's square."""
+    """Measure how much the mouth changes its shape.
+
+    Args:
+        landmarks: (T 68 2) pixels.
+
+    Returns:
+        The standard deviation over time of the distance between two points of the lips, mean of all pairs, in
+        hundredths of the face's square.
+    """
     sides = np.array([region_of_landmarks(points).side for points in landmarks])
     lips = landmarks[:, LIP_POINTS] / sides[:, None, None]
     one, other = np.triu_indices(lips.shape[1], 1)
@@ -37,8 +44,15 @@ def lip_dynamics(landmarks: np.ndarray) -> float:
 
 
 def head_dynamics(landmarks: np.ndarray) -> float:
-    """Return how much the head turns and moves: sqrt(deviation of the angles * variance of their change per frame +
-    variance of the position), each the mean over its directions; in degrees, and hundredths of the face's square."""
+    """Measure how much the head turns and moves.
+
+    Args:
+        landmarks: (T 68 2) pixels.
+
+    Returns:
+        sqrt(deviation of the angles * variance of their change per frame + variance of the position), each the mean
+        over its directions; in degrees, and hundredths of the face's square.
+    """
     angles = np.degrees(head_angles(head_rotations(landmarks)))
     side = np.median([region_of_landmarks(points).side for points in landmarks])
     position = 100 * landmarks[:, RIGID_POINTS].mean(1) / side
@@ -47,8 +61,15 @@ def head_dynamics(landmarks: np.ndarray) -> float:
 
 
 def brow_dynamics(landmarks: np.ndarray) -> float:
-    """Return how fast the brows move: the change per frame of the distance between brow and eye, mean of both sides, in
-    hundredths of the distance between the eyes."""
+    """Measure how fast the brows move.
+
+    Args:
+        landmarks: (T 68 2) pixels.
+
+    Returns:
+        The change per frame of the distance between brow and eye, mean of both sides, in hundredths of the distance
+        between the eyes.
+    """
     eyes = np.stack([landmarks[:, part].mean(1) for part in (LEFT_EYE_POINTS, RIGHT_EYE_POINTS)], 1)
     brows = np.stack([landmarks[:, part].mean(1) for part in (LEFT_BROW_POINTS, RIGHT_BROW_POINTS)], 1)
     eye_distance = np.linalg.norm(eyes[:, 0] - eyes[:, 1], axis=-1)
@@ -57,7 +78,14 @@ def brow_dynamics(landmarks: np.ndarray) -> float:
 
 
 def blinks_per_minute(landmarks: np.ndarray) -> float:
-    """Return how often the eyes close for MIN_BLINK_FRAMES to MAX_BLINK_FRAMES."""
+    """Measure how often the eyes close for MIN_BLINK_FRAMES to MAX_BLINK_FRAMES.
+
+    Args:
+        landmarks: (T 68 2) pixels.
+
+    Returns:
+        Blinks a minute.
+    """
     opening = eye_opening(landmarks)
     closed = opening < CLOSED_EYE_RATIO * np.quantile(opening, 0.8)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], closed, [False]]).astype(int)))
@@ -96,6 +124,12 @@ def mean_head_speed(landmarks: np.ndarray) -> float:
 
 
 def pose_drift(landmarks: np.ndarray) -> float:
-    """Return how far the head's posture changes in a minute: `drift_per_minute` of yaw, pitch and roll together, in
-    degrees; NaN for short videos."""
+    """Measure how far the head's posture changes in a minute: `drift_per_minute` of yaw, pitch and roll together.
+
+    Args:
+        landmarks: (T 68 2) pixels.
+
+    Returns:
+        Degrees; NaN for short videos.
+    """
     return float(np.linalg.norm(drift_per_minute(np.degrees(head_angles(head_rotations(landmarks))))))

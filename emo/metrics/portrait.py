@@ -23,7 +23,7 @@ from emo.face.refinement import MOUTH, load_landmark_refiner
 from emo.face.selection import load_face_detector
 from emo.media.image import IMAGE_SUFFIXES, edge_energies, read_image
 from emo.metrics.sync import opening_amplitude
-from emo.metrics.track_builder import LandmarkSource, SavedObserver
+from emo.metrics.tracks import LandmarkSource, SavedObserver
 
 MARGIN_PIXELS = 4  # around the measured part, for the filters
 SAME_SCALE = 0.15  # a video whose face is so close to its share of the portrait shows the whole portrait
@@ -32,7 +32,15 @@ MIN_AMPLITUDE = 0.01  # face heights; a mouth that opens less has no sharpness w
 
 
 def make_ellipse(center: tuple[float, float], radii: tuple[float, float]) -> np.ndarray:
-    """Return the outline (64 2) of an ellipse."""
+    """Return the outline of an ellipse.
+
+    Args:
+        center: x and y.
+        radii: To the right and down.
+
+    Returns:
+        (64 2) points.
+    """
     turn = np.linspace(0, 2 * np.pi, 64, endpoint=False)
     return np.array(center) + np.stack([np.cos(turn), np.sin(turn)], -1) * radii
 
@@ -62,9 +70,14 @@ class Portrait:
     mouth: float
 
     def scale_of(self, frame: np.ndarray, landmarks: np.ndarray) -> float:
-        """Return how many pixels of the portrait a pixel of a video is wide, by one of its frames (H W 3).
+        """Compute how many pixels of the portrait a pixel of a video is wide.
 
-        It is the ratio of widths where the video shows the whole portrait, else the ratio of the faces' sides.
+        Args:
+            frame: (H W 3) uint8, one of the video's frames.
+            landmarks: (68 2) pixels of its face.
+
+        Returns:
+            The ratio of widths where the video shows the whole portrait, else the ratio of the faces' sides.
         """
         by_width = self.shape[1] / frame.shape[1]
         by_face = self.side / region_of_landmarks(landmarks).side
@@ -192,7 +205,15 @@ def read_portrait(path: Path) -> Portrait:
 
 
 def measure_portrait(picture: np.ndarray, landmarks: np.ndarray) -> Portrait:
-    """Measure a portrait (H W 3) by the landmarks (68 2) of its face."""
+    """Measure a portrait.
+
+    Args:
+        picture: (H W 3) uint8.
+        landmarks: (68 2) pixels of its face.
+
+    Returns:
+        The measurements.
+    """
     region = region_of_landmarks(landmarks)
     angles = head_angles(head_rotations(landmarks[None]))[0] - [0, 0, region.angle_radians]
     pose = np.append(angles, region.angle_radians)

@@ -85,10 +85,10 @@ def evaluate(
 
 def check_no_reference(options: EvaluationOptions) -> None:
     """Raise InputError where something is measured that needs real videos."""
-    needs = [name for name in ("controls", "reconstruction") if getattr(options, name)]
-    needs += [name for name in options.networks if NETWORKS[name].is_set_distance]
+    needs = [f"{name}=True" for name in ("controls", "reconstruction") if getattr(options, name)]
+    needs += [f"{name}={file}" for name, file in options.networks.items() if NETWORKS[name].is_set_distance]
     if needs:
-        raise InputError(f"--{needs[0]} needs real videos: give them with --reference")
+        raise InputError(f"{needs[0]} needs real videos: give reference=FOLDER")
 
 
 def list_videos(folder: Path) -> list[Path]:
@@ -131,7 +131,7 @@ def group_videos(videos: dict[str, list[Path]], real: str | None, reconstruction
     alone = [VideoGroup((path,)) for path in generated if path.stem not in by_name]
     alone += [VideoGroup((path,)) for path in videos[real] if path not in by_name.values()]
     if not any(group.videos for group in groups):
-        raise InputError(f"--reconstruction: no video has the name of one in {real}: name them like the real ones")
+        raise InputError(f"reconstruction=True: no video has the name of one in {real}: name them like the real ones")
     return groups + alone
 
 

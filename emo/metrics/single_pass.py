@@ -44,8 +44,16 @@ from emo.metrics.networks.catalog import FeatureExtractor, load_network
 from emo.metrics.portrait import PortraitObserver, read_portrait
 from emo.metrics.reconstruction import compute_psnr, compute_ssim
 from emo.metrics.stability import interpolate_gaps
-from emo.metrics.track_builder import CachedLandmarks, LandmarkSource, SavedObserver, TrackBuilder, make_face_tracker
-from emo.metrics.tracks import VideoTracks, load_tracks, save_tracks
+from emo.metrics.tracks import (
+    CachedLandmarks,
+    LandmarkSource,
+    SavedObserver,
+    TrackBuilder,
+    VideoTracks,
+    load_tracks,
+    make_face_tracker,
+    save_tracks,
+)
 from emo.pipelines.control_files import read_controls
 from emo.speech.syncnet import SyncNet, SyncNetScorer, load_syncnet
 
@@ -419,7 +427,7 @@ class PairObserver:
         if frame.shape != real.shape:
             mine, other = (f"{shape[1]} x {shape[0]} pixels" for shape in (frame.shape, real.shape))
             raise InputError(
-                f"{self.video} has {mine} and {self.real} {other}: make them one size for --reconstruction"
+                f"{self.video} has {mine} and {self.real} {other}: make them one size for reconstruction=True"
             )
         self._frames[0].append(frame)
         self._frames[1].append(real)

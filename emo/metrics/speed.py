@@ -139,11 +139,11 @@ class BenchmarkSetting:
             name, equals, value = part.partition("=")
             if not equals or name not in {f.name for f in fields(self)}:
                 names = ", ".join(f.name for f in fields(self))
-                raise InputError(f"--vs {text}: {part} is not NAME=VALUE with a name among {names}")
+                raise InputError(f"{part!r} is not NAME=VALUE with a name among {names}")
             try:
                 values[name] = kinds.get(name, float)(value)
             except ValueError as error:
-                raise InputError(f"--vs {text}: {value} is not a number for {name}") from error
+                raise InputError(f"{value!r} is not a number for {name}") from error
         return replace(self, **values)
 
 

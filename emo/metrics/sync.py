@@ -210,7 +210,15 @@ def measure_onset_lead(opening: np.ndarray, level: np.ndarray) -> OnsetLead:
 
 
 def find_crossing(values: np.ndarray, threshold: float) -> float:
-    """Return where values (T,) first reach a threshold, in frames, between two by linear interpolation; T if never."""
+    """Find where values first reach a threshold, between two frames by linear interpolation.
+
+    Args:
+        values: (T,).
+        threshold: In the values' unit.
+
+    Returns:
+        Frames after the first; T if never.
+    """
     above = np.flatnonzero(values >= threshold)
     if not len(above):
         return float(len(values))

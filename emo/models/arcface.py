@@ -78,7 +78,14 @@ class IResNet(nn.Module):
         return self.features(self.fc(x.flatten(1)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The embeddings of `embed`, normalized to length 1."""
+        """Compute embeddings, see `embed`, and normalize them.
+
+        Args:
+            x: (N 3 112 112) in [-1, 1].
+
+        Returns:
+            (N EMBEDDING_DIM) of length 1.
+        """
         return nn.functional.normalize(self.embed(x))
 
 
@@ -87,6 +94,9 @@ def load_arcface(path: Path) -> IResNet:
 
     Args:
         path: backbone.pth.
+
+    Returns:
+        The network, in evaluation mode.
 
     Raises:
         InputError: See `load_published_weights`.

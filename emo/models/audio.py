@@ -307,6 +307,9 @@ class Wav2VecEncoder(AudioEncoder):
             name_or_path: A folder or a Hub id.
             options: Options of the constructor.
 
+        Returns:
+            The encoder, with the model's weights.
+
         Raises:
             ValueError: When a weight is missing.
         """

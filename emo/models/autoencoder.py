@@ -28,11 +28,11 @@ class DeterministicDistribution:
         self.mean = mean
 
     def mode(self) -> Tensor:
-        """Return the latents."""
+        """Return the latents (N C h w)."""
         return self.mean
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """Return the latents, which have no variance."""
+        """Return the latents (N C h w), which have no variance."""
         return self.mean
 
 

@@ -3,8 +3,9 @@
 `CONDITIONS` has one `ConditionSpec` per condition: shape, null value, default drop rate and guidance scale, encoder,
 and where it enters the network. Null values, and the choice between a given value and its null, live only here.
 
-To add a control that varies by frame, add a `ConditionSpec` to `CONDITIONS` and a field to `Conditions`. A model has it
-when its YAML names it in `model.controls`; data and callers give it by the same name.
+To add a control that varies by frame, add a `ConditionSpec` to `CONDITIONS` and a field to `Conditions`; for training
+also a field to `Batch` and to the labels in `emo.data.batch`. A model has it when its YAML names it in
+`model.controls`; callers give it by the same name.
 
 Shapes: B clips, F frames of a window, M motion frames before it, m frames of margin on each side, C H W latents, A
 audio tokens, S reference tokens of a layer, I identity tokens, E width of a frame token.

@@ -95,8 +95,8 @@ class EMOModel(ModelMixin, ConfigMixin):
             speed_centers: Centers of the speed buckets, rad/s.
             speed_radii: Radii of the speed buckets, rad/s.
             temporal: Whether there are temporal layers; without them frames are independent and there is no head speed.
-            residual_scale: Factor of the difference to the portrait's latents; None: the latents themselves are
-                diffused.
+            residual_scale: What is diffused is residual_scale * (latents - portrait's latents), so that standing still
+                is 0; None: the latents themselves are diffused.
             residual_threshold: Limit of the difference's RMS over channels, in units of what is diffused; 0: no
                 threshold.
             controls: Optional conditions by frame that the model has: gaze, head_pose, distance, emotion.

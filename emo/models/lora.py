@@ -2,6 +2,7 @@
 
 A layer W x becomes W x + alpha / rank B A x, with B = 0 at first. On disk adapters have peft's layout:
 adapter_config.json and adapter_model.safetensors. Several adapters may be loaded under names of their own.
+`LoraPipelineMixin` gives a pipeline diffusers' methods for them.
 """
 
 import re
@@ -13,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Size, Tensor, nn
 
 from emo.core.errors import InputError
+from emo.models.emo import EMOModel
 
 LORA_PATTERN = "*.lora_*"  # of the adapters' parameter names
 PREFIX = "base_model.model."  # of parameter names in peft's files
@@ -169,3 +171,54 @@ def adapted_layers(model: nn.Module) -> dict[str, Any]:
 
 def _shapes(weights: dict[str, Tensor]) -> dict[str, Size]:
     return {name: weight.shape for name, weight in weights.items()}
+
+
+class LoraPipelineMixin:
+    """Loads, chooses and fuses low-rank adapters of a pipeline's `model`."""
+
+    model: EMOModel
+
+    def load_lora_weights(self, path: str | Path, adapter_name: str = DEFAULT_NAME) -> None:
+        """Load adapters that emo-train or peft has saved. They alone are active then; see `set_adapters`.
+
+        Args:
+            path: Folder with adapter_config.json and adapter_model.safetensors.
+            adapter_name: For `set_adapters`.
+
+        Raises:
+            InputError: When there are no adapters, they belong to another model, or the name is taken.
+        """
+        load_lora(self.model, Path(path), adapter_name)
+
+    def set_adapters(
+        self, adapter_names: str | Sequence[str], adapter_weights: float | Sequence[float] | None = None
+    ) -> None:
+        """Choose the active adapters.
+
+        Args:
+            adapter_names: One name or several.
+            adapter_weights: A factor for each, or one for all; None: 1.
+
+        Raises:
+            InputError: For a name that is not loaded, or a wrong number of weights.
+        """
+        names = [adapter_names] if isinstance(adapter_names, str) else list(adapter_names)
+        if isinstance(adapter_weights, int | float):
+            adapter_weights = [float(adapter_weights)] * len(names)
+        set_adapters(self.model, names, adapter_weights)
+
+    def get_list_adapters(self) -> dict[str, list[str]]:
+        """Names of the loaded adapters by component."""
+        return {"model": list_adapters(self.model)}
+
+    def fuse_lora(self) -> None:
+        """Add the active adapters to the weights, so that they take no time. `unfuse_lora` takes them off again."""
+        fuse_lora(self.model)
+
+    def unfuse_lora(self) -> None:
+        """Take fused adapters off the weights, up to rounding."""
+        unfuse_lora(self.model)
+
+    def unload_lora_weights(self) -> None:
+        """Remove all adapters; fused ones stay in the weights, unless `unfuse_lora` was called before."""
+        remove_lora(self.model)

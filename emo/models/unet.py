@@ -144,7 +144,7 @@ class UNetBlock(nn.Module):
             x: (BF C H W).
             emb: Time embedding (BF emb_dim).
             audio: Audio tokens (BF A D).
-            reference, motion, speed: See UNet.forward, of this layer.
+            reference, motion, frame_tokens: See UNet.forward, of this layer.
             num_frames: F.
             identity: Identity tokens (BF I D).
             masks: Masks of the regions (B K H W).

@@ -33,6 +33,7 @@ from emo.models.autoencoder import as_video_autoencoder
 from emo.models.conditions import Conditions, Value, pixels_per_latent
 from emo.models.emo import EMOModel
 from emo.models.loading import find_pipeline, load_components, read_model_index
+from emo.models.lora import LoraPipelineMixin
 from emo.pipelines.controls import Controls, make_curves, slice_curves
 from emo.pipelines.drive import Drive, check_drive, drive_portrait
 from emo.pipelines.guidance import Guidance, SamplingOptions, StepCallback, crossfade, make_guidance
@@ -48,7 +49,6 @@ from emo.pipelines.inputs import (
     read_pixels,
 )
 from emo.pipelines.live import LivePipelineMixin
-from emo.pipelines.lora import LoraPipelineMixin
 from emo.pipelines.portrait import AnimatedPortrait
 
 DECODE_BATCH_FRAMES = 4

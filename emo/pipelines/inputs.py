@@ -46,10 +46,13 @@ def check_options(
 
 
 def read_pixels(image: ImageInput) -> np.ndarray:
-    """Return the picture as (H W 3) uint8.
+    """Read the picture.
 
     Args:
         image: A PIL image, an array (H W 3) uint8, or the path of a file.
+
+    Returns:
+        (H W 3) uint8 RGB.
 
     Raises:
         InputError: For another array, or a file that can't be read.

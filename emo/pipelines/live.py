@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from emo.core.errors import InputError
-from emo.media.live_audio import LiveAudio
+from emo.media.audio import LiveAudio
 from emo.models.conditions import ConditionSpec, Value, parse_value
 from emo.pipelines.guidance import SamplingOptions
 from emo.pipelines.inputs import ImageInput, check_options, read_pixels
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from emo.face.selection import SelectedFace
 
 BLOCK_FRAMES = 2
-PATIENCE_SECONDS = 0.06  # how late sound may come before silence takes its place
+MAX_SOUND_DELAY_SECONDS = 0.06  # how late sound may come before silence takes its place
 LAG_SECONDS = 0.25  # how late the model may be before frames are repeated
 SPEECH_PEAK = 0.01  # of full scale: a frame with louder pushed sound speaks
 SPEECH_HOLD_SECONDS = 0.4  # a shorter pause is no idleness
@@ -71,7 +71,12 @@ class Clock:
         return time.monotonic()
 
     def wait(self, condition: threading.Condition, seconds: float) -> None:
-        """Wait for a notification of the condition, which is held, or for the time to pass."""
+        """Wait for a notification of a condition, or for the time to pass.
+
+        Args:
+            condition: The condition, whose lock is held.
+            seconds: Longest time to wait.
+        """
         condition.wait(seconds)
 
 
@@ -232,7 +237,7 @@ class LiveSession:
         while not self._closed:
             due = self._start + needed / self.sample_rate
             now, there = self._clock.now(), self._audio.end >= needed
-            until = due if there else due + PATIENCE_SECONDS
+            until = due if there else due + MAX_SOUND_DELAY_SECONDS
             if now >= until:
                 self._audio.fill(needed)
                 late = int((now - due - LAG_SECONDS) * self.fps)
@@ -378,7 +383,18 @@ def parse_constants(conditions: Iterable[ConditionSpec], given: Mapping[str, Val
 
 
 def expand_value(name: str, value: np.ndarray, count: int, config: Any, like: Tensor) -> Tensor:
-    """Repeat a constant (D,) for the frames of a block: (1 F D), of head_speed (1 F+2m)."""
+    """Repeat a constant for the frames of a block.
+
+    Args:
+        name: Name of the condition.
+        value: (D,) its value.
+        count: F, frames of the block.
+        config: The model's configuration.
+        like: Tensor whose device and dtype the result has.
+
+    Returns:
+        (1 F D); of head_speed (1 F+2m) with m frames of margin.
+    """
     if name == "head_speed":
         return torch.full((1, count + 2 * config.speed_margin), float(value[0])).to(like)
     return torch.from_numpy(value).to(like).expand(1, count, -1)

@@ -37,7 +37,7 @@ class ArrayStore:
         self.items: list[np.ndarray | tuple[int, tuple[int, ...]]] = []  # arrays, or their place in the file and shape
 
     def add(self, array: np.ndarray) -> int:
-        """Store an array of uint8 and return its number. Raises OSError on a full disk."""
+        """Store an array (...) of uint8 and return its number. Raises OSError on a full disk."""
         if array.nbytes <= self.free_bytes:
             self.free_bytes -= array.nbytes
             self.items.append(np.array(array))
@@ -48,7 +48,7 @@ class ArrayStore:
         return len(self.items) - 1
 
     def get(self, number: int) -> np.ndarray:
-        """Return the array of a number."""
+        """Return the array (...) uint8 of a number."""
         item = self.items[number]
         if isinstance(item, np.ndarray):
             return item

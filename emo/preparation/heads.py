@@ -24,10 +24,9 @@ from emo.media.image import read_image
 from emo.preparation.head_clips import HeadClipSource, write_head_clip
 from emo.preparation.processing_log import FILE_NAME, LogItem, ProcessingLog, read_processing_log
 from emo.synthetic.heads.face_model import FaceModel
-from emo.synthetic.heads.head_motion import FARTHEST_SCALE
+from emo.synthetic.heads.head_motion import MIN_SCALE
 from emo.synthetic.heads.performance import Head, Performance, PhotoPerson, perform_clip, perform_utterance
-from emo.synthetic.heads.photo_head import PhotoHead
-from emo.synthetic.heads.photo_landmarks import find_landmarks
+from emo.synthetic.heads.photo_head import PhotoHead, find_landmarks
 from emo.synthetic.voices.kokoro import Kokoro
 from emo.synthetic.voices.sentences import LANGUAGES
 from emo.synthetic.voices.utterances import Utterance, VoiceChoice, draw_song_utterance, draw_speech_utterance
@@ -204,16 +203,14 @@ def run_job(job: PhotoJob, settings: HeadsSettings, build: BuildHead) -> list[Lo
     for number in range(settings.clips_per_job):
         second = find_second_person(job, number, settings, model, build)
         people = [(job.photo, job.license, head)] + ([] if second is None else [second])
-        farthest_scale = max(person.farthest_scale for _, _, person in people)
+        min_scale = max(person.min_scale for _, _, person in people)
         for suffix, (photo, license, person) in zip(("", SECOND_SUFFIX), people, strict=False):
             random = np.random.default_rng([settings.seed, 2, job.number, number])  # the same for both people
             is_steady = bool(random.random() < settings.steady_ratio)
             motion_id = f"{job.name}_{number}"
             name = motion_id + suffix
             try:
-                performance, driver = draw_performance(
-                    settings, person, model, voices, farthest_scale, is_steady, random
-                )
+                performance, driver = draw_performance(settings, person, model, voices, min_scale, is_steady, random)
                 source = HeadClipSource(name, photo, license, FACE_MODEL_LICENSE, driver, is_steady, motion_id)
                 write_head_clip(settings.out, source, person, performance, model.names)
                 items.append(LogItem(name, len(performance) / FPS))
@@ -280,7 +277,7 @@ def build_photo_person(
     x, y = np.clip(np.array(region.center) - side / 2, 0, limit)
     head = PhotoHead.build(image, model, size, person_seed, (x, y, x + side, y + side), face)
     face_center, room_above = float(face.landmarks[:, 1].mean()) - y, float(y)
-    return PhotoPerson(head, max(FARTHEST_SCALE, face_center / (face_center + room_above)))
+    return PhotoPerson(head, max(MIN_SCALE, face_center / (face_center + room_above)))
 
 
 def draw_performance(
@@ -288,7 +285,7 @@ def draw_performance(
     head: Head,
     model: FaceModel,
     voices: VoiceChoice,
-    farthest_scale: float,
+    min_scale: float,
     keep_distance: bool,
     random: np.random.Generator,
 ) -> tuple[Performance, str]:
@@ -299,7 +296,7 @@ def draw_performance(
         head: Who performs.
         model: The face model.
         voices: Voices and languages to choose from.
-        farthest_scale: Smallest scale of the motion.
+        min_scale: Smallest scale of the motion.
         keep_distance: Whether the head stays as near as in the portrait.
         random: Draws everything.
 
@@ -317,12 +314,12 @@ def draw_performance(
         voice = np.asarray(clip.voice, np.float32)
         utterance = Utterance("clip", voice, voice=clip.info.person, license=license_text)
         performance = perform_clip(
-            clip.landmarks, utterance, head, model, random, max_seconds, farthest_scale, keep_distance
+            clip.landmarks, utterance, head, model, random, max_seconds, min_scale, keep_distance
         )
         return performance, f"driven by {path.stem}"
     draw = draw_song_utterance if kind == "song" else partial(draw_speech_utterance, voices)
     utterance = draw(seconds, random)
-    performance = perform_utterance(utterance, head, model.names, random, max_seconds, farthest_scale, keep_distance)
+    performance = perform_utterance(utterance, head, model.names, random, max_seconds, min_scale, keep_distance)
     return performance, f"{utterance.kind} {utterance.voice}".strip()
 
 

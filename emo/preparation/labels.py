@@ -31,7 +31,14 @@ def read_frames(path: Path) -> Iterator[np.ndarray]:
 
 
 def label_file(path: Path) -> dict[str, np.ndarray]:
-    """Find the face of each frame of a picture or a video; returns the tensors of its labels."""
+    """Find the face of each frame of a picture or a video.
+
+    Args:
+        path: The file.
+
+    Returns:
+        "landmarks" (T 468 3) and "irises" (T 2 2), float32 pixels; NaN for a frame without exactly one mesh.
+    """
     is_picture, rows = path.suffix.lower() in PICTURE_SUFFIXES, []
     with mediapipe.solutions.face_mesh.FaceMesh(is_picture, max_num_faces=1, refine_landmarks=True) as mesh:
         for frame in read_frames(path):

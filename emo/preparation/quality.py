@@ -194,6 +194,9 @@ def count_letter_strokes(boxes: np.ndarray | None) -> float:
 
     Args:
         boxes: (BURST_FRAMES 64 128) uint8, one place of the frame at several times; None counts as none.
+
+    Returns:
+        Strokes that start in the fullest line of the box.
     """
     if boxes is None:
         return 0.0

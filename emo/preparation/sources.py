@@ -116,7 +116,7 @@ def read_file_list(path: Path, recipe: Recipe) -> Iterator[ListedFile]:
         InputError: The file is missing, the recipe has no list, or no line matches.
     """
     if not recipe.line:
-        raise InputError(f"{path}: {recipe.name} has no list; leave --list out")
+        raise InputError(f"{path}: {recipe.name} has no list of files; give none")
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

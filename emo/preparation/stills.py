@@ -78,7 +78,7 @@ def save_talking_still(
     """
     driver, rows = load_clip(driving), slice(first, first + num_frames)
     if driver.mesh.size == 0:
-        raise InputError(f"{driving} has no face mesh to drive with: prepare it with --labels")
+        raise InputError(f"{driving} has no face mesh to drive with: prepare it with emo-prepare videos --labels")
     motion = make_driving_clip(driver.mesh[rows], list(read_clip_frames(driving))[rows])
     pictures, meshes = zip(*animate_photo(square, mesh, motion), strict=True)
     if measure_unsteadiness(pictures) > MAX_UNSTEADINESS:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from emo.core.errors import InputError
-from emo.core.user_config import config_folder
+from emo.core.files import config_folder
 
 SELF_MADE = "self-made by emo-portrait"
 VALID_DAYS = 3650
@@ -30,6 +30,9 @@ def load_signer(files: tuple[Path, Path] | None) -> Any:
 
     Args:
         files: PEM files of the user's certificate and its key; None: the self-made one, which is made if need be.
+
+    Returns:
+        A c2pa.Signer.
 
     Raises:
         InputError: The files are missing or no certificate and key.

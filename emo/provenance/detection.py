@@ -1,5 +1,9 @@
 """Find the watermark in a picture or video and read its payload.
 
+`Evidence` sums up the luma of the frames in canonical size: the watermark is the same in every frame, the picture is
+not, so in the sum the watermark grows faster. Each frame is divided by its local variance, so that even areas, where
+the watermark is as strong as the picture, count most.
+
 The evidence is folded to one tile; its spectrum is compared with the sync. First the picture is taken as it is, then
 shifted, then cropped or bordered, then turned too, and all that mirrored: the later a watermark is found, the more
 places were tried, and the larger the probability that one of them fits by chance.
@@ -11,15 +15,18 @@ number of places tried, and by the 2^64 payloads where the payload is counted as
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 
 import cv2
 import numpy as np
 
-from emo.provenance.evidence import Evidence
-from emo.provenance.pattern import HIGHEST, LOWEST, TILE, make_carriers, modulate
+from emo.media.image import read_image
+from emo.media.video import VIDEO_SUFFIXES, probe_video, read_video
 from emo.provenance.payload import CODED_BITS, PAYLOAD_BITS, Payload, decode_payload, encode_payload
+from emo.provenance.watermark import HIGHEST, LOWEST, TILE, canonical_size, make_carriers, modulate
 
 FALSE_ALARM_PROBABILITY = 1e-6  # of a file, at which a watermark counts as found
 RINGS = 8  # of frequencies, each with its own weight
@@ -32,6 +39,27 @@ COARSE_SCALES = np.exp(np.arange(math.log(0.7), math.log(1.3), 0.015))
 DEGREES = (-6.0, -5.0, -4.0, -3.0, -2.0, -1.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
 SHORT_SECONDS = 2.0  # a longer video is also searched in windows of this length
 PART_Z = 5.0  # of the whole pattern in one part of the file, at a known place
+DETAIL_SIGMA = 8.0  # canonical pixels: slower changes of luma are taken out
+WINDOW_PIXELS = 11  # canonical, of the local variance
+NOISE_VARIANCE = 10.0  # that of codecs, in levels of 255 squared
+CLIPPED_DEVIATIONS = 2.0
+FRAMES_PER_SECOND = 8.0  # of a video, looked at
+MOST_PARTS = 300  # of a video
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Sums over the frames of each part of a file.
+
+    Attributes:
+        parts: (P height width) float32, canonical pixels.
+        part_seconds: Length of a part; 0 for a still picture.
+        total_seconds: Length of the file.
+    """
+
+    parts: np.ndarray
+    part_seconds: float
+    total_seconds: float
 
 
 @dataclass(frozen=True)
@@ -286,3 +314,53 @@ def _find_seconds(evidence: Evidence, found: Detection) -> tuple[tuple[float, fl
         else:
             stretches.append((start, end))
     return tuple(stretches)
+
+
+def read_evidence(path: Path) -> Evidence:
+    """Read a picture or video. Raises InputError if it can't be read."""
+    if path.suffix.lower() not in VIDEO_SUFFIXES:
+        return Evidence(whiten_frame(read_image(path))[None], 0.0, 0.0)
+    seconds = probe_video(path).seconds
+    part_seconds = max(1.0, np.ceil(seconds / MOST_PARTS))
+    parts = sum_frames(read_video(path, FRAMES_PER_SECOND), round(part_seconds * FRAMES_PER_SECOND))
+    return Evidence(parts, part_seconds, seconds)
+
+
+def sum_frames(frames: Iterable[np.ndarray], part_frames: int) -> np.ndarray:
+    """Sum up whitened frames.
+
+    Args:
+        frames: (H W 3) uint8 RGB; where the size changes, the first one counts.
+        part_frames: Frames of a part.
+
+    Returns:
+        (P height width) float32.
+    """
+    parts: list[np.ndarray] = []
+    for index, frame in enumerate(frames):
+        whitened = whiten_frame(frame)
+        if index % part_frames == 0:
+            parts.append(np.zeros_like(parts[0] if parts else whitened))
+        if whitened.shape != parts[-1].shape:
+            whitened = cv2.resize(whitened, parts[-1].shape[::-1])
+        parts[-1] += whitened
+    return np.stack(parts)
+
+
+def whiten_frame(frame: np.ndarray) -> np.ndarray:
+    """Return the luma's detail, weighted by the inverse of its local variance.
+
+    Args:
+        frame: (H W 3) uint8 RGB.
+
+    Returns:
+        (height width) float32, canonical pixels.
+    """
+    size = canonical_size(frame.shape[1], frame.shape[0])
+    shrinks = size[0] < frame.shape[1]
+    small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    luma = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    detail = luma - cv2.GaussianBlur(luma, (0, 0), DETAIL_SIGMA)
+    variance = cv2.boxFilter(detail * detail, -1, (WINDOW_PIXELS, WINDOW_PIXELS))
+    limit = CLIPPED_DEVIATIONS * cv2.sqrt(variance)
+    return np.clip(detail, -limit, limit) / (variance + NOISE_VARIANCE)

@@ -63,6 +63,9 @@ def make_payload(model_name: str) -> Payload:
 
     Args:
         model_name: Name of the model that makes the video.
+
+    Returns:
+        The payload.
     """
     return Payload(secrets.randbits(RANDOM_BITS), hash_model_name(model_name))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from emo.core.errors import InputError
-from emo.core.user_config import is_remembered, remember
+from emo.core.files import is_remembered, remember
 
 NOTICE = (
     "Animate a real person only with consent, and tell viewers that the video is generated; every video carries marks "

@@ -10,8 +10,7 @@ from emo.media.html import render_page, render_table
 from emo.media.image import IMAGE_SUFFIXES
 from emo.media.video import VIDEO_SUFFIXES
 from emo.provenance.content_credentials import FoundCredentials, read_credentials
-from emo.provenance.detection import Detection, find_watermark
-from emo.provenance.evidence import read_evidence
+from emo.provenance.detection import Detection, find_watermark, read_evidence
 from emo.provenance.metadata import FoundMetadata, read_metadata
 from emo.provenance.payload import hash_model_name
 

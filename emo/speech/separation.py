@@ -30,6 +30,9 @@ def load_separator(model: str) -> nn.Module:
     Args:
         model: A .safetensors file, or a name on the Hub ("htdemucs", "OWNER/htdemucs"), which is cached.
 
+    Returns:
+        The network, in evaluation mode.
+
     Raises:
         InputError: The weights can't be loaded, or the model does not separate vocals.
         ModuleNotFoundError: Demucs is not installed.

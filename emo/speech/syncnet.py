@@ -143,6 +143,9 @@ def load_syncnet(path: Path) -> SyncNet:
     Args:
         path: A pickle of torch.save (loaded as weights only), or a .safetensors file.
 
+    Returns:
+        The network, in evaluation mode.
+
     Raises:
         InputError: The file is missing, of another kind, or has other weights.
     """
@@ -232,6 +235,9 @@ class SyncNetScorer:
 
         Args:
             wave: (S,) float mono in [-1, 1] at 16 kHz.
+
+        Returns:
+            Confidence (LSE-C), distance (LSE-D) and offset in frames.
 
         Raises:
             InputError: There are fewer than six frames with sound.

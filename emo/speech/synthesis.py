@@ -35,7 +35,7 @@ class HibariSynthesizer:
     def synthesize(self, text: str, language: str = "en-US", voice: str | None = None) -> SynthesizedSpeech:
         """Speak a text; see `SpeechSynthesizer.synthesize`."""
         if language.split("-")[0].lower() != "en":
-            raise InputError(f"language={language}: hibari-tts speaks English alone; give another synthesizer by --tts")
+            raise InputError(f"language={language}: hibari-tts speaks English alone; others need a speech server")
         voice = voice or HIBARI_VOICES[0]
         if voice not in HIBARI_VOICES:
             raise InputError(f"voice={voice}: hibari-tts has {', '.join(HIBARI_VOICES)}")
@@ -96,7 +96,18 @@ class HttpSynthesizer:
 
 
 def decode_speech(data: bytes, name: str) -> SynthesizedSpeech:
-    """Decode the bytes of a sound file as mono. Raises InputError."""
+    """Decode the bytes of a sound file as mono.
+
+    Args:
+        data: Content of the file.
+        name: Where it comes from, for messages.
+
+    Returns:
+        The speech: (S,) float32 in [-1, 1], and its rate.
+
+    Raises:
+        InputError: They are not a sound.
+    """
     with TemporaryDirectory() as folder:
         path = Path(folder) / "speech"
         path.write_bytes(data)
@@ -125,6 +136,9 @@ def load_synthesizer(url: str | None = None) -> SpeechSynthesizer:
 
     Args:
         url: Address of a server with OpenAI's speech API; None: hibari-tts.
+
+    Returns:
+        The synthesizer, ready to speak.
 
     Raises:
         InputError: hibari-tts is not installed, or the address is none.

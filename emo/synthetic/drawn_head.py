@@ -15,7 +15,6 @@ import cv2
 import numpy as np
 
 from emo.synthetic.drawn_mesh import make_closed_mesh
-from emo.synthetic.drawn_mouth import close_lips, open_lips, paint_mouth_interior
 from emo.synthetic.sample_hair import draw_strokes, make_brows, make_lashes, to_pixels
 from emo.synthetic.sample_lighting import EYES, UNIT, Canvas, blur, bump, mix, smoothstep, tone_map, unit_pixels
 from emo.synthetic.sample_portrait import (
@@ -27,6 +26,7 @@ from emo.synthetic.sample_portrait import (
     draw_strands,
     get_lid_lines,
     get_lid_points,
+    get_mouth_lines,
     make_stroke_colors,
     paint_eyes,
     paint_layers,
@@ -38,10 +38,11 @@ NEAR, FAR, SLICES = -1.7, 0.9, 28  # depths, relative to the neck, at which a ra
 NECK = np.array([0.0, 0.95, 0.9])  # the center of rotation
 RIM_DEPTH = 0.85  # of everything outside the head's silhouette
 RELIEF = 1.15  # depth over the height in the portrait, so that the face is as deep as the mean face of emo.face.pose
-FIXED_POINT_STEPS = 25  # in which a displacement field is inverted
+FIXED_POINT_STEPS = 25  # in which a displacement field or the movement of the lips is inverted
 EYE_BOX = np.array([[-0.85, -0.22], [0.85, 0.16]])  # around both eyes: left top and right bottom
 EXPRESSIONS = ("smile", "brow", "frown")  # raise the corners of the mouth, the brows, the inner ends of the brows
 TRAITS = ("jaw", "length", "eyes", "nose", "mouth")  # sizes by which people differ, about -1 .. 1
+LOWER_LIP, UPPER_LIP, CHIN = 0.30, 0.09, 0.15  # how far they move when the mouth is wide open, in lengths
 
 
 @dataclass(frozen=True)
@@ -294,3 +295,82 @@ def make_trait_fields(c: Canvas) -> np.ndarray:
         (0.11 * c.x * np.exp(-((c.x / 0.5) ** 2) - ((c.y - 1.1) / 0.3) ** 2), zero),
     ]
     return np.asarray([np.stack(pair, -1) for pair in shifts], np.float32)
+
+
+def compute_lip_opening(x: np.ndarray, opening: float) -> tuple[np.ndarray, ...]:
+    """Compute how far the lips and the jaw move at positions across the mouth.
+
+    Args:
+        x: Horizontal positions in lengths.
+        opening: Opening of the mouth, 0 closed to 1.
+
+    Returns:
+        The y of the closed lips' seam, and the distances of upper lip, lower lip and jaw from it.
+    """
+    _, seam, _, taper = get_mouth_lines(Canvas(x, np.zeros_like(x), None))
+    arch, jaw = taper**0.6, np.clip(1 - x**2, 0, 1) ** 2
+    return seam, opening * UPPER_LIP * arch, opening * LOWER_LIP * arch, opening * CHIN * jaw
+
+
+def close_lips(points: np.ndarray, opening: float) -> tuple[np.ndarray, np.ndarray]:
+    """Map points of a face with an open mouth to the same face with a closed one.
+
+    Args:
+        points: (... 2).
+        opening: Opening of the mouth.
+
+    Returns:
+        The points (... 2), and which of them lie between the lips (...).
+    """
+    x, y = points[..., 0], points[..., 1]
+    seam, up, down, jaw = compute_lip_opening(x, opening)
+    above, below = seam - up - y, y - seam - down
+    lower = seam + below + (down - jaw) * smoothstep(below / 0.6 - 0.5, 1)
+    upper = seam - above - up * smoothstep(above / 0.3 - 0.5, 1)
+    closed_y = np.where(below >= 0, lower, np.where(above >= 0, upper, seam))
+    return np.stack([x, closed_y], -1), (above < 0) & (below < 0)
+
+
+def open_lips(points: np.ndarray, opening: float, lip: np.ndarray) -> np.ndarray:
+    """Map points of a face with a closed mouth to the same face with an open one: the inverse of `close_lips`.
+
+    Args:
+        points: (N 2).
+        opening: Opening of the mouth.
+        lip: (N,) -1 for points of the upper lip and above, 1 for the lower lip and below, 0 for the corners.
+
+    Returns:
+        The points (N 2).
+    """
+    x, y = points[..., 0], points[..., 1]
+    seam, up, down, jaw = compute_lip_opening(x, opening)
+    above = below = np.abs(y - seam)
+    for _ in range(FIXED_POINT_STEPS):
+        below = np.abs(y - seam) - (down - jaw) * smoothstep(below / 0.6 - 0.5, 1)
+        above = np.abs(y - seam) - up * smoothstep(above / 0.3 - 0.5, 1)
+    moved = np.where(lip > 0, seam + down + below, seam - up - above)
+    return np.stack([x, np.where(lip == 0, seam + (down - up) / 2, moved)], -1)
+
+
+def paint_mouth_interior(points: np.ndarray, opening: float) -> np.ndarray:
+    """Paint tongue and teeth.
+
+    Args:
+        points: (H W 2) positions in lengths.
+        opening: Opening of the mouth, 0 closed to 1.
+
+    Returns:
+        (H W 3) float32 sRGB.
+    """
+    x, y = points[..., 0], points[..., 1]
+    seam, up, down, _ = compute_lip_opening(x, opening)
+    color = np.broadcast_to(np.asarray([0.06, 0.012, 0.012], np.float32), (*x.shape, 3))
+    tongue = smoothstep(0.8 - (x / 0.27) ** 2 - ((y - seam - down) / (0.10 + 0.10 * opening)) ** 2, 0.6)
+    color = mix(color, (0.36, 0.09, 0.085), 0.8 * tongue)
+    gaps = 0.75 + 0.25 * np.abs(np.sin(x * np.pi / 0.105))  # between the teeth
+    for edge, side in [(seam + 0.045 - 0.1 * x**2, 1), (seam + down - 0.035 + 0.12 * x**2, -1)]:
+        tooth = smoothstep(side * (edge - y), 0.02) * smoothstep(0.31 - np.abs(x), 0.06)
+        tone = (gaps * (1 - 1.6 * np.abs(x)) * (1 if side > 0 else 0.7))[..., None] * [0.62, 0.57, 0.50]
+        color = mix(color, tone, 0.95 * tooth)
+    shade = 0.35 + 0.65 * smoothstep(y - seam + up - 0.02, 0.08)
+    return tone_map(color * shade[..., None]).astype(np.float32)

@@ -39,7 +39,7 @@ class Speech:
 
     @property
     def seconds(self) -> float:
-        """Its length."""
+        """Its length in seconds."""
         return len(self.wave) / self.sample_rate
 
 

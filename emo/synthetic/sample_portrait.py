@@ -108,7 +108,14 @@ FACE_BUMPS = [
 
 
 def get_mouth_lines(c: Canvas) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """y of the lips' upper edge, seam and lower edge at the canvas's x, and a taper from 1 to 0 at the corners."""
+    """Return the lines of the closed lips.
+
+    Args:
+        c: The canvas, with positions x of any shape (...), in lengths.
+
+    Returns:
+        y of the lips' upper edge, seam and lower edge at x, and a taper from 1 to 0 at the corners; each (...).
+    """
     u = np.abs(c.x) / 0.40
     taper = np.clip(1 - u**2, 0, 1)
     middle = 1.092 - 0.065 * u**2 + 0.008 * np.cos(u * 7) * taper

@@ -1,4 +1,4 @@
-"""The training of EMOModel in all its stages, and its distillation.
+"""The training of EMOModel in all its stages, from the weights that a run starts with; and its distillation.
 
 The YAML says what is trained, on how many frames and from which weights. What a student learns from its teacher is in
 `emo.training.distillation`.
@@ -15,19 +15,18 @@ from torch import Tensor, nn
 from emo.core.config import Config, DataConfig, check_names
 from emo.core.errors import InputError
 from emo.core.timing import FPS, SAMPLE_RATE
-from emo.data.dataset import Batch
+from emo.data.batch import Batch
 from emo.data.sampling import SampleSpec
 from emo.hub.resolve import find_component
 from emo.models.audio import AudioEncoder
 from emo.models.conditions import CONDITIONS, Conditions, drop_conditions
 from emo.models.emo import EMOModel
-from emo.models.loading import load_component
+from emo.models.loading import load_component, load_weights, raise_for_names, read_weights
 from emo.models.lora import add_lora, remove_lora, save_lora
 from emo.models.motion_components import MotionComponents
 from emo.pipelines.emo import EMOPipeline
 from emo.training.distillation import check_equal_settings, compute_distillation_loss, load_teacher
 from emo.training.distributed import SampleGenerators
-from emo.training.initialization import initialize_weights
 from emo.training.losses import (
     collect_conditions,
     compute_diffusion_loss,
@@ -39,6 +38,8 @@ from emo.training.samples import open_samples
 from emo.training.task import Task
 
 CHANNEL_WEIGHT_SAMPLES = 16  # from which the channel weights of the loss are measured
+# Setting of `initialize` -> the networks of EMOModel that get a copy of its weights
+NETWORKS = {"unet": ("unet", "reference_net"), "motion_adapter": ("unet",)}
 
 
 class DiffusionTask(Task):
@@ -50,6 +51,9 @@ class DiffusionTask(Task):
 
     def __init__(self, config: Config):
         """Load the frozen components, the model's first weights and the data.
+
+        Args:
+            config: The run's settings.
 
         Raises:
             InputError: A setting, a component or the data can't be used.
@@ -141,7 +145,14 @@ class DiffusionTask(Task):
         )
 
     def make_pipeline(self, model: EMOModel) -> EMOPipeline:
-        """Return the pipeline around a model, with the run's sampling settings."""
+        """Return the pipeline around a model, with the run's sampling settings.
+
+        Args:
+            model: The denoising model.
+
+        Returns:
+            The pipeline; its components are those of the run, not copies.
+        """
         components = model, self.vae, self.audio_encoder, self.scheduler
         return EMOPipeline(*components, size=self.config.data.size, **vars(self.config.sampling))
 
@@ -181,6 +192,9 @@ class DistillationTask(DiffusionTask):
     def __init__(self, config: Config):
         """Load what a diffusion run needs, and the teacher.
 
+        Args:
+            config: The run's settings.
+
         Raises:
             InputError: The settings don't fit a student, or differ from its teacher's.
         """
@@ -205,7 +219,17 @@ class DistillationTask(DiffusionTask):
     def compute_sample_losses(
         self, model: nn.Module, batch: Batch, conditions: Conditions, generators: SampleGenerators
     ) -> tuple[Tensor, Tensor]:
-        """Compute the loss of each sample against the teacher; arguments and results as of `DiffusionTask`."""
+        """Compute the loss of each sample against the teacher.
+
+        Args:
+            model: The student.
+            batch: What `make_batch` returns.
+            conditions: The batch's conditions, after dropping.
+            generators: Draw noise and timesteps for each sample.
+
+        Returns:
+            Losses (B,) and timesteps (B,).
+        """
         num_steps, loss = self.config.sampling.num_inference_steps, self.config.loss
         return compute_distillation_loss(
             model, self.teacher, num_steps, batch, conditions, loss, generators, self.channel_weights
@@ -216,11 +240,11 @@ def make_model(config: Config, components: MotionComponents | None = None) -> EM
     """Make the model from `config.model`.
 
     Args:
-        config: Settings of the run.
+        config: The run's settings.
         components: Those of the autoencoder's latents, which the model is limited to.
 
     Returns:
-        The model.
+        The model, with random weights.
 
     Raises:
         InputError: EMOModel refuses the arguments, it needs neighboring frames that the samples don't have, or it does
@@ -303,6 +327,9 @@ def check_component_sizes(model: EMOModel, vae: nn.Module, audio_encoder: AudioE
 def check_lora(config: Config) -> None:
     """Check the settings of a run that trains adapters.
 
+    Args:
+        config: The run's settings.
+
     Raises:
         InputError: A setting does not go with adapters.
     """
@@ -312,3 +339,63 @@ def check_lora(config: Config) -> None:
         raise InputError(f"lora.rank={config.lora.rank}: adapters need a trained model, give start_from")
     if config.trainable != ["*"]:
         raise InputError("trainable: with lora.rank only the adapters are trained, leave it out")
+
+
+def initialize_weights(model: EMOModel, config: Config) -> None:
+    """Load what `start_from` and `initialize` name into the model; without either it is unchanged.
+
+    Args:
+        model: Its weights are replaced in place.
+        config: The run's settings.
+
+    Raises:
+        InputError: Weights are missing, or do not match the model exactly, apart from `new_weights` and
+            `unused_weights`.
+    """
+    sources = {}
+    if config.start_from:
+        folder = Path(config.start_from)
+        folder = folder if folder.is_dir() else find_component("start_from", config.start_from, "model")
+        weights = read_weights(folder)
+        if replacement := config.initialize.replacement_weights:
+            weights = replace_weights(weights, read_weights(Path(replacement)), replacement)
+        sources[f"start_from={config.start_from}"] = weights
+    for setting, networks in NETWORKS.items():
+        if name := getattr(config.initialize, setting):
+            sources[f"initialize.{setting}={name}"] = load_pretrained_weights(setting, name, networks)
+    if sources:
+        load_weights(model, sources, config.new_weights, config.unused_weights)
+
+
+def load_pretrained_weights(setting: str, name: str, networks: tuple[str, ...]) -> dict[str, Tensor]:
+    """Read published weights.
+
+    Args:
+        setting: The name in `initialize`, also the subfolder in a pipeline.
+        name: A folder or Hub id.
+        networks: The networks of EMOModel that get a copy; inside them the names are diffusers' own.
+
+    Returns:
+        Name in EMOModel -> weight.
+    """
+    weights = load_component(find_component(f"initialize.{setting}", name, setting)).state_dict()
+    return {f"{network}.{key}": weight for network in networks for key, weight in weights.items()}
+
+
+def replace_weights(weights: dict[str, Tensor], others: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+    """Replace weights by those of the same names from another source.
+
+    Args:
+        weights: Weights by name.
+        others: The weights that replace them.
+        source: Name of their source, for the message.
+
+    Returns:
+        All weights by name.
+
+    Raises:
+        InputError: The source has a name that `weights` lacks.
+    """
+    unknown = others.keys() - weights.keys()
+    raise_for_names(unknown, f"start_from lacks what initialize.replacement_weights={source} has,", "leave it out")
+    return weights | others

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from emo.core.config import Config, LossConfig
 from emo.core.errors import InputError
-from emo.data.dataset import Batch
+from emo.data.batch import Batch
 from emo.models.conditions import Conditions
 from emo.models.emo import EMOModel
 from emo.models.loading import load_component

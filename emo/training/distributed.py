@@ -162,7 +162,9 @@ def prepare_model(accelerator: Accelerator, model: nn.Module, config: Config) ->
     """Place the model on its devices and make its optimizer.
 
     Args:
+        accelerator: Of the run.
         model: Changed in place, so that the names of its parameters stay as they are.
+        config: The run's settings.
 
     Returns:
         The model and optimizer, wrapped for the launcher (DDP, FSDP or DeepSpeed).

@@ -64,7 +64,7 @@ class ExponentialMovingAverage:
 
 
 def get_local_shard(parameter: Tensor) -> Tensor:
-    """This process's part of a parameter, without gradient."""
+    """Return this process's part (...) of a parameter, without gradient."""
     return parameter.detach().to_local() if isinstance(parameter, DTensor) else parameter.detach()
 
 

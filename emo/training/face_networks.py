@@ -235,7 +235,14 @@ def compute_focal_loss(logits: Tensor, heat: Tensor) -> Tensor:
 
 
 def compute_wing_loss(error: Tensor) -> Tensor:
-    """Return the wing loss (arXiv 1711.06753), element by element: its gradient stays strong at small errors."""
+    """Compute the wing loss (arXiv 1711.06753): its gradient stays strong at small errors.
+
+    Args:
+        error: (...) of any shape.
+
+    Returns:
+        (...) loss of each element.
+    """
     size = error.abs()
     offset = WING_WIDTH - WING_WIDTH * np.log(1 + WING_WIDTH / WING_CURVATURE)
     return torch.where(size < WING_WIDTH, WING_WIDTH * torch.log1p(size / WING_CURVATURE), size - offset)

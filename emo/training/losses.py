@@ -14,7 +14,7 @@ from diffusers.training_utils import compute_snr
 from torch import Tensor, nn
 
 from emo.core.config import LossConfig
-from emo.data.dataset import Batch
+from emo.data.batch import Batch
 from emo.models.autoencoder import decode_latents
 from emo.models.conditions import CONDITIONS, Conditions
 from emo.models.emo import EMOModel

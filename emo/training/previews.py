@@ -52,6 +52,12 @@ def load_scenes(settings: SamplesConfig) -> list[PreviewScene]:
 def read_portrait(path: str) -> tuple[np.ndarray, SelectedFace]:
     """Read an image (H W 3) uint8 and find the face in it.
 
+    Args:
+        path: The image file.
+
+    Returns:
+        (H W 3) uint8 RGB, and the face.
+
     Raises:
         InputError: There is none.
     """

@@ -14,8 +14,9 @@ from torch import nn
 from emo.core.config import Config
 from emo.core.errors import InputError
 from emo.core.timing import FPS
+from emo.data.batch import Batch, stack_samples
 from emo.data.clip import load_clip, read_clip_frames
-from emo.data.dataset import Batch, EncodingCache, draw_batch, draw_sample, load_encoded_clip, stack_samples
+from emo.data.dataset import EncodingCache, draw_batch, draw_sample, load_encoded_clip
 from emo.data.sampling import SampleSpec, choose_clips, list_held_out_clips
 from emo.data.shards import ShardEntry, fetch_shard, read_index, read_shard_clip
 from emo.data.streaming import RawSample, SampleStream, ShardDataset, encode_batch, find_frame_reader
@@ -55,6 +56,12 @@ class CachedSamples:
     def __init__(self, config: Config, spec: SampleSpec, vae: nn.Module, audio_encoder: AudioEncoder):
         """Encode the clips that are not in the cache.
 
+        Args:
+            config: The run's settings.
+            spec: The frames that a sample consists of.
+            vae: Encodes frames.
+            audio_encoder: Encodes audio.
+
         Raises:
             InputError: No clip is long enough.
         """
@@ -89,7 +96,7 @@ class CachedSamples:
             device: Where the tensors go.
 
         Returns:
-            The batches; [] if nobody is held out.
+            `count` batches of one sample each (B = 1); [] if nobody is held out.
         """
         cache, batches = replace(self.cache, variants=1), []
         for number, path in enumerate(pick_evenly(self.held_out, count)):
@@ -99,7 +106,12 @@ class CachedSamples:
         return batches
 
     def read_examples(self) -> Iterator[Example]:
-        """Yield clips for preview videos: held-out ones if there are any."""
+        """Read clips for preview videos: held-out ones if there are any.
+
+        Yields:
+            (name, frames, voice): the clip's name, its first EXAMPLE_FRAMES frames, each (H W 3) uint8 RGB, and its
+            sound (S,) float32 at SAMPLE_RATE.
+        """
         paths = self.held_out or self.paths
         for path in pick_evenly(paths, min(NUM_EXAMPLES, len(paths))):
             yield path.stem, list(islice(read_clip_frames(path), EXAMPLE_FRAMES)), load_clip(path).voice
@@ -110,6 +122,12 @@ class StreamedSamples:
 
     def __init__(self, config: Config, spec: SampleSpec, vae: nn.Module, audio_encoder: AudioEncoder):
         """Read the index of the shards.
+
+        Args:
+            config: The run's settings.
+            spec: The frames that a sample consists of.
+            vae: Encodes frames.
+            audio_encoder: Encodes audio.
 
         Raises:
             InputError: No clip is long enough.
@@ -149,7 +167,10 @@ class StreamedSamples:
             device: Where the tensors go.
 
         Returns:
-            The batches; [] if nobody is held out.
+            `count` batches of one sample each (B = 1); [] if nobody is held out.
+
+        Raises:
+            InputError: A shard can't be fetched, or all clips in a row are broken.
         """
         entries = pick_evenly(self.held_out, count)
         if not entries:
@@ -171,7 +192,11 @@ class StreamedSamples:
         return encode_batch(samples, self.spec, self.vae, self.audio_encoder, device, self.bf16)
 
     def read_examples(self) -> Iterator[Example]:
-        """Yield clips for preview videos, without broken ones."""
+        """Read clips for preview videos from the shards; broken ones are left out.
+
+        Yields:
+            (name, frames, voice): as of `CachedSamples.read_examples`.
+        """
         for entry in self.examples:
             with suppress(InputError):  # a missing preview must not end the run
                 clip, video = read_shard_clip(fetch_shard(entry.shard, self.cache), entry.name)
@@ -208,5 +233,12 @@ def pick_evenly(items: list, count: int) -> list:
 
 
 def get_cache_folder(config: Config) -> Path:
-    """Return the folder for encoded clips and downloaded shards."""
+    """Return the folder for encoded clips and downloaded shards.
+
+    Args:
+        config: The run's settings.
+
+    Returns:
+        `data.cache`, or the folder `cache` beside the run.
+    """
     return Path(config.data.cache or Path(config.output).parent / "cache")

@@ -60,4 +60,4 @@ def test_what_is_wrong_is_one_line_before_anything_runs(run_main, paths, tmp_pat
     code, _, err = run_main(main, "emo-bench", *paths, "-o", tmp_path / "none" / "bench.json")
     assert code == 2 and err == f"emo-bench: there is no folder {tmp_path / 'none'}: choose another -o\n"
     code, _, err = run_main(main, "emo-bench", *paths, "--vs", "stepz=4")
-    assert code == 2 and err.startswith("emo-bench: --vs stepz=4: ") and err.count("\n") == 1
+    assert code == 2 and err.startswith("emo-bench: argument --vs: 'stepz=4' ") and err.count("\n") == 1

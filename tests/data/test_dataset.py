@@ -7,18 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from emo.data.batch import FrameLabels, draw_face_region, label_frames
 from emo.data.clip import load_clip
-from emo.data.dataset import (
-    EncodedClip,
-    EncodingCache,
-    FrameLabels,
-    draw_batch,
-    draw_face_region,
-    draw_sample,
-    hash_weights,
-    label_frames,
-    load_encoded_clip,
-)
+from emo.data.dataset import EncodedClip, EncodingCache, draw_batch, draw_sample, hash_weights, load_encoded_clip
 from emo.data.sampling import SampleSpec
 from emo.face.crop import region_of_landmarks
 

@@ -7,8 +7,14 @@ import pytest
 from emo.core.config import DataConfig
 from emo.data import part_samples as module
 from emo.data.labeled_faces import Face, load_faces
-from emo.data.occlusion import OCCLUDERS, occlude_with_object
-from emo.data.part_samples import OCCLUDED_RATIO, draw_part_batch, load_part_faces, occluded_ratio
+from emo.data.part_samples import (
+    OCCLUDED_RATIO,
+    OCCLUDERS,
+    draw_part_batch,
+    load_part_faces,
+    occlude_with_object,
+    occluded_ratio,
+)
 from emo.face.landmarks import MEDIAPIPE_TO_IBUG
 from emo.face.refinement import EYE, MOUTH, PART_PIXELS
 from emo.synthetic.drawn_footage import draw_videos, list_video_specs, make_head
@@ -60,7 +66,7 @@ def test_the_same_rng_gives_the_same_batch(dotted):
 
 @pytest.mark.parametrize("draw", range(len(OCCLUDERS)))
 def test_a_cover_hides_what_its_mask_says_and_nothing_far_from_it(monkeypatch, draw):
-    monkeypatch.setattr("emo.data.occlusion.OCCLUDERS", [OCCLUDERS[draw]])
+    monkeypatch.setattr("emo.data.part_samples.OCCLUDERS", [OCCLUDERS[draw]])
     for seed in range(12):
         rng = np.random.default_rng(seed)
         image = rng.integers(0, 256, (64, 64, 3)).astype(np.uint8)

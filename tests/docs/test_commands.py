@@ -15,7 +15,7 @@ from unittest.mock import patch
 import pytest
 
 from emo import InputError
-from emo.cli.bench_live import make_live_parser
+from emo.cli.bench import make_live_parser
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

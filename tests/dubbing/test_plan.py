@@ -16,8 +16,7 @@ from emo.dubbing.plan import (
     save_face,
 )
 from emo.dubbing.planning import match_by_time
-from emo.dubbing.references import bracket, choose_portrait, choose_references
-from emo.dubbing.tracks import FaceTrack, bridge_gaps
+from emo.dubbing.tracks import FaceTrack, bracket, bridge_gaps, choose_portrait, choose_references
 from emo.face.landmarks import MEDIAPIPE_TO_IBUG
 
 

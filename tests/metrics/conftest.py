@@ -13,8 +13,7 @@ from emo.core.timing import SAMPLE_RATE
 from emo.face.crop import transform_points
 from emo.face.refinement import FaceDetails
 from emo.metrics.faults import Footage
-from emo.metrics.track_builder import track_frames
-from emo.metrics.tracks import VideoTracks
+from emo.metrics.tracks import VideoTracks, track_frames
 
 COUNT, SIDE = 126, 160  # frames, and pixels of the picture
 BLINKS = (20, 60)  # frames in which the eyes shut, for four

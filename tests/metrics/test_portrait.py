@@ -16,7 +16,7 @@ from emo.metrics.portrait import (
     open_mouth_sharpness,
     read_portrait,
 )
-from emo.metrics.track_builder import CachedLandmarks
+from emo.metrics.tracks import CachedLandmarks
 
 
 @pytest.fixture(scope="module")

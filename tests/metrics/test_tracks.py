@@ -10,8 +10,7 @@ from emo.core.files import save_arrays
 from emo.face.refinement import FaceDetails
 from emo.metrics.registry import EvaluationOptions, list_measures, measure_tracks
 from emo.metrics.stability import interpolate_gaps
-from emo.metrics.track_builder import track_frames
-from emo.metrics.tracks import VideoTracks, load_tracks, save_tracks
+from emo.metrics.tracks import VideoTracks, load_tracks, save_tracks, track_frames
 
 
 def test_a_gap_is_crossed_in_a_straight_line():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from emo import InputError
-from emo.media.live_audio import LiveAudio
+from emo.media.audio import LiveAudio
 
 RATE, FPS, STEP = 16000, 25, 640  # samples of a frame
 

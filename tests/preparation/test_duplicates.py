@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from emo.preparation.duplicates import find_duplicates, hash_picture, hash_sound
+from emo.preparation.report import find_duplicates, hash_picture, hash_sound
 
 
 def test_a_clip_stored_anew_is_found_and_its_neighbours_are_not(draw):

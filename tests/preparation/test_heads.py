@@ -75,7 +75,7 @@ class Dots:
     model: FaceModel
     identity: np.ndarray
     size: int
-    farthest_scale: float = 0.7
+    min_scale: float = 0.7
 
     @property
     def portrait(self) -> np.ndarray:

@@ -99,7 +99,10 @@ def test_a_driver_without_a_mesh_is_refused(stills, make_clip, openings, tmp_pat
         hold_out=None, drivers=[tmp_path / "bare"], num_frames=8, takes=1, stylized_ratio=0.0, recolored_lips_ratio=0.0
     )
     assert prepare_stills(stills, stills, stills / "out", 64, **options) == 0
-    assert "bare.json has no face mesh to drive with: prepare it with --labels" in capsys.readouterr().out
+    assert (
+        "bare.json has no face mesh to drive with: prepare it with emo-prepare videos --labels"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_still_that_its_motion_distorts_is_left_out(stills, clips_folder, monkeypatch, capsys):

@@ -13,8 +13,7 @@ from emo.core.errors import InputError
 from emo.media.video import read_video
 from emo.media.video_writer import VideoWriter
 from emo.provenance.content_credentials import Certificate, read_credentials
-from emo.provenance.label import Label
-from emo.provenance.marks import Marks
+from emo.provenance.marks import Label, Marks
 from emo.provenance.metadata import read_metadata
 from emo.provenance.report import inspect_file
 

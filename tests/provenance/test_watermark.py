@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from emo.core.errors import InputError
-from emo.provenance.detection import find_watermark
-from emo.provenance.evidence import Evidence, sum_frames
+from emo.provenance.detection import Evidence, find_watermark, sum_frames
 from emo.provenance.watermark import Watermark, choose_watermark
 
 

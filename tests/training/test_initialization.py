@@ -13,8 +13,7 @@ from emo.core.config import Config, InitializeConfig, load_config
 from emo.core.errors import InputError
 from emo.models.autoencoder import encode_images
 from emo.models.loading import load_weights
-from emo.training.diffusion import load_frozen_component, make_model
-from emo.training.initialization import initialize_weights
+from emo.training.diffusion import initialize_weights, load_frozen_component, make_model
 from emo.training.trainer import train
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -8,7 +8,7 @@ import torch
 from diffusers import DDIMScheduler
 
 from emo.core.config import LossConfig, SchedulerConfig
-from emo.data.dataset import Batch
+from emo.data.batch import Batch
 from emo.media.image import images_to_tensor
 from emo.models.autoencoder import encode_images
 from emo.models.conditions import Conditions, drop_conditions

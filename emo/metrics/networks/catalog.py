@@ -114,5 +114,5 @@ NETWORKS = {
         is_set_distance=True,
         note="; similarity_Lm3D_all.mat lies beside them",
     ),
-    "lpips": Network("alexnet-owt-7be5be79.pth", "LPIPS", load_lpips_extractor, note=" to --reconstruction"),
+    "lpips": Network("alexnet-owt-7be5be79.pth", "LPIPS", load_lpips_extractor, note=" beside PSNR and SSIM"),
 }

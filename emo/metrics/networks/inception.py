@@ -48,7 +48,7 @@ def make_conv(
 
 
 def average_pool(x: Tensor) -> Tensor:
-    """Return the mean of each pixel's 3 x 3 neighbors, without the padding."""
+    """Return the mean of each pixel's 3 x 3 neighbors (N C H W), without the padding."""
     return avg_pool2d(x, 3, 1, 1, count_include_pad=False)
 
 

@@ -62,6 +62,9 @@ class EmotionTrack:
 
         Args:
             closure: (T,) of the lips, 1 where they must touch: no emotion opens them there; None: nowhere.
+
+        Returns:
+            Name -> weights (T,).
         """
         free = 1.0 if closure is None else 1 - closure
         curves: dict[str, np.ndarray] = {}

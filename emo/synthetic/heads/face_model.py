@@ -69,6 +69,9 @@ class FaceModel:
             path: An .npz with neutral, identity, expression, expression_names, tri and, unless the mesh is
                 ICT-FaceKit's, part_names, part_ranges and landmarks; or a folder with generic_neutral_mesh.obj.
 
+        Returns:
+            The model.
+
         Raises:
             InputError: The path is neither.
         """

@@ -26,7 +26,7 @@ NOD_SHARES = np.array([0.35, 1.0, 0.3])  # and in nods: pitch above all (Graf, C
 ACCENTED_SHARE = 0.6  # of the accents with a nod
 SWAY_SIDES = 0.012  # standard deviation of the head's position
 # --- distance
-NEAREST_SCALE, FARTHEST_SCALE = 1.3, 0.7
+MIN_SCALE, MAX_SCALE = 0.7, 1.3  # of the head, over that in the portrait: far from the camera and near it
 # --- blinks: 8 to 21 a minute (Doughty 2001, primary gaze, 95 % of adults), 0.1 to 0.4 s (Schiffman 2001), more at the
 # ends of phrases (Nakano and Kitazawa 2010), closing in a third of the time (Kwon et al. 2013)
 BLINKS_PER_MINUTE = (8.0, 21.0)
@@ -251,9 +251,9 @@ def draw_scale(seconds: np.ndarray, random: np.random.Generator) -> np.ndarray:
     Returns:
         (T,) scale; 1: as in the portrait, more is nearer.
     """
-    base = np.exp(random.uniform(np.log(FARTHEST_SCALE), np.log(NEAREST_SCALE)))
+    base = np.exp(random.uniform(np.log(MIN_SCALE), np.log(MAX_SCALE)))
     lean = draw_drift(seconds, (0.05, 0.25), 1, random)[:, 0] * random.uniform(0.0, 0.03)
-    return np.clip(base * np.exp(lean), FARTHEST_SCALE, NEAREST_SCALE)
+    return np.clip(base * np.exp(lean), MIN_SCALE, MAX_SCALE)
 
 
 def draw_blinks(prosody: Prosody, end_seconds: float, random: np.random.Generator) -> np.ndarray:

@@ -158,11 +158,11 @@ def build_patch(
     window[is_skin] = 1 - smoothstep(radius[position[is_skin]], inner, outer)
     source = shape.fit.pose.project(vertices.base)
     source[:, :2] += vertices.residual
-    source, hidden = anchor_hidden(source, local[: len(skin)], shape.fit.face_height)
+    source, hidden = find_source_positions(source, local[: len(skin)], shape.fit.face_height)
     return MeshPatch(chosen, vertices, local, len(skin), source, window[:, None], hidden[:, None])
 
 
-def anchor_hidden(projected: np.ndarray, skin: np.ndarray, face_height: float) -> tuple[np.ndarray, np.ndarray]:
+def find_source_positions(projected: np.ndarray, skin: np.ndarray, face_height: float) -> tuple[np.ndarray, np.ndarray]:
     """Find colors for the skin that the photograph does not show.
 
     Args:

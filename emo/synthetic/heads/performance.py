@@ -11,7 +11,7 @@ import numpy as np
 from emo.core.timing import FPS, SAMPLE_RATE
 from emo.synthetic.heads.coarticulation import MouthCurves, make_mouth_curves, smooth_columns
 from emo.synthetic.heads.face_model import FaceModel
-from emo.synthetic.heads.head_motion import FARTHEST_SCALE, HeadMotion, draw_head_motion
+from emo.synthetic.heads.head_motion import MIN_SCALE, HeadMotion, draw_head_motion
 from emo.synthetic.heads.head_shape import MotionFrame
 from emo.synthetic.heads.photo_head import PhotoFrame, PhotoHead
 from emo.synthetic.heads.prosody import Prosody, estimate_prosody, measure_prosody
@@ -20,7 +20,7 @@ from emo.synthetic.voices.acoustics import RecordingConditions, draw_recording_c
 from emo.synthetic.voices.utterances import EFFORT_LEVELS_DB, Utterance
 
 JAW_SCALES, LIP_SCALES = (0.6, 1.0), (0.75, 1.15)  # between people who mumble and people who articulate
-OWN_HEAD_SHARE = 0.4  # of the real clips whose head and eyelids move as in the clip
+RETARGETED_HEAD_SHARE = 0.4  # of the real clips whose head and eyelids move as in the clip
 EMOTION_SHARE = 0.4  # of the real clips to which emotions are added
 CLIP_SMOOTHING_FRAMES = 0.8  # sigma: the weights fitted to single frames are noisy
 WEIGHT_LIMITS = (-0.4, 1.2)  # of expression offsets
@@ -36,7 +36,7 @@ class Head(Protocol):
         ...
 
     @property
-    def farthest_scale(self) -> float:
+    def min_scale(self) -> float:
         """The smallest scale at which the picture still fills the frame above the head."""
         ...
 
@@ -54,7 +54,7 @@ class PhotoPerson:
     """The head of a photograph as a `Head`."""
 
     head: PhotoHead
-    farthest_scale: float = FARTHEST_SCALE
+    min_scale: float = MIN_SCALE
 
     @property
     def portrait(self) -> np.ndarray:
@@ -113,7 +113,7 @@ def perform_utterance(
     expression_names: tuple[str, ...],
     random: np.random.Generator,
     max_seconds: float,
-    farthest_scale: float,
+    min_scale: float,
     keep_distance: bool,
 ) -> Performance:
     """Perform a voice whose phonemes are known.
@@ -124,7 +124,7 @@ def perform_utterance(
         expression_names: E names, of the face model.
         random: Draws everything else.
         max_seconds: Longest duration of the performance, seconds.
-        farthest_scale: Smallest scale of the motion, that of `Head.farthest_scale` or above.
+        min_scale: Smallest scale of the motion, that of `Head.min_scale` or above.
         keep_distance: Whether the head stays as near as in the portrait.
 
     Returns:
@@ -142,7 +142,7 @@ def perform_utterance(
         lip_scale=random.uniform(*LIP_SCALES),
     )
     prosody = measure_prosody(utterance.phonemes, utterance.wave, SAMPLE_RATE)
-    motion = draw_motion(prosody, count, farthest_scale, random, keep_distance)
+    motion = draw_motion(prosody, count, min_scale, random, keep_distance)
     expression = stack_curves(mouth.to_expression(), expression_names, count)
     expression += stack_curves(motion.to_expression(mouth.closure), expression_names, count)
     expression = np.clip(expression, *WEIGHT_LIMITS)
@@ -160,7 +160,7 @@ def perform_clip(
     model: FaceModel,
     random: np.random.Generator,
     max_seconds: float,
-    farthest_scale: float,
+    min_scale: float,
     keep_distance: bool,
 ) -> Performance:
     """Perform a real clip: its facial motion on another head, with its own voice.
@@ -170,7 +170,7 @@ def perform_clip(
         utterance: The clip's voice.
         head: Who moves as the person of the clip does.
         model: The face model.
-        random, max_seconds, farthest_scale, keep_distance: As of `perform_utterance`.
+        random, max_seconds, min_scale, keep_distance: As of `perform_utterance`.
 
     Returns:
         The performance, as long as the clip or `max_seconds`.
@@ -180,9 +180,9 @@ def perform_clip(
     utterance = utterance.cut(round(count / FPS * SAMPLE_RATE))
     clip = fit_clip_motion(landmarks[:count].astype(np.float64), model)
     clip = replace(clip, expression=smooth_columns(clip.expression, CLIP_SMOOTHING_FRAMES))
-    motion = draw_motion(estimate_prosody(utterance.wave, SAMPLE_RATE), count, farthest_scale, random, keep_distance)
-    has_own_head, has_emotions = random.random() < OWN_HEAD_SHARE, random.random() < EMOTION_SHARE
-    if has_own_head:
+    motion = draw_motion(estimate_prosody(utterance.wave, SAMPLE_RATE), count, min_scale, random, keep_distance)
+    has_retargeted_head, has_emotions = random.random() < RETARGETED_HEAD_SHARE, random.random() < EMOTION_SHARE
+    if has_retargeted_head:
         motion = replace(motion, head_radians=clip.head_radians, blink=clip.blink, blink_spans=np.zeros((0, 2)))
     if not has_emotions:
         neutral = replace(motion.emotions, kind=np.zeros(count, np.int64), strength=np.zeros(count))
@@ -208,14 +208,14 @@ def cut_to_frames(utterance: Utterance, max_seconds: float) -> tuple[Utterance, 
 
 
 def draw_motion(
-    prosody: Prosody, num_frames: int, farthest_scale: float, random: np.random.Generator, keep_distance: bool
+    prosody: Prosody, num_frames: int, min_scale: float, random: np.random.Generator, keep_distance: bool
 ) -> HeadMotion:
     """Draw a motion of the head whose scale does not fall below a limit.
 
     Args:
         prosody: Prosody of the voice.
         num_frames: Number of frames.
-        farthest_scale: The limit; 1 if it is above.
+        min_scale: The limit; 1 if it is above.
         random: Draws the motion.
         keep_distance: Whether the head stays as near as in the portrait.
 
@@ -223,7 +223,7 @@ def draw_motion(
         Motion of the frames.
     """
     motion = draw_head_motion(prosody, num_frames, FPS, random, move_distance=not keep_distance)
-    return replace(motion, scale=np.maximum(motion.scale, min(1.0, farthest_scale)))
+    return replace(motion, scale=np.maximum(motion.scale, min(1.0, min_scale)))
 
 
 def record_voice(utterance: Utterance, random: np.random.Generator) -> tuple[np.ndarray, RecordingConditions]:

@@ -8,15 +8,18 @@ buffer; teeth, gums, tongue and eyeballs are behind them. Frames (S S 3).
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
 
-from emo.synthetic.heads.background import Background
+from emo.face.detector import FaceDetector
+from emo.face.refinement import LandmarkRefiner, load_landmark_refiner
 from emo.synthetic.heads.eyes import EYES, Eye
 from emo.synthetic.heads.face_model import FaceModel
 from emo.synthetic.heads.fitting import (
     FitLimits,
+    FitRejected,
     PhotoFit,
     PhotoLandmarks,
     Pose,
@@ -31,8 +34,7 @@ from emo.synthetic.heads.fitting import (
 from emo.synthetic.heads.head_shape import HeadShape, MotionFrame, VertexSet
 from emo.synthetic.heads.mesh_patch import PatchBox, draw_patch
 from emo.synthetic.heads.mouth_interior import MouthInterior
-from emo.synthetic.heads.photo_landmarks import find_landmarks
-from emo.synthetic.heads.photo_texture import PhotoTexture
+from emo.synthetic.heads.photo_texture import Background, PhotoTexture
 from emo.synthetic.heads.warp_field import WarpField, grid_centers
 
 __all__ = ["MotionFrame", "PhotoFrame", "PhotoHead", "PhotoTruth"]
@@ -367,3 +369,30 @@ def portrait_gaze(shape: HeadShape, landmarks: np.ndarray, irises: np.ndarray) -
         across, offset = straight @ (lids[3] - lids[0]), straight @ (iris - (lids[0] + lids[3]) / 2)
         angles.append(-np.arcsin(np.clip((offset / np.linalg.norm(across) + [0, 0.053]) / 0.36, -1, 1)))
     return np.mean(angles, 0)
+
+
+@cache
+def load_face_networks() -> tuple[FaceDetector, LandmarkRefiner]:
+    """Load the package's face detector and landmark refiner once a process."""
+    return FaceDetector(), load_landmark_refiner()
+
+
+def find_landmarks(image: np.ndarray) -> PhotoLandmarks:
+    """Find landmarks and irises of the largest face.
+
+    Args:
+        image: (H W 3) uint8.
+
+    Returns:
+        Landmarks (68 2) and irises (2 2), pixels.
+
+    Raises:
+        FitRejected: There is no face.
+    """
+    detector, refiner = load_face_networks()
+    faces = detector.detect(image)
+    if not faces:
+        raise FitRejected("no_face", "no face was found")
+    landmarks = faces[0].landmarks[None].astype(np.float64)
+    face = refiner.refine(image, landmarks)[0]
+    return PhotoLandmarks(np.float64(face.landmarks), np.float64(face.irises))

@@ -91,12 +91,26 @@ def rasterize(points: np.ndarray, triangles: np.ndarray, height: int, width: int
 
 
 def first_pixel(coordinate: np.ndarray) -> np.ndarray:
-    """Return the first pixel whose center is not below a coordinate."""
+    """Return the first pixel whose center is not below a coordinate.
+
+    Args:
+        coordinate: (...) pixels, integers at the pixels' borders.
+
+    Returns:
+        (...) int32.
+    """
     return np.ceil(coordinate - 0.5).astype(np.int32)
 
 
 def last_pixel(coordinate: np.ndarray) -> np.ndarray:
-    """Return the last pixel whose center is not above a coordinate."""
+    """Return the last pixel whose center is not above a coordinate.
+
+    Args:
+        coordinate: (...) pixels, integers at the pixels' borders.
+
+    Returns:
+        (...) int32.
+    """
     return np.floor(coordinate - 0.5).astype(np.int32)
 
 

@@ -107,9 +107,11 @@ def simulate_recording(
     random = np.random.default_rng(conditions.seed)
     wave = np.asarray(voice, np.float64)
     if conditions.reverb_seconds is not None and conditions.room_meters is not None:
-        wave = convolve(wave, make_room(conditions.room_meters, conditions.reverb_seconds, sample_rate, random))
+        wave = convolve(
+            wave, make_room_response(conditions.room_meters, conditions.reverb_seconds, sample_rate, random)
+        )
     if conditions.has_microphone:
-        wave = convolve(wave, make_microphone(sample_rate, random))
+        wave = convolve(wave, make_microphone_response(sample_rate, random))
     level = measure_level(wave)
     if conditions.music_snr_db is not None:
         music = make_music(len(wave), sample_rate, random) if music is None else music
@@ -141,7 +143,7 @@ def make_noise(num_samples: int, slope: float, random: np.random.Generator) -> n
     return np.fft.irfft(spectrum * np.maximum(np.arange(len(spectrum)), 1.0) ** -slope, num_samples)
 
 
-def make_microphone(sample_rate: int, random: np.random.Generator) -> np.ndarray:
+def make_microphone_response(sample_rate: int, random: np.random.Generator) -> np.ndarray:
     """Make the impulse response of a microphone.
 
     A band-pass with a smooth response of +-6 dB inside its band. Of minimum phase (by the cepstrum: Oppenheim and
@@ -167,7 +169,14 @@ def make_microphone(sample_rate: int, random: np.random.Generator) -> np.ndarray
 
 
 def measure_level(wave: np.ndarray) -> float:
-    """Root mean square of the louder half of a wave's samples, so that pauses do not count."""
+    """Measure the level of a wave, so that pauses do not count.
+
+    Args:
+        wave: (S,).
+
+    Returns:
+        Root mean square of the louder half of its samples.
+    """
     power = np.square(wave)
     return float(np.sqrt(power[power >= np.median(power)].mean())) if len(wave) else 0.0
 
@@ -199,7 +208,7 @@ def convolve(wave: np.ndarray, response: np.ndarray) -> np.ndarray:
     return np.fft.irfft(np.fft.rfft(wave, size) * np.fft.rfft(response, size), size)[: len(wave)]
 
 
-def make_room(
+def make_room_response(
     meters: tuple[float, float, float], reverb_seconds: float, sample_rate: int, random: np.random.Generator
 ) -> np.ndarray:
     """Make the impulse response of a box-shaped room, its direct sound at sample 0 with gain 1.

@@ -1,6 +1,6 @@
 """What a synthetic head says or sings: random texts, voices and vocal efforts, with the time of every phoneme.
 
-Voices are Kokoro's, where its folder is given, and eSpeak NG's; songs are sung by `emo.synthetic.voices.singing`.
+Voices are Kokoro's, where its folder is given, and eSpeak NG's; songs are sung by `emo.synthetic.voices.music`.
 S samples at SAMPLE_RATE.
 """
 
@@ -14,9 +14,8 @@ from emo.synthetic.espeak import Phoneme, Speech
 from emo.synthetic.voices.espeak_process import synthesize_in_process
 from emo.synthetic.voices.kokoro import LANGUAGES as KOKORO_LANGUAGES
 from emo.synthetic.voices.kokoro import Kokoro
-from emo.synthetic.voices.music import make_music
+from emo.synthetic.voices.music import draw_song, make_music
 from emo.synthetic.voices.sentences import LANGUAGES, make_text
-from emo.synthetic.voices.singing import draw_song
 
 EFFORT_SHARES = {"normal": 0.7, "quiet": 0.08, "whisper": 0.07, "loud": 0.08, "shout": 0.07}
 EFFORT_LEVELS_DB = {"normal": 0.0, "quiet": -6.0, "whisper": -10.0, "loud": 4.0, "shout": 8.0}
@@ -77,7 +76,7 @@ class Utterance:
 
     @property
     def seconds(self) -> float:
-        """Its length."""
+        """Its length in seconds."""
         return len(self.wave) / SAMPLE_RATE
 
     def cut(self, num_samples: int) -> "Utterance":

@@ -13,9 +13,8 @@ from emo.cli.convert import main
 from emo.core.errors import InputError
 from emo.face.crop import Region
 from emo.face.selection import SelectedFace
-from emo.hub.convert.checkpoint import open_weights, save_sharded, split_by_size
 from emo.hub.convert.hallo import rename_key, rename_keys
-from emo.hub.convert.pipeline import convert_hallo, find_parts
+from emo.hub.convert.pipeline import convert_hallo, find_parts, open_weights, save_sharded, split_by_size
 from emo.hub.resolve import load_pipeline
 from emo.models.autoencoder import decode_latents, encode_images
 from emo.models.hallo import HalloModel

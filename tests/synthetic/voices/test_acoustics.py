@@ -8,13 +8,12 @@ from emo.synthetic.voices.acoustics import (
     RecordingConditions,
     draw_recording_conditions,
     find_delay,
-    make_room,
+    make_room_response,
     simulate_mp3,
     simulate_recording,
     simulate_telephone,
 )
-from emo.synthetic.voices.music import make_music
-from emo.synthetic.voices.singing import draw_song
+from emo.synthetic.voices.music import draw_song, make_music
 
 RATE = 16000
 
@@ -64,7 +63,7 @@ def test_noise_is_as_loud_as_asked(voice):
 
 
 def test_a_room_decays_by_sixty_decibels_in_its_time():
-    response = make_room((5.0, 4.0, 2.5), 0.5, RATE, np.random.default_rng(2))
+    response = make_room_response((5.0, 4.0, 2.5), 0.5, RATE, np.random.default_rng(2))
     assert response[0] == 1.0
     energy = np.cumsum(np.square(response[1000:])[::-1])[::-1]
     level = 10 * np.log10(energy / energy[0])

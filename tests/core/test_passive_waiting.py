@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from emo.core.threads import PASSIVE, set_passive_waiting
+from emo.core.parallel import PASSIVE, set_passive_waiting
 
 COMMAND = """
 import os, sys

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from emo.face.crop import Region, transform_points
-from emo.face.masks import regional_masks
 from emo.face.selection import SelectedFace, select_face
+from emo.pipelines.hallo import regional_masks
 
 FOUND = SelectedFace(Region((100.0, 100.0), 160.0), (50.0, 40.0, 150.0, 160.0))
 
