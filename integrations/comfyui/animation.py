@@ -1,19 +1,35 @@
-"""ComfyUI nodes: load a model of emo, and make a portrait talk.
+"""What the nodes do, and the inputs and outputs that both of their descriptions (nodes.py, nodes_v1.py) share.
 
-`make_frames` does the work; the classes of NODE_CLASS_MAPPINGS only describe it.
 Types are ComfyUI's: IMAGE is (B H W 3) float in [0, 1]; AUDIO is {"waveform": (B C S), "sample_rate": Hz}.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 MODEL_TYPE, CATEGORY = "EMO_MODEL", "emo"
-TOOLTIPS = {
-    "model": "mini (built in), a folder, or OWNER/NAME of the Hugging Face Hub",
-    "steps": "denoising steps per window; 0: the model's",
-    "guidance": "classifier-free guidance on the sound; 0: the model's, 1: off",
-    "full_face": "the picture is a face crop or a drawing in which no face is found",
+NAMES = {"EMOLoadModel": "EMO: load a model", "EMOTalkingPortrait": "EMO: talking portrait"}
+MODEL_TIP = "mini (built in), a folder, or OWNER/NAME of the Hugging Face Hub"
+STEPS_TIP = "denoising steps per window; 0: the model's"
+GUIDANCE_TIP = "classifier-free guidance on the sound; 0: the model's, 1: off"
+FULL_FACE_TIP = "the picture is a face crop or a drawing in which no face is found"
+INPUTS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {  # node -> input -> its type and options
+    "EMOLoadModel": {"model": ("STRING", {"default": "mini", "tooltip": MODEL_TIP})},
+    "EMOTalkingPortrait": {
+        "model": (MODEL_TYPE, {}),
+        "image": ("IMAGE", {}),
+        "audio": ("AUDIO", {}),
+        "fps": ("FLOAT", {"default": 25.0, "min": 1.0, "max": 120.0, "step": 0.01}),
+        "seed": ("INT", {"default": 0, "min": 0, "max": 2**63 - 1}),
+        "steps": ("INT", {"default": 0, "min": 0, "max": 1000, "tooltip": STEPS_TIP}),
+        "guidance": ("FLOAT", {"default": 0.0, "min": 0.0, "max": 20.0, "step": 0.1, "tooltip": GUIDANCE_TIP}),
+        "full_face": ("BOOLEAN", {"default": False, "tooltip": FULL_FACE_TIP}),
+    },
+}
+OUTPUTS = {  # node -> type and name of each output
+    "EMOLoadModel": [(MODEL_TYPE, "model")],
+    "EMOTalkingPortrait": [("IMAGE", "frames"), ("AUDIO", "audio"), ("FLOAT", "fps")],
 }
 
 
@@ -28,14 +44,14 @@ def load_model(model: str):
 
 def make_frames(
     pipeline: Any,
-    image: torch.Tensor,
+    image: "torch.Tensor",
     audio: dict[str, Any],
     fps: float,
     seed: int,
     steps: int,
     guidance: float,
     full_face: bool,
-) -> tuple[torch.Tensor, dict[str, Any], float]:
+) -> "tuple[torch.Tensor, dict[str, Any], float]":
     """Animate the first picture of a batch by the first sound of a batch.
 
     Args:
@@ -53,6 +69,7 @@ def make_frames(
     """
     import numpy as np
     import soxr
+    import torch
 
     picture = (image[0, ..., :3].cpu().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
     wave = audio["waveform"][0].float().mean(0).cpu().numpy()
@@ -83,53 +100,3 @@ def report_progress(done: int, total: int) -> None:
         return
     throw_exception_if_processing_interrupted()
     ProgressBar(total).update_absolute(done, total)
-
-
-class EMOLoadModel:
-    """V1: loads a model."""
-
-    CATEGORY, FUNCTION = CATEGORY, "load"
-    RETURN_TYPES, RETURN_NAMES = (MODEL_TYPE,), ("model",)
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict:
-        """The node's inputs."""
-        return {"required": {"model": ("STRING", {"default": "mini", "tooltip": TOOLTIPS["model"]})}}
-
-    def load(self, model: str) -> tuple:
-        """Run the node."""
-        return (load_model(model),)
-
-
-class EMOTalkingPortrait:
-    """V1: makes a portrait talk."""
-
-    CATEGORY, FUNCTION = CATEGORY, "generate"
-    RETURN_TYPES, RETURN_NAMES = ("IMAGE", "AUDIO", "FLOAT"), ("frames", "audio", "fps")
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict:
-        """The node's inputs."""
-        return {
-            "required": {
-                "model": (MODEL_TYPE,),
-                "image": ("IMAGE",),
-                "audio": ("AUDIO",),
-                "fps": ("FLOAT", {"default": 25.0, "min": 1.0, "max": 120.0, "step": 0.01}),
-                "seed": ("INT", {"default": 0, "min": 0, "max": 2**63 - 1}),
-                "steps": ("INT", {"default": 0, "min": 0, "max": 1000, "tooltip": TOOLTIPS["steps"]}),
-                "guidance": (
-                    "FLOAT",
-                    {"default": 0.0, "min": 0.0, "max": 20.0, "step": 0.1, "tooltip": TOOLTIPS["guidance"]},
-                ),
-                "full_face": ("BOOLEAN", {"default": False, "tooltip": TOOLTIPS["full_face"]}),
-            }
-        }
-
-    def generate(self, model, image, audio, fps, seed, steps, guidance, full_face) -> tuple:
-        """Run the node."""
-        return make_frames(model, image, audio, fps, seed, steps, guidance, full_face)
-
-
-NODE_CLASS_MAPPINGS = {"EMOLoadModel": EMOLoadModel, "EMOTalkingPortrait": EMOTalkingPortrait}
-NODE_DISPLAY_NAME_MAPPINGS = {"EMOLoadModel": "EMO: load a model", "EMOTalkingPortrait": "EMO: talking portrait"}
