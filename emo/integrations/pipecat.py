@@ -54,7 +54,7 @@ class EMOVideoService(AIService):
         await super().stop(frame)
         self._last_seconds = self._session.end_seconds
         if self._task is not None:
-            await self._task
+            await asyncio.wait([self._task])  # which goes on where this wait is cancelled
 
     async def cancel(self, frame: CancelFrame) -> None:
         """End at once."""
