@@ -20,9 +20,10 @@ import numpy as np
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import Response
+from starlette.websockets import WebSocketState
 
 from emo.app.decoding import decode_upload
-from emo.app.security import make_error
+from emo.app.security import clean_text, make_error
 from emo.core.errors import InputError
 from emo.media.fragments import FragmentWriter
 from emo.media.image import read_image
@@ -40,6 +41,8 @@ MICROPHONE_DELAY_SECONDS = 0.5  # sound of a microphone that waits longer is dro
 MAX_CHUNK_SECONDS = 10.0
 MAX_COMMAND_CHARACTERS = 10_000
 TOO_MANY, WRONG, ENDED = 1013, 1008, 1000  # close codes of RFC 6455
+CLOSE_SECONDS = 2.0  # to say why a session ends
+MAX_REASON_BYTES = 120  # of a close frame
 
 
 class StartRequest(BaseModel):
@@ -72,13 +75,18 @@ class LiveConnection:
         self.state, self.session, self.id, self.sample_rate = state, session, session_id, sample_rate
         self.interrupted = False
         self._speaking, self._repeated = False, False
+        self._marked: np.ndarray | None = None
         self._watermark = Watermark(make_payload(name_model(state.model.get())))
         logger.info("%s: watermark %s", session_id, self._watermark.payload.hex)
 
     def make_block(self) -> "list[LiveFrame]":
-        """Make the next frames, marked; [] at the end."""
-        frames = self.session.make_block()
-        return [replace(frame, image=self._watermark.mark(frame.image)) for frame in frames]
+        """Make the next frames, marked; [] at the end. Repeated ones share their image."""
+        frames = []
+        for frame in self.session.make_block():
+            if self._marked is None or not frame.is_repeated:
+                self._marked = self._watermark.mark(frame.image)
+            frames.append(replace(frame, image=self._marked))
+        return frames
 
     def push(self, data: bytes) -> None:
         """Say 16-bit PCM, mono. Raises InputError where it is no such sound, or too much waits."""
@@ -199,10 +207,14 @@ def make_live_router(state: "ServerState") -> APIRouter:
             await socket.accept()
             try:
                 await serve_socket(state, socket, session_id)
-            except (WebSocketDisconnect, RuntimeError):  # RuntimeError: it sends after the client has gone
+            except WebSocketDisconnect:
                 return
-            except (InputError, ValidationError, TimeoutError) as error:
+            except (InputError, ValidationError) as error:
                 await end(socket, describe_error(error))
+            except Exception:
+                if socket.client_state is WebSocketState.CONNECTED:  # else it sent after the client had gone
+                    logger.exception("%s failed", session_id)
+                    await end(socket, "an error inside the server; its log says more")
 
     return router
 
@@ -212,7 +224,7 @@ def describe_error(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         return f"{'.'.join(map(str, first['loc'])) or 'start'}: {first['msg']}"
-    return str(error) or "nothing came for too long"
+    return str(error) or "it took too long"
 
 
 async def refuse(socket: WebSocket, response: Response) -> None:
@@ -225,18 +237,20 @@ async def refuse(socket: WebSocket, response: Response) -> None:
 
 async def end(socket: WebSocket, message: str) -> None:
     """Say why the session ends, and close the socket."""
+    message = clean_text(message)
+    reason = message.encode()[:MAX_REASON_BYTES].decode("utf-8", "ignore")
     try:
-        await socket.send_json({"type": "error", "message": message})
-        await socket.close(WRONG)
-    except (WebSocketDisconnect, RuntimeError):
+        async with asyncio.timeout(CLOSE_SECONDS):  # the client may take nothing
+            await socket.send_json({"type": "error", "message": message})
+            await socket.close(WRONG, reason)
+    except (WebSocketDisconnect, RuntimeError, TimeoutError):
         return
 
 
 async def serve_socket(state: "ServerState", socket: WebSocket, session_id: str) -> None:
     """Run a session from its first message to its end. Raises InputError for a wrong message."""
-    wait = state.settings.receive_seconds
-    asked = StartRequest.model_validate_json(await asyncio.wait_for(socket.receive_text(), wait))
-    picture = await asyncio.wait_for(socket.receive_bytes(), wait)
+    asked = StartRequest.model_validate_json(await receive_first(state, socket, "text", "the start message (JSON)"))
+    picture = await receive_first(state, socket, "bytes", "the picture (a binary message)")
     session = await open_session(state, asked, picture)
     connection = LiveConnection(state, session, session_id, asked.sample_rate)
     tasks = [asyncio.create_task(send_frames(socket, connection)), asyncio.create_task(receive(socket, connection))]
@@ -256,12 +270,29 @@ async def serve_socket(state: "ServerState", socket: WebSocket, session_id: str)
     await socket.close(ENDED)
 
 
+async def receive_first(state: "ServerState", socket: WebSocket, kind: str, name: str) -> Any:
+    """Wait for one of the messages that start a session. Raises InputError for another one, or for none."""
+    try:
+        message = await asyncio.wait_for(receive_message(socket), state.settings.receive_seconds)
+    except TimeoutError as error:
+        raise InputError(f"{name} did not come in time") from error
+    if message.get(kind) is None:
+        raise InputError(f"send {name} here")
+    return message[kind]
+
+
+async def receive_message(socket: WebSocket) -> dict[str, Any]:
+    """Return the next message. Raises WebSocketDisconnect at the end."""
+    message = await socket.receive()
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(message.get("code", ENDED))
+    return message
+
+
 async def receive(socket: WebSocket, connection: LiveConnection) -> None:
     """Carry out what the client sends, until it closes."""
     while True:
-        message = await socket.receive()
-        if message["type"] == "websocket.disconnect":
-            raise WebSocketDisconnect(message.get("code", ENDED))
+        message = await receive_message(socket)
         if message.get("bytes") is not None:
             connection.push(message["bytes"])
         elif not await connection.command(message.get("text") or ""):
@@ -269,8 +300,12 @@ async def receive(socket: WebSocket, connection: LiveConnection) -> None:
 
 
 async def send_frames(socket: WebSocket, connection: LiveConnection) -> None:
-    """Send the frames of the session and its events; a client that takes nothing for too long is dropped."""
-    session, wait = connection.session, connection.state.settings.receive_seconds
+    """Send the frames of the session and its events.
+
+    While the client takes nothing, no frames are made. Afterwards the last one repeats, so that sound and pictures keep
+    their times. Raises InputError where the client takes nothing for too long.
+    """
+    session, wait = connection.session, connection.state.settings.send_seconds
     writer, loop, started = FragmentWriter(session.fps, session.sample_rate), asyncio.get_running_loop(), False
 
     def make_next() -> "tuple[list[LiveFrame], bytes]":
@@ -284,12 +319,16 @@ async def send_frames(socket: WebSocket, connection: LiveConnection) -> None:
                 return
             if not data:
                 continue
+            events = connection.follow(frames)
             if not started:
-                started = True
-                await socket.send_json(describe_start(connection, writer.mime_type))
-            for event in connection.follow(frames):
-                await asyncio.wait_for(socket.send_json(event), wait)
-            await asyncio.wait_for(socket.send_bytes(data), wait)
+                started, events = True, [describe_start(connection, writer.mime_type), *events]
+            try:
+                async with asyncio.timeout(wait):
+                    for event in events:
+                        await socket.send_json(event)
+                    await socket.send_bytes(data)
+            except TimeoutError as error:
+                raise InputError(f"the client took no frame for {wait:g} s") from error
 
 
 def describe_start(connection: LiveConnection, mime_type: str) -> dict[str, Any]:

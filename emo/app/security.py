@@ -9,6 +9,7 @@
 
 import asyncio
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
@@ -45,8 +46,13 @@ def make_error(status: int, message: str, kind: str = "invalid_request_error", p
         The response.
     """
     headers = {"Retry-After": "10"} if status == 429 else None
-    error = {"message": message, "type": kind, "param": param, "code": None}
+    error = {"message": clean_text(message), "type": kind, "param": param, "code": None}
     return JSONResponse({"error": error}, status, headers)
+
+
+def clean_text(text: str) -> str:
+    """The text with ? in place of what UTF-8 can't hold, which JSON of clients may."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 class Guard:
@@ -93,6 +99,7 @@ class Guard:
     def _limit(self, receive: Callable, headers: Headers) -> Callable:
         """`receive`, which ends a request that is too large or too slow with 413 or 408."""
         limit, received, ended = self.settings.max_upload_bytes, 0, False
+        deadline = time.monotonic() + self.settings.upload_seconds
         stated = headers.get("content-length", "0")
 
         async def limited() -> dict:
@@ -102,9 +109,10 @@ class Guard:
             if stated.isdecimal() and int(stated) > limit:
                 raise self._too_large()
             try:
-                message = await asyncio.wait_for(receive(), self.settings.receive_seconds)
+                seconds = min(self.settings.receive_seconds, deadline - time.monotonic())
+                message = await asyncio.wait_for(receive(), seconds)
             except TimeoutError as error:
-                raise HTTPException(408, "the request stopped in the middle; send it again") from error
+                raise HTTPException(408, "the request stopped or is too slow; send it again") from error
             received += len(message.get("body", b""))
             ended = not message.get("more_body", False)
             if received > limit:

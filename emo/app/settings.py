@@ -28,7 +28,9 @@ class ServerSettings:
         session_minutes: Longest live session.
         decode_seconds: Time limit of the child process that decodes an upload.
         decode_memory_mb: Its memory limit, in 10^6 bytes, where the system has such limits.
-        receive_seconds: Longest wait for the next bytes of a request or of a session.
+        receive_seconds: Longest wait for the next bytes of a request, and for the start of a live session.
+        upload_seconds: Longest time in which a request is sent.
+        send_seconds: Longest wait for the client of a live session to take a frame.
     """
 
     data_dir: Path
@@ -49,6 +51,8 @@ class ServerSettings:
     decode_seconds: float = 30.0
     decode_memory_mb: float = 2000.0
     receive_seconds: float = 30.0
+    upload_seconds: float = 300.0
+    send_seconds: float = 10.0
 
     @property
     def is_loopback(self) -> bool:

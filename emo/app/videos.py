@@ -241,7 +241,7 @@ async def _prepare(state: ServerState, asked: VideoRequest, files: dict[str, Upl
     if ("audio" in files) == (text is not None):
         raise InputError("send either audio (a file) or text, and not both")
     if asked.controls is not None:
-        state.check_controls(asked.controls)
+        await asyncio.to_thread(state.check_controls, asked.controls)
     async with state.decoders:
         await decode_file(state, "image", files["image"], folder, folder / "portrait.png")
         if "audio" in files:

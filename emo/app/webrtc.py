@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from emo.app.state import ServerState
 
 MAX_WAITING_FRAMES = 50  # of a track whose client takes nothing
-GATHER_SECONDS = 10.0  # to collect addresses, and until a client has connected
+MAX_WAITING_BYTES = 65536  # of events; a client that takes none gets no more
+GATHER_SECONDS = 10.0  # to collect addresses
+CONNECT_SECONDS = 20.0  # until the client has connected
 VIDEO_CLOCK_HZ = 90000
 
 
@@ -88,6 +90,7 @@ class Peer:
     async def run(self) -> None:
         """Send frames until the client has gone or the session has ended."""
         loop, limit = asyncio.get_running_loop(), 60 * self.connection.state.settings.session_minutes
+        timer = loop.call_later(CONNECT_SECONDS, self._check_connected)
         try:
             async with asyncio.timeout(limit):
                 with ThreadPoolExecutor(1, "emo-live") as executor:
@@ -102,6 +105,7 @@ class Peer:
         except TimeoutError:
             self._send({"type": "error", "message": "the session has ended; start another"})
         finally:
+            timer.cancel()
             await self.close()
 
     async def close(self) -> None:
@@ -122,8 +126,9 @@ class Peer:
         self.audio.put(sound)
 
     def _send(self, event: dict) -> None:
-        if self.channel is not None and self.channel.readyState == "open":
-            self.channel.send(json.dumps(event))
+        channel = self.channel
+        if channel is not None and channel.readyState == "open" and channel.bufferedAmount < MAX_WAITING_BYTES:
+            channel.send(json.dumps(event))
 
     def _on_channel(self, channel) -> None:
         self.channel = channel
@@ -135,8 +140,7 @@ class Peer:
                 if not isinstance(message, str):
                     raise InputError("commands are JSON; sound comes as an audio track")
                 if not await self.connection.command(message):
-                    self.gone.set()
-                    self.connection.session.close()
+                    self._leave()
             except InputError as error:
                 self._send({"type": "error", "message": str(error)})
 
@@ -155,8 +159,16 @@ class Peer:
 
     async def _on_state(self) -> None:
         if self.peer.connectionState in ("failed", "closed", "disconnected"):
-            self.gone.set()
-            self.connection.session.close()
+            self._leave()
+
+    def _check_connected(self) -> None:
+        if self.peer.connectionState != "connected":
+            self._leave()
+
+    def _leave(self) -> None:
+        """End the frames, and with them `run`."""
+        self.gone.set()
+        self.connection.session.close()
 
 
 def make_webrtc_router(state: "ServerState") -> APIRouter:

@@ -37,6 +37,7 @@ EXTRAS = {  # extra -> one of its packages by its import name
     "serve": ("fastapi", "uvicorn", "websockets", "prometheus_client", "python_multipart", "aiortc"),
     "tts": ("hibari",),
     "livekit": ("livekit",),
+    "pipecat": ("pipecat",),
 }
 DECODERS = ("h264", "hevc", "vp9", "av1", "aac", "mp3", "opus", "flac")
 ENCODERS = ("libx264", "h264_nvenc", "h264_videotoolbox", "aac")

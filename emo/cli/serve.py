@@ -3,13 +3,17 @@
 import argparse
 import logging
 import os
+import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from emo.cli.command import Parser, run
 from emo.cli.options import integer, number
 from emo.core.errors import InputError
 
+UNREAD_SECONDS = 60  # bytes that no client takes for so long end its connection
+BACKLOG = 2048  # connections that wait to be accepted
 TOKEN_VARIABLE = "EMO_SERVE_TOKEN"
 PARAMETERS = {"tts": "--tts", "data_dir": "--data"}
 
@@ -85,6 +89,31 @@ def make_settings(args: argparse.Namespace):
     return settings
 
 
+def listen(host: str, port: int) -> socket.socket:
+    """Open the socket that the server listens at; it drops clients that vanish or stop to read.
+
+    The ping of web sockets and time limits end what the server does for such a client. Only the system can give up the
+    connection itself while bytes wait in it.
+
+    Raises:
+        InputError: The address can't be used.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    try:
+        if os.name != "nt":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; connections take it over
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * UNREAD_SECONDS)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except (OSError, UnicodeError) as error:  # UnicodeError: no name of a machine
+        listener.close()
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{host}:{port} can't be used ({reason}): choose another --port or --host") from error
+    return listener
+
+
 def log_marks() -> None:
     """Print the payload of each job and live session, so that an operator can tell who made a video."""
     handler = logging.StreamHandler()
@@ -117,23 +146,23 @@ def serve(args: argparse.Namespace) -> None:
     if args.tts is not None:
         load_synthesizer(args.tts)
     app = make_app(settings)
+    listener = listen(args.host, args.port)
     log_marks()
     scheme = "http" if args.certificate is None else "https"
     name = "localhost" if settings.is_loopback else settings.host
     print(f"emo-serve: {scheme}://{name}:{args.port}/ (Ctrl-C ends it)", file=sys.stderr)
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
-        host=args.host,
-        port=args.port,
         log_level="warning",
         limit_concurrency=400,
         timeout_keep_alive=15,
         timeout_graceful_shutdown=3,
         ws_max_size=settings.max_upload_bytes,
-        ws_max_queue=64,
         ssl_certfile=args.certificate,
         ssl_keyfile=args.key,
     )
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 def main() -> None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 BLOCK_FRAMES = 2
 MAX_SOUND_DELAY_SECONDS = 0.06  # how late sound may come before silence takes its place
 LAG_SECONDS = 0.25  # how late the model may be before frames are repeated
+MAX_REPEATED_FRAMES = 25  # of one block; more follow in the next, so that a long halt needs no more memory
 SPEECH_PEAK = 0.01  # of full scale: a frame with louder pushed sound speaks
 SPEECH_HOLD_SECONDS = 0.4  # a shorter pause is no idleness
 
@@ -150,6 +151,8 @@ class LiveSession:
             raise InputError(f"audio of shape {audio.shape} and type {audio.dtype}: give (S,) float, or int16")
         if not np.isfinite(audio).all():
             raise InputError("audio has non-finite samples")
+        if not len(audio):
+            return
         with self._changed:
             if self._closed:
                 raise InputError("the session is closed: open another")
@@ -166,7 +169,7 @@ class LiveSession:
             self._audio.cut(self._position(self._next))
             self._changed.notify_all()
 
-    def set(self, **controls: Value | None) -> None:
+    def set(self, /, **controls: Value | None) -> None:
         """Change conditions from the next block on.
 
         Args:
@@ -240,7 +243,7 @@ class LiveSession:
             until = due if there else due + MAX_SOUND_DELAY_SECONDS
             if now >= until:
                 self._audio.fill(needed)
-                late = int((now - due - LAG_SECONDS) * self.fps)
+                late = min(MAX_REPEATED_FRAMES, int((now - due - LAG_SECONDS) * self.fps))
                 if late > 0:
                     self._audio.fill(self._position(self._next + late))
                 return max(0, late)

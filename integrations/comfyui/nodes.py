@@ -1,135 +1,67 @@
-"""ComfyUI nodes: load a model of emo, and make a portrait talk.
+"""The nodes in ComfyUI's present schema (V3)."""
 
-`make_frames` does the work; the classes of NODE_CLASS_MAPPINGS only describe it.
-Types are ComfyUI's: IMAGE is (B H W 3) float in [0, 1]; AUDIO is {"waveform": (B C S), "sample_rate": Hz}.
-"""
+from comfy_api.v0_0_2 import ComfyExtension, io
 
-from typing import Any
+from .animation import CATEGORY, INPUTS, MODEL_TYPE, NAMES, OUTPUTS, load_model, make_frames
 
-import torch
-
-MODEL_TYPE, CATEGORY = "EMO_MODEL", "emo"
-TOOLTIPS = {
-    "model": "mini (built in), a folder, or OWNER/NAME of the Hugging Face Hub",
-    "steps": "denoising steps per window; 0: the model's",
-    "guidance": "classifier-free guidance on the sound; 0: the model's, 1: off",
-    "full_face": "the picture is a face crop or a drawing in which no face is found",
+TYPES = {
+    "STRING": io.String,
+    "INT": io.Int,
+    "FLOAT": io.Float,
+    "BOOLEAN": io.Boolean,
+    "IMAGE": io.Image,
+    "AUDIO": io.Audio,
+    MODEL_TYPE: io.Custom(MODEL_TYPE),
 }
 
 
-def load_model(model: str):
-    """Load a pipeline; see `emo.load_pipeline`."""
-    from emo import load_pipeline
-
-    pipeline = load_pipeline(model)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-def make_frames(
-    pipeline: Any,
-    image: torch.Tensor,
-    audio: dict[str, Any],
-    fps: float,
-    seed: int,
-    steps: int,
-    guidance: float,
-    full_face: bool,
-) -> tuple[torch.Tensor, dict[str, Any], float]:
-    """Animate the first picture of a batch by the first sound of a batch.
-
-    Args:
-        pipeline: From `load_model`.
-        image: (B H W 3) in [0, 1].
-        audio: ComfyUI's AUDIO.
-        fps: Frames per second.
-        seed: The same seed gives the same frames.
-        steps: Denoising steps; 0: the model's.
-        guidance: Guidance on the sound; 0: the model's.
-        full_face: Whether the picture is a face crop.
-
-    Returns:
-        Frames (T H W 3) in [0, 1], the sound, and the frames per second.
-    """
-    import numpy as np
-    import soxr
-
-    picture = (image[0, ..., :3].cpu().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-    wave = audio["waveform"][0].float().mean(0).cpu().numpy()
-    rate = pipeline.audio_encoder.sample_rate
-    samples = soxr.resample(wave, audio["sample_rate"], rate).astype(np.float32)
-    frames = []
-    for frame in pipeline.stream(
-        picture,
-        samples,
-        fps=fps,
-        generator=torch.Generator().manual_seed(seed),
-        num_inference_steps=steps or None,
-        guidance_scale=guidance or None,
-        face="full" if full_face else None,
-        output_type="pt",
-    ):
-        frames.append(frame.permute(1, 2, 0))
-        report_progress(len(frames), round(len(samples) / rate * fps))
-    return torch.stack(frames), audio, fps
+def describe_node(node_id: str) -> io.Schema:
+    """Return the schema of a node."""
+    return io.Schema(
+        node_id=node_id,
+        display_name=NAMES[node_id],
+        category=CATEGORY,
+        inputs=[TYPES[kind].Input(name, **options) for name, (kind, options) in INPUTS[node_id].items()],
+        outputs=[TYPES[kind].Output(display_name=name) for kind, name in OUTPUTS[node_id]],
+    )
 
 
-def report_progress(done: int, total: int) -> None:
-    """Move ComfyUI's progress bar, and stop where its user has cancelled; outside of ComfyUI nothing happens."""
-    try:
-        from comfy.model_management import throw_exception_if_processing_interrupted
-        from comfy.utils import ProgressBar
-    except ImportError:
-        return
-    throw_exception_if_processing_interrupted()
-    ProgressBar(total).update_absolute(done, total)
-
-
-class EMOLoadModel:
-    """V1: loads a model."""
-
-    CATEGORY, FUNCTION = CATEGORY, "load"
-    RETURN_TYPES, RETURN_NAMES = (MODEL_TYPE,), ("model",)
+class EMOLoadModel(io.ComfyNode):
+    """Loads a model."""
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict:
-        """The node's inputs."""
-        return {"required": {"model": ("STRING", {"default": "mini", "tooltip": TOOLTIPS["model"]})}}
-
-    def load(self, model: str) -> tuple:
-        """Run the node."""
-        return (load_model(model),)
-
-
-class EMOTalkingPortrait:
-    """V1: makes a portrait talk."""
-
-    CATEGORY, FUNCTION = CATEGORY, "generate"
-    RETURN_TYPES, RETURN_NAMES = ("IMAGE", "AUDIO", "FLOAT"), ("frames", "audio", "fps")
+    def define_schema(cls) -> io.Schema:
+        """The node's inputs and outputs."""
+        return describe_node("EMOLoadModel")
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict:
-        """The node's inputs."""
-        return {
-            "required": {
-                "model": (MODEL_TYPE,),
-                "image": ("IMAGE",),
-                "audio": ("AUDIO",),
-                "fps": ("FLOAT", {"default": 25.0, "min": 1.0, "max": 120.0, "step": 0.01}),
-                "seed": ("INT", {"default": 0, "min": 0, "max": 2**63 - 1}),
-                "steps": ("INT", {"default": 0, "min": 0, "max": 1000, "tooltip": TOOLTIPS["steps"]}),
-                "guidance": (
-                    "FLOAT",
-                    {"default": 0.0, "min": 0.0, "max": 20.0, "step": 0.1, "tooltip": TOOLTIPS["guidance"]},
-                ),
-                "full_face": ("BOOLEAN", {"default": False, "tooltip": TOOLTIPS["full_face"]}),
-            }
-        }
-
-    def generate(self, model, image, audio, fps, seed, steps, guidance, full_face) -> tuple:
+    def execute(cls, model: str) -> io.NodeOutput:
         """Run the node."""
-        return make_frames(model, image, audio, fps, seed, steps, guidance, full_face)
+        return io.NodeOutput(load_model(model))
 
 
-NODE_CLASS_MAPPINGS = {"EMOLoadModel": EMOLoadModel, "EMOTalkingPortrait": EMOTalkingPortrait}
-NODE_DISPLAY_NAME_MAPPINGS = {"EMOLoadModel": "EMO: load a model", "EMOTalkingPortrait": "EMO: talking portrait"}
+class EMOTalkingPortrait(io.ComfyNode):
+    """Makes a portrait talk."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """The node's inputs and outputs."""
+        return describe_node("EMOTalkingPortrait")
+
+    @classmethod
+    def execute(cls, model, **inputs) -> io.NodeOutput:
+        """Run the node."""
+        return io.NodeOutput(*make_frames(model, **inputs))
+
+
+class EMOExtension(ComfyExtension):
+    """The pack."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        """Its nodes."""
+        return [EMOLoadModel, EMOTalkingPortrait]
+
+
+async def comfy_entrypoint() -> EMOExtension:
+    """What ComfyUI calls when it loads the pack."""
+    return EMOExtension()

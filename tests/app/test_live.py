@@ -3,6 +3,8 @@
 import asyncio
 import io
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import av
 import httpx
@@ -13,6 +15,7 @@ pytest.importorskip("fastapi")
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
+from emo.app.live import LiveConnection
 from emo.app.server import make_app
 from emo.app.settings import ServerSettings
 from emo.media.fragments import FragmentWriter
@@ -133,6 +136,89 @@ def test_a_wrong_start_is_refused(client, picture):
     assert not client.server.sessions
 
 
+def test_a_set_of_any_name_is_answered(client, picture):
+    socket = open_socket(client, picture)
+    receive_until(socket, "started", bytearray())
+    socket.send_json({"type": "set", "self": 1})
+    socket.send_json({"type": "\ud800"})
+    while (message := socket.receive()).get("text") is None or "error" not in message["text"]:
+        assert message["type"] == "websocket.send", message
+    assert "self is not a condition" in message["text"]
+
+
+def test_first_messages_of_the_wrong_kind(client, picture):
+    for first, second, said in [
+        (b"a picture", None, "send the start message (JSON) here"),
+        ("{}", "a text", "send the picture (a binary message) here"),
+        ('{"type": "start", "\ud800": 1}', None, "start"),
+    ]:
+        with client.websocket_connect("/v1/sessions") as socket:
+            for message in (first, second):
+                if message is not None:
+                    (socket.send_bytes if isinstance(message, bytes) else socket.send_text)(message)
+            assert said in socket.receive_json()["message"]
+            with pytest.raises(WebSocketDisconnect) as closed:
+                socket.receive_json()
+            assert said in closed.value.reason
+    assert not client.server.sessions
+
+
+class StuckClient:
+    """An ASGI client that takes messages until the first frames, and then nothing any more."""
+
+    def __init__(self, picture: bytes):
+        self.messages = [{"type": "websocket.connect"}, {"text": json.dumps(START)}, {"bytes": picture}]
+        self.taken, self.waiting = [], 0
+
+    async def receive(self) -> dict:
+        if not self.messages:
+            await asyncio.Event().wait()
+        return {"type": "websocket.receive"} | self.messages.pop(0)
+
+    async def send(self, message: dict) -> None:
+        self.taken.append(message)
+        if message.get("bytes"):
+            self.waiting += 1
+            await asyncio.Event().wait()
+
+
+def test_a_client_that_stops_to_read_is_dropped(client, picture, monkeypatch):
+    """It holds one block of frames and no place for a session; nothing more waits for it."""
+    monkeypatch.setattr("emo.app.live.CLOSE_SECONDS", 0)
+    state = client.server
+    state.settings = replace(state.settings, send_seconds=0)
+    stuck = StuckClient(picture)
+    headers = [(b"host", b"localhost")]
+    scope = {"type": "websocket", "path": "/v1/sessions", "headers": headers, "query_string": b"", "subprotocols": []}
+    asyncio.run(client.app(scope, stuck.receive, stuck.send))
+    assert not state.sessions and stuck.waiting == 1
+    assert "took no frame" in stuck.taken[-2]["text"]
+    state.settings = replace(state.settings, send_seconds=10)
+    after = open_socket(client, picture)
+    assert receive_until(after, "started", bytearray())["id"]
+    after.close()
+    after.__exit__(None, None, None)
+
+
+def test_a_client_that_starts_nothing_gives_its_place_back(client):
+    client.server.settings = replace(client.server.settings, receive_seconds=0)
+    with client.websocket_connect("/v1/sessions") as socket:
+        assert socket.receive_json()["message"] == "the start message (JSON) did not come in time"
+    assert not client.server.sessions
+
+
+def test_repeated_frames_are_marked_once(client, tiny_pipeline, portrait):
+    """A client that halts for a minute gets them all afterwards; they must not fill the memory."""
+    clock = SimpleNamespace(time=0.0, now=lambda: clock.time, wait=lambda condition, seconds: None)
+    session = tiny_pipeline.live(portrait, face="full", clock=clock)
+    connection = LiveConnection(client.server, session, "session", 16000)
+    connection.make_block()
+    clock.time += 60
+    blocks = [connection.make_block() for _ in range(3)]
+    assert all(len(block) == 25 and {frame.is_repeated for frame in block} == {True} for block in blocks)
+    assert len({id(frame.image) for block in blocks for frame in block}) == 1
+
+
 def test_one_session_too_many_is_answered_with_429(client, picture):
     first = open_socket(client, picture)
     receive_until(first, "started", bytearray())
@@ -153,6 +239,27 @@ def test_fragments_leave_with_every_frame(wave, draw):
         sizes.append(len(writer.write(draw(index % 2), wave[640 * index :][:640])))
     assert min(sizes) > 0 and sizes[0] > 1000  # the head and the first picture come with frame 0
     assert writer.mime_type.endswith('mp4a.40.2"')
+
+
+def test_a_peer_that_never_connects_gives_its_place_back(client, picture, monkeypatch):
+    aiortc = pytest.importorskip("aiortc")
+    monkeypatch.setattr("emo.app.webrtc.CONNECT_SECONDS", 0)
+
+    async def call() -> None:
+        peer = aiortc.RTCPeerConnection(aiortc.RTCConfiguration(iceServers=[]))
+        peer.addTransceiver("video", direction="recvonly")
+        peer.addTransceiver("audio", direction="recvonly")
+        await peer.setLocalDescription(await peer.createOffer())
+        transport = httpx.ASGITransport(client.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            fields = {"sdp": peer.localDescription.sdp, "type": "offer", "start": '{"face": "full"}'}
+            reply = await http.post("/v1/sessions/offer", files={"image": picture}, data=fields)
+        assert reply.status_code == 200
+        while client.server.sessions:
+            await asyncio.sleep(0.01)
+        await peer.close()
+
+    asyncio.run(asyncio.wait_for(call(), 60))
 
 
 def test_webrtc_on_loopback(tmp_path, tiny_pipeline, picture, monkeypatch):

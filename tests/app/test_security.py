@@ -1,6 +1,7 @@
 """Who may call the server: token, origin, host name; emo-serve refuses to be open to the network."""
 
 import shutil
+import socket
 
 import pytest
 
@@ -11,6 +12,7 @@ from starlette.websockets import WebSocketDisconnect
 from emo.app.server import make_app
 from emo.app.settings import ServerSettings
 from emo.cli import serve as command
+from emo.core.errors import InputError
 
 
 @pytest.fixture
@@ -73,3 +75,20 @@ def test_page_needs_nothing_from_elsewhere(open_client, tmp_path, samples):
 def test_command_refuses_the_network_without_a_token(run_main, tmp_path):
     code, out, err = run_main(command.main, "emo-serve", "--host", "0.0.0.0", "--data", tmp_path)
     assert code == 2 and out == "" and err.startswith("emo-serve: --host 0.0.0.0 lets others") and "--token" in err
+
+
+def test_an_address_that_cannot_be_used_is_said_in_one_line():
+    with command.listen("127.0.0.1", 0) as listener:
+        with pytest.raises(InputError, match="choose another --port or --host"):
+            command.listen("127.0.0.1", listener.getsockname()[1])
+    with pytest.raises(InputError, match="choose another --port or --host"):
+        command.listen("a..b", 0)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="has no such time limit")
+def test_connections_that_take_no_bytes_end():
+    with command.listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        connection, _ = listener.accept()
+        with connection:
+            limit = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+            assert limit == 1000 * command.UNREAD_SECONDS
