@@ -286,7 +286,7 @@ async def receive_message(socket: WebSocket) -> dict[str, Any]:
     message = await socket.receive()
     if message["type"] == "websocket.disconnect":
         raise WebSocketDisconnect(message.get("code", ENDED))
-    return message
+    return dict(message)
 
 
 async def receive(socket: WebSocket, connection: LiveConnection) -> None:
