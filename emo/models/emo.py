@@ -72,6 +72,7 @@ class EMOModel(ModelMixin, ConfigMixin):
         reference_channels: int | None = None,
         patch_size: int = 1,
         latent_components: tuple[int, int] | None = None,
+        motion_limit: float | None = None,
     ):
         """
         Args:
@@ -106,6 +107,7 @@ class EMOModel(ModelMixin, ConfigMixin):
             latent_components: K and C H W, of the autoencoder's `emo.models.motion_components`: what the backbone reads
                 and predicts is limited to these directions, outside of which noisy latents are noise alone. The
                 prediction type must be "sample". None: nothing is limited.
+            motion_limit: Largest motion of a generated frame, see `MotionComponents.restrain`; None: no limit.
 
         Raises:
             ValueError: When window and motion frames exceed the position table, a control is unknown, or an option
@@ -210,6 +212,8 @@ class EMOModel(ModelMixin, ConfigMixin):
             Latents (B F C H W).
         """
         scale, threshold = self.config.get("residual_scale"), self.config.get("residual_threshold")
+        if self.components is not None and self.config.get("motion_limit"):
+            diffused = self.components.restrain(diffused, self.config.motion_limit)
         if scale is None:
             return diffused
         if threshold:

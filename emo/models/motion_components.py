@@ -67,6 +67,21 @@ class MotionComponents(nn.Module):
         """Drop what lies outside of the components from scaled latents (... C h w)."""
         return self._scale(latents, torch.ones_like(self.gains))
 
+    def restrain(self, latents: Tensor, limit: float) -> Tensor:
+        """Scale motion that is larger than footage's down to it, so that errors of a sampler can't grow.
+
+        Args:
+            latents: (... C h w), scaled.
+            limit: Largest RMS of a frame's coordinates, in their deviations over footage.
+
+        Returns:
+            (... C h w) scaled.
+        """
+        deviations = LARGEST * self.gains[0] / self.gains
+        coordinates = latents.flatten(-3).to(self.basis.dtype) @ self.basis.T / deviations
+        size = coordinates.square().mean(-1).sqrt()[..., None, None, None]
+        return latents * (limit / size.clamp(min=limit)).to(latents.dtype)
+
     def _scale(self, latents: Tensor, gains: Tensor) -> Tensor:
         coordinates = latents.flatten(-3).to(self.basis.dtype) @ self.basis.T
         return ((coordinates * gains) @ self.basis).view_as(latents).to(latents.dtype)

@@ -19,6 +19,7 @@ from emo.models.conditions import ConditionSpec, Value, parse_value, slice_curve
 from emo.models.loading import list_built_in_models_with
 from emo.pipelines.control_files import OFFSET, find_spec, read_controls
 
+DEFAULTS = {"distance": 1.0}  # the head stays as near as in the portrait; None leaves it to the model
 STILL = {OFFSET: (0.0, 0.0, 0.0), "distance": 1.0, "head_speed": 0.0}  # what `still` asks for
 
 Controls = Mapping[str, Value | None] | str | Path
@@ -37,7 +38,8 @@ def make_curves(
 
     Args:
         conditions: The conditions that the model has.
-        controls: Name -> value (see `parse_value`; None is left out), also `head_pose_offset`; or a controls file.
+        controls: Name -> value (see `parse_value`; None: the model chooses), also `head_pose_offset`; or a controls
+            file. What is left out has the value in DEFAULTS.
         head_speed: rad/s, constant or one per frame; a model without it ignores it, with a warning.
         still: Whether the head keeps its place and pose in the portrait.
         fps: Frames per second.
@@ -49,8 +51,8 @@ def make_curves(
     Raises:
         InputError: For a control that the model has not, one that is given twice, or a value that does not fit.
     """
-    given = read_controls(controls, fps) if isinstance(controls, str | Path) else dict(controls or {})
-    given = {name: value for name, value in given.items() if value is not None}
+    asked = read_controls(controls, fps) if isinstance(controls, str | Path) else dict(controls or {})
+    given = {name: value for name, value in asked.items() if value is not None}
     names = [spec.name for spec in conditions if spec.components]
     if head_speed is not None and "head_speed" in given:
         raise InputError("head_speed= is given twice, also in controls: give it once")
@@ -60,6 +62,7 @@ def make_curves(
         given["head_speed"] = head_speed
     if still:
         given |= _hold_still(names, given)
+    given |= {name: value for name, value in find_defaults(names).items() if name not in asked}
     for name in given:
         _check_control(name, names)
     if OFFSET in given and "head_pose" in given:
@@ -68,6 +71,11 @@ def make_curves(
     if OFFSET in curves:
         curves["head_pose"] = curves.pop(OFFSET) + portrait_pose(face)
     return curves
+
+
+def find_defaults(names: Iterable[str]) -> dict[str, Value | None]:
+    """Return the DEFAULTS of the conditions that a model has, by name."""
+    return {name: value for name, value in DEFAULTS.items() if name in names}
 
 
 def portrait_pose(face: SelectedFace) -> np.ndarray:

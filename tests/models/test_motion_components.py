@@ -30,3 +30,15 @@ def test_weak_directions_come_near_to_strong_ones(footage):
     before = (footage.flatten(1) @ components.basis.T).square().mean(0).sqrt()
     assert deviations[0].item() == pytest.approx(LARGEST, rel=1e-3)
     torch.testing.assert_close(deviations / deviations[0], (before / before[0]) ** COMPRESSION, rtol=1e-3, atol=0)
+
+
+def test_too_large_motion_is_scaled_down(footage):
+    components = MotionComponents.fit(footage, 3)
+    scaled = components.scale(footage[:50])
+    deviations = LARGEST * components.gains[0] / components.gains
+    sizes = (scaled.flatten(1) @ components.basis.T / deviations).square().mean(1).sqrt()
+    limit = sizes.median().item()
+    limited = components.restrain(scaled, limit)
+    factors = (limit / sizes).clamp(max=1)
+    assert 0 < (factors < 0.9).sum() < 50
+    torch.testing.assert_close(limited, scaled * factors[:, None, None, None], rtol=1e-3, atol=1e-4)

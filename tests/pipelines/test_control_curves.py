@@ -166,3 +166,10 @@ def test_the_pipeline_reads_a_file_and_holds_still(make_pipeline, portrait, wave
     held = call(controls={"head_pose_offset": (0, 0, 0)}, head_speed=0.0)
     np.testing.assert_array_equal(call(still=True), held)
     assert (held != plain).any()
+
+
+def test_the_head_stays_as_near_as_in_the_portrait_unless_asked():
+    assert make_curves(EVERY, None, None, False, 25, FACE)["distance"].tolist() == [1.0]
+    assert make_curves(EVERY, {"distance": 1.2}, None, False, 25, FACE)["distance"].tolist() == pytest.approx([1.2])
+    assert "distance" not in make_curves(EVERY, {"distance": None}, None, False, 25, FACE)  # the model chooses
+    assert make_curves(EVERY[:2], None, None, False, 25, FACE) == {}

@@ -76,6 +76,10 @@ def test_a_model_is_limited_to_the_components_of_the_latents(config):
         predictions = [model(batch.latents + other, timestep, conditions) for other in (0 * outside, outside)]
     torch.testing.assert_close(*predictions, atol=1e-2, rtol=0)  # noise outside of the components is not seen
     torch.testing.assert_close(model.components.limit(predictions[0]), predictions[0], atol=1e-3, rtol=0)
+    model.register_to_config(motion_limit=0.5)
+    large = model.from_diffused(100 * predictions[0], batch.reference)
+    torch.testing.assert_close(large, model.from_diffused(200 * predictions[0], batch.reference), rtol=1e-3, atol=1e-3)
+    assert torch.equal(model.from_diffused(0 * large, batch.reference), 0 * large)
     config.scheduler = SchedulerConfig(prediction_type="epsilon")
     with pytest.raises(InputError, match="prediction_type=epsilon: motion latents with components need sample"):
         make_task(config)
