@@ -142,8 +142,8 @@ class DiffusionTask(Task):
 
     def make_pipeline(self, model: EMOModel) -> EMOPipeline:
         """Return the pipeline around a model, with the run's sampling settings."""
-        components = model, self.vae, self.audio_encoder, self.scheduler
-        return EMOPipeline(*components, size=self.config.data.size, **vars(self.config.sampling))
+        components, sampling = (model, self.vae, self.audio_encoder, self.scheduler), self.config.sampling
+        return EMOPipeline(*components, **vars(sampling) | {"size": sampling.size or self.config.data.size})
 
     def save_samples(self, model: nn.Module, path: Path) -> None:
         """Write videos of the run's preview scenes, and of some clips, generated from their first frame.

@@ -7,7 +7,7 @@ from torch import Tensor
 from emo.core.config import Config
 from emo.hub.resolve import find_component
 from emo.models.emo import EMOModel
-from emo.models.loading import load_component, load_weights, raise_for_names, read_weights
+from emo.models.loading import BUILT_IN_MODELS, load_component, load_weights, raise_for_names, read_weights
 
 # Setting of `initialize` -> the networks of EMOModel that get a copy of its weights
 NETWORKS = {"unet": ("unet", "reference_net"), "motion_adapter": ("unet",)}
@@ -27,7 +27,8 @@ def initialize_weights(model: EMOModel, config: Config) -> None:
     sources = {}
     if config.start_from:
         folder = Path(config.start_from)
-        folder = folder if folder.is_dir() else find_component("start_from", config.start_from, "model")
+        if config.start_from in BUILT_IN_MODELS or not folder.is_dir():
+            folder = find_component("start_from", config.start_from, "model")
         weights = read_weights(folder)
         if replacement := config.initialize.replacement_weights:
             weights = replace_weights(weights, read_weights(Path(replacement)), replacement)
