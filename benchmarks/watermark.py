@@ -117,7 +117,7 @@ def mark_again(frames: Frames) -> Frames:
 
 
 def regenerate(frames: Frames) -> Frames:
-    """The first frame, moved as each fifth one is by the autoencoder of the shipped model; at 256 x 256, as it is slow."""
+    """The first frame, moved as every fifth one, by the autoencoder of the shipped model, at 256 x 256."""
     import torch
 
     from emo import EMOPipeline
