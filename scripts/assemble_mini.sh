@@ -19,6 +19,8 @@ for name, weight in pipeline.vae.state_dict().items():
         sys.exit(f"{autoencoder}: {name} is not that of {run}: its latents mean other motion")
 pipeline.register_modules(vae=painted)
 pipeline.register_to_config(size=OUTPUT_PIXELS)
+for part in (pipeline.model, pipeline.vae, pipeline.audio_encoder):
+    part.register_to_config(_name_or_path="mini")  # not where it was on this machine
 with atomic_folder(Path(out)) as folder:
     pipeline.to(torch.float16).save_pretrained(folder)
 size = sum(path.stat().st_size for path in Path(out).rglob("*") if path.is_file()) / 1e6
