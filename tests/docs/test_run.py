@@ -158,8 +158,10 @@ def test_from_videos_to_a_model_and_its_figures(reader_folder, drawn_video, tiny
 
 
 def test_from_clips(reader_folder, clips_folder, run):
-    for name in ("clips", "data/clips/heads/train", "data/clips/heads/held_out", "data/clips/grid"):
+    for name in ("clips", "data/clips/heads/train"):
         shutil.copytree(clips_folder, name)
+    for name in ("data/clips/heads/held_out", "data/clips/grid"):
+        shutil.copytree(clips_folder, name, ignore=shutil.ignore_patterns("a*"))  # one clip is enough
     for command, more in FROM_CLIPS.items():
         run(command, *more)
     assert all(Path(name).exists() for name in ("report.html", "shards/index.parquet", "runs/mini/motion_autoencoder"))

@@ -161,6 +161,7 @@ def test_fine_tuning_starts_from_the_built_in_mini_and_samples_as_it_does(monkey
         assert ours.state_dict().keys() == expected.keys()
         assert all(torch.equal(value, expected[name]) for name, value in ours.state_dict().items())
     assert {name: mini.config[name] for name in vars(config.sampling)} == vars(config.sampling)
+    assert config.data.clips == {"shards/clips": 1.0} and config.data.hold_out is None
 
 
 @pytest.mark.parametrize(
