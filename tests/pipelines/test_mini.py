@@ -1,5 +1,8 @@
 """The model that ships: small, on motion latents, four steps without guidance, with every control."""
 
+import json
+from inspect import signature
+
 import numpy as np
 import pytest
 import torch
@@ -39,6 +42,14 @@ def test_it_is_what_the_documents_say(mini):
     controls = {spec.name for spec in mini.model.conditions if spec.components}
     assert controls == {"head_speed", "gaze", "head_pose", "distance", "emotion"}
     assert mini.audio_encoder.future_seconds == pytest.approx(0.0725)
+
+
+def test_its_configs_hold_what_its_classes_take_and_no_folder_of_a_machine(mini):
+    for name in ("model", "vae", "audio_encoder"):
+        config = json.loads((BUILT_IN_MODELS["mini"] / name / "config.json").read_text())
+        known = {"_class_name", "_diffusers_version", *signature(type(getattr(mini, name))).parameters}
+        assert not config.keys() - known
+    assert "_name_or_path" not in json.loads((BUILT_IN_MODELS["mini"] / "model_index.json").read_text())
 
 
 def test_frames_have_the_size_of_the_square(call):
