@@ -3,6 +3,7 @@
 # one pipeline in half precision: scripts/assemble_mini.sh RUN/model AUTOENCODER/model OUT
 set -e
 python - "${1:?name the pipeline of a diffusion run}" "${2:?name a motion autoencoder}" "${3:?name a new folder}" <<'END'
+import json
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from emo import EMOPipeline, MotionAutoencoder
 from emo.core.files import atomic_folder
 
 MAX_MEGABYTES, OUTPUT_PIXELS = 48, 512  # the portrait is warped at this size, whatever the autoencoder's own
+NOT_SHIPPED = ("_name_or_path", "scaling_factor")  # a folder of this machine; what the autoencoder once had
 run, autoencoder, out = sys.argv[1:]
 pipeline, painted = EMOPipeline.from_pretrained(run), MotionAutoencoder.from_pretrained(autoencoder).eval()
 for name, weight in pipeline.vae.state_dict().items():
@@ -21,6 +23,9 @@ pipeline.register_modules(vae=painted)
 pipeline.register_to_config(size=OUTPUT_PIXELS)
 with atomic_folder(Path(out)) as folder:
     pipeline.to(torch.float16).save_pretrained(folder)
+    for path in folder.rglob("*.json"):
+        config = {name: value for name, value in json.loads(path.read_text()).items() if name not in NOT_SHIPPED}
+        path.write_text(json.dumps(config, indent=2) + "\n")
 size = sum(path.stat().st_size for path in Path(out).rglob("*") if path.is_file()) / 1e6
 print(f"{out}: {size:.1f} MB")
 if size > MAX_MEGABYTES:

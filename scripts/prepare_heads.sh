@@ -1,5 +1,5 @@
 #!/bin/sh
-# Prepares clips of photographs that a 3D face model animates, for configs/mini/motion_autoencoder.yaml; the same
+# Prepares clips of photographs that a 3D face model animates, as configs/mini trains on; the same
 # command continues an interrupted run.
 # HOURS=5 WORKERS=2 scripts/prepare_heads.sh FACES FACE_MODEL KOKORO OUT DRIVERS...
 set -e

@@ -11,7 +11,7 @@ def make_parser() -> Parser:
         "emo-train",
         description="Trains what the YAML file describes. The same command resumes a run; SIGTERM saves and ends it.",
     )
-    parser.add_argument("config", help="a YAML file, such as configs/mini/stage1.yaml")
+    parser.add_argument("config", help="a YAML file, such as configs/mini/fine_tune.yaml")
     parser.add_argument(
         "overrides", nargs="*", help="settings that replace the file's, such as steps=100 data.size=128"
     )

@@ -84,6 +84,7 @@ class SamplingConfig:
     guidance_threshold: float = 0.0
     overlap_frames: int = 0
     color_limit_radius: float = 0.0
+    size: int | None = None  # None: that of the data
 
 
 @dataclass
@@ -160,13 +161,13 @@ class Config:
     validation_steps: int = 1000
     validation_samples: int = 64  # the same in every run
     trainable: list[str] = field(default_factory=lambda: ["*"])  # patterns of parameter names
-    start_from: str | None = None  # a folder of save_pretrained, or a pipeline's Hub id: weights by name
+    start_from: str | None = None  # mini, a folder of save_pretrained, or a pipeline's Hub id: weights by name
     initialize: InitializeConfig = field(default_factory=InitializeConfig)
     lora: LoraConfig = field(default_factory=LoraConfig)  # of the UNet, instead of `trainable`
     new_weights: list[str] = field(default_factory=list)  # patterns of the model's names that no source contains
     unused_weights: list[str] = field(default_factory=list)  # patterns of the sources' names that are left out
-    autoencoder: str | None = None  # frozen: a folder of ours or diffusers', a pipeline with vae/, or a Hub id
-    audio_encoder: str | None = None  # frozen: a folder of ours or transformers' wav2vec 2.0, or a Hub id
+    autoencoder: str | None = None  # frozen: mini, a folder of ours or diffusers', a pipeline with vae/, or a Hub id
+    audio_encoder: str | None = None  # frozen: mini, a folder of ours or transformers' wav2vec 2.0, or a Hub id
     saved_dtype: str = "float32"  # of the saved pipeline's weights
     model: dict[str, Any] = field(default_factory=dict)  # arguments of the task's model class: see check_arguments
     conditions: dict[str, ConditionConfig] = field(default_factory=dict)  # by the names in emo.models.conditions
@@ -244,7 +245,7 @@ def read_config_files(path: Path) -> list[DictConfig]:
     while current is not None:
         if not current.is_file():
             extended = f", which {visited[-1]} extends," if visited else ""
-            raise InputError(f"{current}{extended} is not a file: name a YAML file such as configs/mini/stage1.yaml")
+            raise InputError(f"{current}{extended} is not a file: name a YAML file such as configs/mini/fine_tune.yaml")
         if current.resolve() in visited:
             raise InputError(f"{current} extends itself: remove one `extends`")
         visited.append(current.resolve())

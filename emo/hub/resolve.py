@@ -8,7 +8,7 @@ import torch
 from emo.core.download import download_file, download_snapshot, is_hub_id
 from emo.core.errors import InputError
 from emo.hub.registry import REGISTERED_MODELS
-from emo.models.loading import INDEX, find_pipeline
+from emo.models.loading import BUILT_IN_MODELS, INDEX, find_pipeline
 from emo.models.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from emo.pipelines.emo import EMOPipeline
 
@@ -74,7 +74,8 @@ def find_component(setting: str, given: str | None, subfolder: str) -> Path:
 
     Args:
         setting: Name of the setting, with which messages begin.
-        given: A folder or a Hub id (OWNER/NAME): the component itself, or a pipeline that has it in `subfolder`.
+        given: A built-in name (mini), or a folder or Hub id (OWNER/NAME): the component itself, or a pipeline that has
+            it in `subfolder`.
         subfolder: The component's name.
 
     Returns:
@@ -83,9 +84,10 @@ def find_component(setting: str, given: str | None, subfolder: str) -> Path:
     Raises:
         InputError: There is no such component, or it can't be downloaded.
     """
-    if given is None or not (Path(given).is_dir() or is_hub_id(given)):
+    folder = BUILT_IN_MODELS.get(given or "", Path(given or ""))
+    if given is None or not (folder.is_dir() or is_hub_id(given)):
         raise InputError(f"{setting}={given}: give the folder of a trained one, or a Hub id")
-    folder = Path(given) if Path(given).is_dir() else download_component(setting, given, subfolder)
+    folder = folder if folder.is_dir() else download_component(setting, given, subfolder)
     for place in (folder / subfolder, folder):
         if (place / "config.json").is_file():
             return place

@@ -1,4 +1,4 @@
-"""Measure how far the sound lies from the lips it belongs to, with the audio encoder of mini.
+"""Measure how far the sound lies from the lips it belongs to, with an audio encoder that serves this alone.
 
 The same quantities as SyncNet's (Chung and Zisserman, "Out of time: automated lip sync in the wild", 2016): the encoder
 predicts the lips' points from the sound; the offset at which predicted and visible lips correlate best is that of the
@@ -16,7 +16,7 @@ import torch
 from emo.models.audio import MelEncoder
 from emo.models.loading import load_component
 
-WEIGHTS = Path(__file__).parents[1] / "weights" / "mini" / "audio_encoder"
+WEIGHTS = Path(__file__).parents[1] / "weights" / "lip_sync"
 REACH_FRAMES = 15  # offsets to either side, as SyncNet's
 CHUNK_FRAMES = 500  # whose sound is encoded at a time, to use little memory
 DRIFT_FRAMES = 8.0  # sigma of the running mean that is removed: a head that turns or a smile is slower than speech

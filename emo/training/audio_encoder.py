@@ -20,6 +20,7 @@ from emo.data.clip_truth import load_clip_truth
 from emo.data.sampling import choose_clips
 from emo.face.crop import normalize_landmarks, smooth_regions
 from emo.face.landmarks import LIP_POINTS
+from emo.hub.resolve import find_component
 from emo.models.audio import MelEncoder
 from emo.synthetic.visemes import VISEMES
 from emo.synthetic.voices.music import make_music
@@ -113,7 +114,8 @@ class AudioEncoderTask(Task):
             InputError: No clip is long enough.
         """
         self.config = config
-        encoder = MelEncoder.from_pretrained(config.start_from) if config.start_from else MelEncoder(**config.model)
+        source = config.start_from and find_component("start_from", config.start_from, "audio_encoder")
+        encoder = MelEncoder.from_pretrained(source) if source else MelEncoder(**config.model)
         self.model = LipRegressor(encoder)
         paths, self.chances = choose_clips(config.data.clips, config.data.hold_out, config.data.num_frames)
         self.clips = [load_spoken_clip(path) for path in paths]

@@ -21,7 +21,7 @@ from emo.hub.resolve import find_component
 from emo.models.audio import AudioEncoder
 from emo.models.conditions import CONDITIONS, Conditions, drop_conditions
 from emo.models.emo import EMOModel
-from emo.models.loading import load_component, load_weights, raise_for_names, read_weights
+from emo.models.loading import BUILT_IN_MODELS, load_component, load_weights, raise_for_names, read_weights
 from emo.models.lora import add_lora, remove_lora, save_lora
 from emo.models.motion_components import MotionComponents
 from emo.pipelines.emo import EMOPipeline
@@ -153,8 +153,8 @@ class DiffusionTask(Task):
         Returns:
             The pipeline; its components are those of the run, not copies.
         """
-        components = model, self.vae, self.audio_encoder, self.scheduler
-        return EMOPipeline(*components, size=self.config.data.size, **vars(self.config.sampling))
+        components, sampling = (model, self.vae, self.audio_encoder, self.scheduler), self.config.sampling
+        return EMOPipeline(*components, **vars(sampling) | {"size": sampling.size or self.config.data.size})
 
     def save_samples(self, model: nn.Module, path: Path) -> None:
         """Write videos of the run's preview scenes, and of some clips, generated from their first frame.
@@ -355,7 +355,8 @@ def initialize_weights(model: EMOModel, config: Config) -> None:
     sources = {}
     if config.start_from:
         folder = Path(config.start_from)
-        folder = folder if folder.is_dir() else find_component("start_from", config.start_from, "model")
+        if config.start_from in BUILT_IN_MODELS or not folder.is_dir():
+            folder = find_component("start_from", config.start_from, "model")
         weights = read_weights(folder)
         if replacement := config.initialize.replacement_weights:
             weights = replace_weights(weights, read_weights(Path(replacement)), replacement)

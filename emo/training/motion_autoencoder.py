@@ -25,6 +25,7 @@ from emo.core.config import Config
 from emo.core.errors import InputError
 from emo.data.motion_pairs import MotionBatch, cache_clip_frames, compute_pair_motion, draw_pairs
 from emo.data.sampling import choose_clips, list_held_out_clips
+from emo.hub.resolve import find_component
 from emo.media.image import tensor_to_images
 from emo.models.motion_autoencoder import BORDER_FADE, DecodedMotion, MotionAutoencoder
 from emo.models.warping import border_fade, follow, sample, window_positions
@@ -169,7 +170,7 @@ class MotionAutoencoderTask(Task):
             InputError: There are no clips, one is broken, or the model has another size than the data.
         """
         self.config = config
-        source = config.start_from
+        source = config.start_from and find_component("start_from", config.start_from, "vae")
         autoencoder = MotionAutoencoder.from_pretrained(source) if source else MotionAutoencoder(**config.model)
         size = autoencoder.config.size
         if size != config.data.size:

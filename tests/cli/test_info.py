@@ -25,7 +25,7 @@ def test_all_parts_are_shown(run_main):
 
 def test_the_speed_of_mini_is_measured(monkeypatch):
     monkeypatch.setattr(info, "CHECK_FRAMES", 2)
-    assert "frames/s of 256 x 256 pixels" in info.measure_speed()["mini"]
+    assert "frames/s of 512 x 512 pixels" in info.measure_speed()["mini"]
 
 
 def test_extras_are_those_of_the_package():

@@ -102,7 +102,7 @@ def test_settings_that_cannot_be(command, config_path, tmp_path, arguments, word
 def test_no_file(command):
     assert command("nowhere.yaml")[::2] == (
         2,
-        "emo-train: nowhere.yaml is not a file: name a YAML file such as configs/mini/stage1.yaml\n",
+        "emo-train: nowhere.yaml is not a file: name a YAML file such as configs/mini/fine_tune.yaml\n",
     )
 
 

@@ -270,7 +270,7 @@ def test_a_component_may_be_passed(tiny_model_folder, pipeline):
 
 
 def test_a_built_in_name_and_its_strictness():
-    assert EMOPipeline.from_pretrained("mini").config.size == 256
+    assert EMOPipeline.from_pretrained("mini").config.size == 512
     with pytest.raises(InputError, match="model=nothing is not a model: give a folder"):
         EMOPipeline.from_pretrained("nothing")
     with pytest.raises(InputError, match="revision=v1: model=mini is a local folder"):

@@ -114,7 +114,7 @@ def test_offsets_are_added_to_the_pose_of_the_portrait(samples):
     curve = np.array([[0.1, 0.0, 0.0], [0.2, -0.1, 0.0]])
     made = make_curves(EVERY, {"head_pose_offset": curve}, None, False, 25, face)
     np.testing.assert_allclose(made["head_pose"], curve + pose, atol=1e-6)
-    assert set(made) == {"head_pose"}
+    assert set(made) == {"head_pose", "distance"}
 
 
 def test_a_still_head_keeps_its_pose_as_far_as_the_model_can(samples):

@@ -9,6 +9,7 @@ from diffusers import AutoencoderKL, MotionAdapter, UNet2DConditionModel, UNetMo
 from safetensors.torch import load_file, save_file
 from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
+from emo import EMOPipeline
 from emo.core.config import Config, InitializeConfig, load_config
 from emo.core.errors import InputError
 from emo.models.autoencoder import encode_images
@@ -145,18 +146,21 @@ def test_replacement_weights_replace_those_of_the_start(config, tiny_model_folde
         initialize_weights(model, settings)
 
 
-def test_fine_tuning_mini_starts_from_the_weights_before_distillation(monkeypatch):
-    """Backbone and audio projection are those before it, everything else is as published."""
-    monkeypatch.chdir(CONFIGS.parent)
-    config = load_config(CONFIGS / "mini" / "fine_tune.yaml")
-    undistilled = load_file(Path(config.initialize.replacement_weights) / WEIGHTS)
-    published_weights = load_file(Path(config.start_from) / WEIGHTS)
-    assert {name.split(".")[0] for name in undistilled} == {"unet", "audio_projection"}
-    assert not any(torch.equal(value, published_weights[name]) for name, value in undistilled.items())
-    model = make_model(config)
+def test_fine_tuning_starts_from_the_built_in_mini_and_samples_as_it_does(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # a name, not a folder
+    config, mini = load_config(CONFIGS / "mini" / "fine_tune.yaml"), EMOPipeline.from_pretrained("mini")
+    vae, audio_encoder = (
+        load_frozen_component(setting, getattr(config, setting), part)
+        for setting, part in (("autoencoder", "vae"), ("audio_encoder", "audio_encoder"))
+    )
+    model = make_model(config, vae.components)
     initialize_weights(model, config)
-    expected = published_weights | undistilled
-    assert all(torch.equal(value, expected[name].float()) for name, value in model.state_dict().items())
+    for ours, theirs in ((model, mini.model), (vae, mini.vae), (audio_encoder, mini.audio_encoder)):
+        expected = theirs.state_dict()
+        assert ours.state_dict().keys() == expected.keys()
+        assert all(torch.equal(value, expected[name]) for name, value in ours.state_dict().items())
+    assert {name: mini.config[name] for name in vars(config.sampling)} == vars(config.sampling)
+    assert config.data.clips == {"shards/clips": 1.0} and config.data.hold_out is None
 
 
 @pytest.mark.parametrize(

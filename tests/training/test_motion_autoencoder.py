@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from emo import MotionAutoencoder
+from emo import EMOPipeline, MotionAutoencoder
 from emo.core.config import Config, DataConfig, load_config
 from emo.core.errors import InputError
 from emo.data.motion_pairs import cache_clip_frames, compute_pair_motion, draw_frame, draw_pairs, mirror
@@ -205,6 +205,13 @@ def test_conditions_of_a_run(config, tmp_path):
     config.data.size = 32
     with pytest.raises(InputError, match="data.size=32: the model's size is 64"):
         make_task(config)
+
+
+def test_a_run_may_start_from_the_built_in_model(config):
+    config.start_from, config.data.size = "mini", 256
+    expected = EMOPipeline.from_pretrained("mini").vae.state_dict()
+    made = make_task(config).model.autoencoder.state_dict()
+    assert made.keys() == expected.keys() and all(torch.equal(made[name], expected[name]) for name in made)
 
 
 def test_the_large_config_has_a_hundred_million_weights():

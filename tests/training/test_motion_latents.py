@@ -60,6 +60,14 @@ def test_a_run_saves_a_pipeline(config, portrait, wave):
     assert isinstance(pipeline.vae, MotionAutoencoder)
 
 
+def test_a_pipeline_may_animate_a_larger_square_than_it_was_trained_on(config, portrait, wave):
+    config.steps, config.sample_steps, config.sampling.size = 1, 2, 128
+    pipeline = EMOPipeline.from_pretrained(train(config))
+    pipeline.set_progress_bar_config(disable=True)
+    frames = pipeline(portrait, wave[: 2 * 640], face="full", crop_only=True, num_inference_steps=1).frames
+    assert frames.shape == (2, 128, 128, 3)
+
+
 def test_a_model_is_limited_to_the_components_of_the_latents(config):
     codec = MotionAutoencoder.from_pretrained(config.autoencoder)
     codec.fit_components(torch.randn(32, 4, 4, 4), 8)
