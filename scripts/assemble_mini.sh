@@ -17,7 +17,7 @@ NOT_SHIPPED = ("_name_or_path", "scaling_factor")  # a folder of this machine; w
 run, autoencoder, out = sys.argv[1:]
 pipeline, painted = EMOPipeline.from_pretrained(run), MotionAutoencoder.from_pretrained(autoencoder).eval()
 for name, weight in pipeline.vae.state_dict().items():
-    if not name.startswith("painters") and not torch.allclose(weight, painted.state_dict()[name], atol=1e-3):
+    if not name.startswith("painters") and not torch.allclose(weight, painted.state_dict()[name], rtol=1e-3, atol=1e-3):
         sys.exit(f"{autoencoder}: {name} is not that of {run}: its latents mean other motion")
 pipeline.register_modules(vae=painted)
 pipeline.register_to_config(size=OUTPUT_PIXELS)

@@ -87,6 +87,21 @@ def compute_edge_error(error: Tensor) -> Tensor:
     return total
 
 
+def find_not_shown(batch: MotionBatch, unsourced: Tensor) -> Tensor:
+    """Find what a frame shows and its portrait does not.
+
+    Args:
+        batch: Pairs of frames.
+        unsourced: (N 1 M M), of `compute_pair_motion`.
+
+    Returns:
+        (N 1 S S) share of each pixel: between the lips, and where it is known elsewhere too.
+    """
+    size = batch.frames.shape[-1]
+    known = functional.interpolate(unsourced * batch.known, (size, size), mode="bilinear", align_corners=False)
+    return torch.maximum(known, batch.inner_lips).clamp(0, 1)
+
+
 def compute_reconstruction_loss(batch: MotionBatch, decoded: DecodedMotion) -> tuple[Tensor, dict[str, Tensor]]:
     """Compute all of the loss but its adversarial part.
 
@@ -104,8 +119,7 @@ def compute_reconstruction_loss(batch: MotionBatch, decoded: DecodedMotion) -> t
     flow, unsourced = compute_pair_motion(batch)
     fade = border_fade(cells, BORDER_FADE, flow.device)
     inner = border_fade(size, BORDER_FADE, flow.device) * batch.weight
-    not_shown = functional.interpolate(unsourced * batch.known, (size, size), mode="bilinear", align_corners=False)
-    not_shown = torch.maximum(not_shown, batch.inner_lips).clamp(0, 1)
+    not_shown = find_not_shown(batch, unsourced)
     error = (decoded.frames - batch.frames) * inner
     weight = 1 + UNSOURCED_WEIGHT * not_shown
     pixels = (error.abs() * weight).mean()
@@ -128,7 +142,8 @@ def compute_adversarial_losses(
     """Compute the losses of the autoencoder and of the discriminator on the mouth window, both for one optimizer step.
 
     The first is computed with the discriminator's weights held constant, the second with the decoded frames held
-    constant, so neither gradient reaches the other's weights.
+    constant, so neither gradient reaches the other's weights. Beside what the portrait does not show both see the true
+    frame: skin there is warped, and painted texture on it would be a pattern of the discriminator's patches.
 
     Args:
         discriminator: Its weights are not changed here.
@@ -141,7 +156,10 @@ def compute_adversarial_losses(
     """
     window = model.windows[-1]
     places = window_positions(follow(batch.centers[:, 1], decoded.flow.detach()), window.extent, window.pixels)
-    true, made, warped = (sample(x, places) for x in (batch.frames, decoded.frames, decoded.warped.detach()))
+    _, unsourced = compute_pair_motion(batch)
+    mask = functional.avg_pool2d(functional.max_pool2d(find_not_shown(batch, unsourced), 7, 1, 3), 7, 1, 3)
+    frames = batch.frames + (decoded.frames - batch.frames) * mask
+    true, made, warped = (sample(x, places) for x in (batch.frames, frames, decoded.warped.detach()))
     tint = (made - true).mean((2, 3)).abs().mean()  # adversarial training reddens lips: their mean color is held
     true_pair, made_pair = torch.cat([true, warped], dim=1), torch.cat([made, warped], dim=1)
     true_score, true_features = discriminator(true_pair)
