@@ -1,7 +1,5 @@
 """The packaged networks find the rendered face wherever it is put, and nobody where nobody is."""
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
@@ -11,9 +9,8 @@ from emo.face.crop import Region, transform_points
 from emo.face.detector import WEIGHTS, FaceDetector, heatmap_peaks, regions_match, suppress_duplicates
 from emo.face.landmarks import MIRRORED_POINTS
 from emo.face.networks import CROP_PIXELS, FaceNet
-from emo.media.image import read_image
+from emo.synthetic.sample_portrait import paint_portrait
 
-PORTRAIT = Path(__file__).parents[2] / "datasets" / "samples" / "portrait.png"  # drawn by emo.synthetic.sample_portrait
 EYES, MOUTH, CHIN = np.array([[203, 223], [310, 223]]), np.array([257, 342]), np.array([258, 408])
 
 
@@ -24,7 +21,7 @@ def detector() -> FaceDetector:
 
 @pytest.fixture(scope="module")
 def portrait() -> np.ndarray:
-    return read_image(PORTRAIT)
+    return paint_portrait()
 
 
 def assert_fits(landmarks: np.ndarray, matrix: np.ndarray) -> None:

@@ -1,7 +1,5 @@
 """Faces are followed where they move, told apart, and let go where they leave."""
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
@@ -9,16 +7,15 @@ import pytest
 from emo.face.detector import DETECTION_THRESHOLDS, Face, FaceDetector, FaceThresholds
 from emo.face.refinement import FaceDetails, LandmarkRefiner
 from emo.face.tracking import DETECT_EVERY_FRAMES, track_faces
-from emo.media.image import read_image
+from emo.synthetic.sample_portrait import paint_portrait
 
-PORTRAIT = Path(__file__).parents[2] / "datasets" / "samples" / "portrait.png"
 NOSE = np.array([257, 300]) / 512  # about, in the portrait
 SIDE = 160
 
 
 @pytest.fixture(scope="module")
 def face() -> np.ndarray:
-    return cv2.resize(read_image(PORTRAIT), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    return cv2.resize(paint_portrait(), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
 
 
 def scene(face: np.ndarray, *corners: tuple[int, int]) -> np.ndarray:
