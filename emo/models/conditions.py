@@ -11,7 +11,7 @@ Shapes: B clips, F frames of a window, M motion frames before it, m frames of ma
 audio tokens, S reference tokens of a layer, I identity tokens, E width of a frame token.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf, nan, radians
 from typing import Any, Literal
@@ -190,6 +190,14 @@ CONDITIONS: dict[str, ConditionSpec] = {
         _control("emotion", EMOTIONS, (0.0, 1.0), component_default=0.0),
     )
 }
+
+
+DEFAULTS: dict[str, Value] = {"distance": 1.0}  # of conditions that a call leaves out: as near as in the portrait
+
+
+def find_defaults(names: Collection[str]) -> dict[str, Value]:
+    """Return the DEFAULTS of the conditions that a model has, by name."""
+    return {name: value for name, value in DEFAULTS.items() if name in names}
 
 
 def find_controls(names: Sequence[str]) -> list[ConditionSpec]:

@@ -15,11 +15,10 @@ from torch import Tensor
 from emo.core.errors import InputError
 from emo.face.pose import head_angles, head_rotations
 from emo.face.selection import SelectedFace
-from emo.models.conditions import ConditionSpec, Value, parse_value, slice_curve
+from emo.models.conditions import ConditionSpec, Value, find_defaults, parse_value, slice_curve
 from emo.models.loading import list_built_in_models_with
 from emo.pipelines.control_files import OFFSET, find_spec, read_controls
 
-DEFAULTS = {"distance": 1.0}  # the head stays as near as in the portrait; None leaves it to the model
 STILL = {OFFSET: (0.0, 0.0, 0.0), "distance": 1.0, "head_speed": 0.0}  # what `still` asks for
 
 Controls = Mapping[str, Value | None] | str | Path
@@ -39,7 +38,7 @@ def make_curves(
     Args:
         conditions: The conditions that the model has.
         controls: Name -> value (see `parse_value`; None: the model chooses), also `head_pose_offset`; or a controls
-            file. What is left out has the value in DEFAULTS.
+            file. What is left out has the value in `emo.models.conditions.DEFAULTS`.
         head_speed: rad/s, constant or one per frame; a model without it ignores it, with a warning.
         still: Whether the head keeps its place and pose in the portrait.
         fps: Frames per second.
@@ -71,11 +70,6 @@ def make_curves(
     if OFFSET in curves:
         curves["head_pose"] = curves.pop(OFFSET) + portrait_pose(face)
     return curves
-
-
-def find_defaults(names: Iterable[str]) -> dict[str, Value | None]:
-    """Return the DEFAULTS of the conditions that a model has, by name."""
-    return {name: value for name, value in DEFAULTS.items() if name in names}
 
 
 def portrait_pose(face: SelectedFace) -> np.ndarray:

@@ -26,8 +26,7 @@ from torch import Tensor
 
 from emo.core.errors import InputError
 from emo.media.audio import LiveAudio
-from emo.models.conditions import ConditionSpec, Value, parse_value
-from emo.pipelines.controls import find_defaults
+from emo.models.conditions import ConditionSpec, Value, find_defaults, parse_value
 from emo.pipelines.guidance import SamplingOptions
 from emo.pipelines.inputs import ImageInput, check_options, read_pixels
 from emo.pipelines.portrait import AnimatedPortrait
@@ -359,7 +358,7 @@ class LivePipelineMixin:
         own.scheduler, own._interrupt = deepcopy(self.scheduler), False
         clock = clock or Clock()
         session = LiveSession(own, portrait, selected, sampling, fps, block_frames, max_delay_seconds, clock)
-        session.set(**find_defaults(spec.name for spec in self.model.conditions) | dict(controls or {}))
+        session.set(**find_defaults([spec.name for spec in self.model.conditions]) | dict(controls or {}))
         return session
 
 

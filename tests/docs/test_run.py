@@ -49,7 +49,8 @@ RUN_ELSEWHERE = {  # command -> the test that runs it, with the fixtures it need
     "emo-infer portrait.png song.wav --gaze -15,5 --pose 10,0 --emotion happy:0.6": "cli/test_infer_controls.py",
     "emo-infer portrait.png talk.mp4 --drive talk.mp4": "pipelines/test_drive.py",
 }
-ONE_STEP = ["steps=1", "batch_size=1", "data.num_frames=2", "sampling.size=64", "sampling.num_inference_steps=1"]
+FP32 = "precision=fp32"  # one process runs all trainings, and accelerate keeps the precision of the first
+ONE_STEP = [FP32, "steps=1", "batch_size=1", "data.num_frames=2", "sampling.size=64", "sampling.num_inference_steps=1"]
 ONE_CORE = ["--workers", "1"]
 LENIENT = ["--size", "256", *ONE_CORE]
 LENIENT += ["--limits", "min_seconds=1", "min_lip_sync_confidence=-1", "max_lip_sync_offset_frames=30"]
@@ -72,7 +73,7 @@ FROM_VIDEOS = {  # to a model and its figures: commands in the order in which a 
 FROM_CLIPS = {
     "emo-prepare report clips/ report.html": [],
     "emo-prepare shards clips/ shards/": [],
-    "emo-train configs/mini/motion_autoencoder.yaml": ["steps=1", "batch_size=1", "validation_samples=1"],
+    "emo-train configs/mini/motion_autoencoder.yaml": ["steps=1", "batch_size=1", "validation_samples=1", FP32],
 }
 BENCHMARKS = [
     "emo-bench portrait.png song.wav --vs steps=4",

@@ -10,7 +10,8 @@ from emo.metrics.live_speed import measure_sessions
 
 def test_sessions_side_by_side(tiny_pipeline, portrait, wave):
     result = measure_sessions(tiny_pipeline, portrait, wave, 2.0, 2, face="full", block_frames=4)
-    assert result.sessions == 2 and 0 < result.frames_per_second <= 26 and 0 <= result.repeated_ratio < 1
+    # the blocks of 4 frames at both ends may lie outside of the 2 s
+    assert result.sessions == 2 and 0 < result.frames_per_second <= 25 + 2 * 4 / 2.0 and 0 <= result.repeated_ratio < 1
     assert result.latency_floor == pytest.approx(3 / 25 + tiny_pipeline.audio_encoder.future_seconds, abs=1e-3)
     assert result.latency_median <= result.latency_p95 <= result.latency_worst
     assert result.latency_worst > tiny_pipeline.audio_encoder.future_seconds and result.first_frame_seconds > 0

@@ -38,7 +38,7 @@ def test_it_is_what_the_documents_say(mini):
     assert 15e6 < sum(path.stat().st_size for path in files) < 20e6
     assert isinstance(mini.vae, MotionAutoencoder)
     settings = [mini.config[name] for name in ("size", "num_inference_steps", "guidance_scale", "overlap_frames")]
-    assert settings == [512, 4, 1.0, 2]
+    assert settings == [512, 4, 2.5, 2]
     controls = {spec.name for spec in mini.model.conditions if spec.components}
     assert controls == {"head_speed", "gaze", "head_pose", "distance", "emotion"}
     assert mini.audio_encoder.future_seconds == pytest.approx(0.0725)

@@ -16,13 +16,14 @@ from emo.preparation.filters import ClipLimits
 from emo.preparation.processing_log import read_processing_log
 from emo.preparation.runner import prepare_videos
 from emo.preparation.sources import Recipe, list_sources
+from emo.synthetic.sample_portrait import paint_portrait
 
 COUNT = 30  # frames
 
 
 @pytest.fixture
-def face(samples):
-    return np.array(Image.open(samples / "portrait.png").convert("RGB").resize((256, 256)))
+def face():
+    return np.array(Image.fromarray(paint_portrait()).resize((256, 256)))
 
 
 @pytest.fixture
