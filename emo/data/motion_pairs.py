@@ -28,10 +28,8 @@ from emo.models.warping import cell_positions, sample
 
 FRAMES_PER_CLIP = 16
 FIRST_PORTRAIT_RATE = 0.5  # share of pairs whose portrait is the clip's first picture: the footage's own portrait
-WIDE_OPENING, CLOSED_CHANCE = (
-    0.05,
-    0.25,
-)  # sides: frames with such a gap of the lips are drawn 1.25 / 0.25 times as often
+WIDE_OPENING = 0.05  # gap between the lips, sides, from which on a frame is drawn most often
+CLOSED_CHANCE = 0.25  # chance of a frame with closed lips, beside 1.25 of such a one
 TEMPLATE_RATE = 0.5  # share of those whose windows lie where the aligned square has them, as when a model is used
 CENTER_JITTER = 0.02  # deviation of the windows' centers of the others, sides
 GAIN_RANGE, SHIFT_RANGE = (0.6, 1.2), 0.12  # of the colors of both frames
