@@ -28,7 +28,8 @@ class ServerSettings:
         session_minutes: Longest live session.
         decode_seconds: Time limit of the child process that decodes an upload.
         decode_memory_mb: Its memory limit, in 10^6 bytes, where the system has such limits.
-        receive_seconds: Longest wait for the next bytes of a request, and for the start of a live session.
+        receive_seconds: Longest wait for the headers of a request, for its next bytes, and for the start of a live
+            session.
         upload_seconds: Longest time in which a request is sent.
         send_seconds: Longest wait for the client of a live session to take a frame.
     """

@@ -141,9 +141,9 @@ def make_video_router(state: ServerState) -> APIRouter:
         job = None
         try:
             async with request.form(max_files=2, max_fields=40) as form:
-                fields, files = _sort_fields(form.multi_items())
+                fields, files = sort_fields(form.multi_items())
                 asked = VideoRequest.model_validate(fields)
-                seconds = await _prepare(state, asked, files, folder)
+                seconds = await prepare_files(state, asked, files, folder)
             if asked.seconds is not None:
                 seconds = min(seconds, asked.seconds)
             job = state.store.add(job_id, seconds, asked.options(), most)
@@ -215,8 +215,18 @@ async def _events(state: ServerState, job_id: str) -> AsyncIterator[str]:
         waited += EVENT_SECONDS
 
 
-def _sort_fields(items: list[tuple[str, Any]]) -> tuple[dict[str, str], dict[str, UploadFile]]:
-    """Separate texts and files of a form; empty ones are left out. Raises InputError for a text as a file."""
+def sort_fields(items: list[tuple[str, Any]]) -> tuple[dict[str, str], dict[str, UploadFile]]:
+    """Separate the texts and files of a form; fields that were left empty are left out.
+
+    Args:
+        items: Name and value of each field, the value a text or a file.
+
+    Returns:
+        Texts by name, and files by `image` and `audio`.
+
+    Raises:
+        InputError: A file has an unknown name or is empty, or a text stands in the place of a file.
+    """
     fields, files = {}, {}
     for name, value in items:
         if isinstance(value, UploadFile):
@@ -224,6 +234,8 @@ def _sort_fields(items: list[tuple[str, Any]]) -> tuple[dict[str, str], dict[str
                 raise InputError(f"{name[:60]}: there is no such file field; give image and audio")
             if value.size:
                 files[FILE_FIELDS[name]] = value
+            elif value.filename:  # a browser sends a file without a name where none was chosen
+                raise InputError(f"{name}: the file {value.filename[:80]} is empty; choose another")
         elif name in FILE_FIELDS:
             raise InputError(f"{name} must be a file")
         elif value != "":
@@ -231,8 +243,21 @@ def _sort_fields(items: list[tuple[str, Any]]) -> tuple[dict[str, str], dict[str
     return fields, files
 
 
-async def _prepare(state: ServerState, asked: VideoRequest, files: dict[str, UploadFile], folder: Path) -> float:
-    """Leave portrait.png and sound.wav in the folder; returns the sound's seconds. Raises InputError."""
+async def prepare_files(state: ServerState, asked: VideoRequest, files: dict[str, UploadFile], folder: Path) -> float:
+    """Leave portrait.png and sound.wav in the folder.
+
+    Args:
+        state: Limits, decoders and synthesizer.
+        asked: The fields of the request.
+        files: Its files, see `sort_fields`.
+        folder: The folder.
+
+    Returns:
+        Seconds of the sound.
+
+    Raises:
+        InputError: A file or text is missing, or can't be used.
+    """
     settings, text = state.settings, asked.text or asked.prompt
     if asked.model is not None and asked.model != settings.model_name:
         raise InputError(f"model: this server runs {settings.model_name} alone")

@@ -171,17 +171,17 @@ def read_certificate(args: argparse.Namespace) -> "Certificate | None":
     return None if args.certificate is None else Certificate(args.certificate, args.certificate_key)
 
 
-def default_output(image: Path, audio: Path) -> Path:
-    """Return the name of the video where the user gives none: PORTRAIT_SOUND.mp4 in the current folder.
+def name_output(args: argparse.Namespace) -> Path:
+    """Return the file to write: what the user names, else PORTRAIT_SOUND.mp4 in the current folder.
 
     Args:
-        image: The picture file.
-        audio: The sound file.
+        args: Arguments with output, image and audio.
 
     Returns:
-        A relative path, shortened to the length that file systems allow.
+        The path; a name that is not the user's is shortened to the length that file systems allow.
     """
-    return Path(shorten_name(f"{image.stem}_{audio.stem}", ".mp4"))
+    sound = args.audio or Path(SPEECH_NAME)
+    return args.output or Path(shorten_name(f"{args.image.stem}_{sound.stem}", ".mp4"))
 
 
 def collect_controls(args: argparse.Namespace) -> dict:
@@ -244,7 +244,7 @@ def infer(args: argparse.Namespace) -> None:
         InputError: An input or option can't be used, see `emo.generation.generate`.
     """
     if args.jobs is not None:
-        return run_jobs(args, make_parser, make_video)
+        return run_jobs(args, make_parser, make_video, name_output)
 
     def load():
         from diffusers.utils import logging
@@ -281,7 +281,7 @@ def make_video(args: argparse.Namespace, load: "Callable[[], EMOPipeline]") -> "
     certificate = read_certificate(args)
     confirm_notice(args.yes)
     controls = collect_controls(args)
-    output = args.output or default_output(args.image, args.audio or Path(SPEECH_NAME))
+    output = name_output(args)
     with open_sound(args) as sound, show_progress(output.name) as on_frame:
         result = generate(
             args.image,

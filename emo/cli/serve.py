@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from emo.cli.command import Parser, run
@@ -138,6 +139,7 @@ def serve(args: argparse.Namespace) -> None:
 
     import uvicorn
 
+    from emo.app.connections import TimedProtocol
     from emo.app.server import make_app
     from emo.hub.resolve import resolve_model
     from emo.speech.synthesis import load_synthesizer
@@ -153,6 +155,7 @@ def serve(args: argparse.Namespace) -> None:
     print(f"emo-serve: {scheme}://{name}:{args.port}/ (Ctrl-C ends it)", file=sys.stderr)
     config = uvicorn.Config(
         app,
+        http=partial(TimedProtocol, seconds=settings.receive_seconds),
         log_level="warning",
         limit_concurrency=400,
         timeout_keep_alive=15,

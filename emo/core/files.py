@@ -172,6 +172,25 @@ def rescue_file(partial: Path, target: Path) -> Path:
     return partial
 
 
+def partial_path(path: Path) -> Path:
+    """Choose the temporary name of a file that is written for long; `remove_partials` finds it after a crash."""
+    return path.with_name(f"{_partial_prefix(path)}{secrets.token_hex(6)}.part")
+
+
+def remove_partials(path: Path) -> None:
+    """Remove what killed processes left of the file. Nobody may be writing it.
+
+    Args:
+        path: The file; it stays.
+    """
+    for partial in path.parent.glob(f"{_partial_prefix(path)}*.part"):
+        partial.unlink(missing_ok=True)
+
+
+def _partial_prefix(path: Path) -> str:
+    return f".emo-{hashlib.blake2b(os.fsencode(path.name), digest_size=6).hexdigest()}-"
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; what was written to it then takes the name `path` at once.

@@ -16,6 +16,7 @@ import pickle
 import socket
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
@@ -25,6 +26,8 @@ from typing import TypeVar
 from emo.core.errors import InputError
 
 SECONDS_TO_ANSWER, SECONDS_TO_END = 10, 30
+MAX_TRIES = 2  # of work whose process is killed
+PROCESS_ENDED = "was killed or crashed twice (too little memory? then take fewer workers)"
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 # The OpenMP runtimes of torch's wheels: GNU's (Linux) reads the first, LLVM's and Intel's (macOS, Windows) both
@@ -49,6 +52,8 @@ def map_parallel(
 
     Raises:
         InputError: Ray is not installed, or no cluster answers.
+        LostWorkError: Processes were killed or crashed over some items, each of which was tried twice; it comes after
+            the results of all others.
     """
     if address is None and min(workers, len(items)) <= 1:
         yield from ((item, work(item)) for item in items)
@@ -57,13 +62,20 @@ def map_parallel(
     try:
         numbers = ray.data.from_items(list(range(len(items))), override_num_blocks=len(items))
         share = gpus_per_worker(ray.cluster_resources()) if gpus else 0.0
-        numbered = NumberedWork(work, items, Path(claims.name) if address is None else None)
+        tries = ray.remote(num_cpus=0)(Tries).remote()
+        numbered = NumberedWork(work, items, Path(claims.name) if address is None else None, tries)
+        lost = []
         with closing(iter(numbers.map(numbered, num_cpus=1, num_gpus=share or None).iter_rows())) as rows:
             for row in rows:
+                if not row["done"]:
+                    lost.append(items[row["number"]])
+                    continue
                 result, error = pickle.loads(row["done"])
                 if error is not None:
                     raise error
                 yield items[row["number"]], result
+        if lost:
+            raise LostWorkError(lost)
     finally:
         join_threads("ray.data.")
         ray.shutdown()
@@ -82,13 +94,49 @@ def gpus_per_worker(resources: dict[str, float]) -> float:
     return min(1.0, int(1e4 * resources.get("GPU", 0) / resources["CPU"]) / 1e4)
 
 
-class NumberedWork:
-    """The work on an item given by its number; returns the result or the error in a form that Ray Data transports."""
+class LostWorkError(InputError):
+    """Processes ended while they worked.
 
-    def __init__(self, work: Callable, items: Sequence, claims: Path | None):
-        self.work, self.items, self.claims = work, items, claims
+    Args:
+        items: What they worked on.
+    """
+
+    def __init__(self, items: list):
+        super().__init__(f"a process {PROCESS_ENDED}, in {len(items)} of the tasks; the same command tries them again")
+        self.items = items
+
+
+class Tries:
+    """Counts how often the work on each item was begun, as Ray does not: it begins killed work anew without end."""
+
+    def __init__(self):
+        self._counts = Counter()
+
+    def begin(self, number: int) -> int:
+        """Count one more try of an item; returns how many there are."""
+        self._counts[number] += 1
+        return self._counts[number]
+
+
+class NumberedWork:
+    """The work on an item given by its number; returns the result or the error in a form that Ray Data transports.
+
+    It is done in the folder in which the command was called, so that relative paths name the same files; on a machine
+    without this folder absolute ones alone do.
+    """
+
+    def __init__(self, work: Callable, items: Sequence, claims: Path | None, tries):
+        self.work, self.items, self.claims, self.tries = work, items, claims, tries
+        self.folder = Path.cwd()
 
     def __call__(self, row: dict) -> dict:
+        import ray
+
+        [count] = ray.get([self.tries.begin.remote(row["item"])])
+        if count > MAX_TRIES:
+            return {"number": row["item"], "done": b""}  # its process was killed each time
+        with suppress(OSError):
+            os.chdir(self.folder)
         if self.claims is not None and hasattr(os, "sched_setaffinity"):
             pin_to_free_core(self.claims)
         try:

@@ -116,6 +116,8 @@ def test_openai_names_of_the_fields(serve, files, copied_uploads):
         ({"image": ("a.png", b"no picture", "image/png")}, {}, 400, "a.png is not a picture that can be read"),
         ({"audio": ("a.wav", b"no sound" * 99, "audio/wav")}, {}, 400, "a.wav can't be read as sound"),
         ({"audio": ("a.wav", b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", "audio/wav")}, {}, 400, "a.wav can't be read"),
+        ({"image": ("a.png", b"", "image/png")}, {}, 400, "image: the file a.png is empty; choose another"),
+        ({"audio": ("../../a.wav", b"no sound" * 99, "audio/wav")}, {}, 400, "a.wav can't be read as sound"),
         ({"image": None}, {}, 400, "image is missing"),
         ({"audio": None}, {}, 400, "send either audio (a file) or text"),
         ({}, {"text": "and a text"}, 400, "send either audio (a file) or text"),

@@ -5,8 +5,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from emo.cli import infer
+from emo.core.files import partial_path
 from emo.media.audio import probe_audio
 from emo.speech.contracts import SynthesizedSpeech
 
@@ -74,11 +76,69 @@ def test_a_second_run_makes_what_is_missing(folder, command):
     assert Path("a.mp4").stat().st_mtime_ns == made and Path("b.mp4").exists()
 
 
-def test_what_was_there_before_is_not_replaced(folder, command):
-    Path("a.mp4").write_text("mine")
-    write_jobs({"portrait": "portrait.png", "sound": "sound.wav", "output": "a.mp4"})
+@pytest.mark.parametrize("name", ["a.mp4", None], ids=["named", "by default"])
+def test_what_was_there_before_is_not_replaced(folder, command, name):
+    mine = Path(name or "portrait_sound.mp4")
+    mine.write_text("mine")
+    write_jobs({"portrait": "portrait.png", "sound": "sound.wav", "output": name})
+    for _ in range(2):
+        assert command("--jobs", "jobs.jsonl")[0] == 2
+        assert "exists" in read_results()[-1]["error"] and mine.read_text() == "mine"
+
+
+def test_a_run_that_was_killed_leaves_nothing_after_the_next(folder, command):
+    """As after kill -9: the job is begun in the results, and its file lies there under its temporary name."""
+    job = {"portrait": "portrait.png", "sound": "sound.wav", "output": "a.mp4", "fps": 10, "crop": True}
+    write_jobs(job)
+    assert command("--jobs", "jobs.jsonl")[0] == 0
+    lines = Path("jobs.results.jsonl").read_text().splitlines()
+    Path("jobs.results.jsonl").write_text(lines[0] + "\n")
+    left, of_others = partial_path(Path("a.mp4")), partial_path(Path("b.mp4"))
+    left.touch(), of_others.touch(), Path("a.mp4").unlink()
+    assert command("--jobs", "jobs.jsonl")[0] == 0
+    assert Path("a.mp4").exists() and list(folder.glob(".*.part")) == [folder / of_others]
+
+
+def test_two_jobs_do_not_write_the_same_file(folder, command):
+    job = {"portrait": "portrait.png", "sound": "sound.wav", "fps": 10, "crop": True}
+    write_jobs(job, {**job, "seed": 1, "output": "portrait_sound.mp4"})
     assert command("--jobs", "jobs.jsonl")[0] == 2
-    assert "exists" in read_results()[-1]["error"] and Path("a.mp4").read_text() == "mine"
+    done = [record for record in read_results() if record["status"] != "started"]
+    assert [record["status"] for record in done] == ["completed", "failed"]
+    assert done[1]["error"] == "line 2: line 1 writes portrait_sound.mp4, too; give every job another output"
+
+
+POLICY = """
+import os, signal
+def kill(image, audio):
+    if audio is not None and audio.name == "deadly.wav":
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_cluster_finds_relative_paths_and_outlives_a_killed_process(folder, command, monkeypatch, tmp_path_factory):
+    pytest.importorskip("ray.data")
+    from ray.cluster_utils import Cluster
+
+    (folder / "deadly_policy.py").write_text(POLICY)
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.setenv("EMO_POLICY", "deadly_policy:kill")
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))  # the folder in which the cluster was started
+    shutil.copy(folder / "sound.wav", folder / "deadly.wav")
+    with FileLock(tmp_path_factory.getbasetemp().parent / "ray.lock"):
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        try:
+            monkeypatch.chdir(folder)
+            job = {"portrait": "portrait.png", "fps": 10, "crop": True}
+            write_jobs({**job, "sound": "deadly.wav"}, {**job, "sound": "sound.wav", "output": "b.mp4"})
+            code, out, err = command("--jobs", "jobs.jsonl", "--ray", cluster.address)
+        finally:
+            cluster.shutdown()
+    assert code == 2 and "1 of 2 jobs failed" in err and "1 of 2 videos" in out
+    done = {record.get("sound"): record for record in read_results() if record["status"] != "started"}
+    assert done["sound.wav"]["status"] == "completed" and Path("b.mp4").exists()
+    assert done["deadly.wav"]["error"].startswith("its process was killed or crashed twice")
+    assert not list(folder.glob(".*.part")) and not Path("portrait_deadly.mp4").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,16 @@
 """Work that is spread over processes ends as if one had done it."""
 
 import os
+import signal
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
 from emo.core.errors import InputError, OutputError
-from emo.core.parallel import check_address, gpus_per_worker, join_threads, map_parallel
+from emo.core.parallel import LostWorkError, check_address, gpus_per_worker, join_threads, map_parallel
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +36,25 @@ def test_several_workers_do_each_item_once_and_errors_come_through():
     assert os.getpid() not in {result[1] for _, result in found}
     with pytest.raises(OutputError, match="-3 is below nothing"):
         list(map_parallel(squared, [1, -3], 2))
+
+
+def killed_at(number: int) -> int:
+    """Once with 1, always with 2."""
+    first = Path(os.environ["EMO_TEST_KILLED"])
+    if number == 2 or number == 1 and not first.exists():
+        first.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no SIGKILL")
+def test_killed_processes_cost_their_own_items_alone(monkeypatch, tmp_path):
+    monkeypatch.setenv("EMO_TEST_KILLED", str(tmp_path / "killed"))
+    found = []
+    with pytest.raises(LostWorkError, match="^a process was killed or crashed twice .* in 1 of the tasks") as caught:
+        for item, _ in map_parallel(killed_at, [0, 1, 2, 3], 2):
+            found.append(item)
+    assert sorted(found) == [0, 1, 3] and caught.value.items == [2]
 
 
 def test_threads_of_a_package_are_waited_for_and_no_others():

@@ -20,7 +20,18 @@ from emo.cli.bench import make_live_parser
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 SCRIPTS: dict[str, str] = PROJECT["scripts"]
-PROGRAMS_OF_OTHERS = {"git", "hf", "lint-imports", "mkdocs", "pre-commit", "pyright", "pytest", "ruff", "wandb"}
+PROGRAMS_OF_OTHERS = {
+    "git",
+    "hf",
+    "lint-imports",
+    "mkdocs",
+    "pre-commit",
+    "pyright",
+    "pytest",
+    "ruff",
+    "serve",
+    "wandb",
+}
 OPTIONS_OF_OTHERS = {"-e", "-m", "-n", "-q", "--check", "--gpus", "--signal", "--strict"}
 PAGES = {  # of the options of a command
     "emo-infer": "docs/inference.md",

@@ -1,6 +1,8 @@
-"""The LiveKit avatar, with LiveKit's own types: turns, their ends, interruption, idleness; no room is needed."""
+"""The LiveKit avatar, with LiveKit's own types: turns, their ends, interruption, idleness; no server is needed."""
 
 import asyncio
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -75,3 +77,21 @@ def test_interruption(generator, wave):
     items = asyncio.run(speak())
     assert not any(isinstance(item, AudioSegmentEnd) for item in items)
     assert sum(isinstance(item, rtc.AudioFrame) for item in items) <= 1
+
+
+def test_the_example_shows_a_turn_to_the_room(tiny_pipeline, portrait, wave):
+    """Through LiveKit's runner, tracks and streams; a stand-in of the room receives them."""
+    example = runpy.run_path(str(Path(__file__).parents[2] / "integrations" / "livekit" / "avatar_offline.py"))
+    session = tiny_pipeline.live(portrait, face="full", block_frames=6, clock=Clock())
+
+    async def run() -> tuple[float, list[np.ndarray]]:
+        room = example["OfflineRoom"]()
+        seconds = await example["speak"](session, wave[:6400], 16000, room)
+        await room.leave()
+        return seconds, room.pictures
+
+    seconds, pictures = asyncio.run(run())
+    assert 0.36 <= seconds <= 0.48  # of 0.4 s
+    assert pictures and {picture.shape for picture in pictures} == {(192, 192, 3)}
+    error = np.abs(pictures[0].astype(float) - portrait).mean()
+    assert error < 40  # it is the portrait, after the conversions of WebRTC
