@@ -149,7 +149,7 @@ def dub(args: argparse.Namespace) -> None:
     from emo.cli.infer import confirm_notice, read_certificate
     from emo.dubbing.diarization import read_rttm
     from emo.dubbing.pipeline import DubbingPipeline
-    from emo.dubbing.planning import FacePoint, NewVoice, PlanRequest
+    from emo.dubbing.plan import FacePoint, NewVoice, PlanRequest
 
     def load():
         from diffusers.utils import logging

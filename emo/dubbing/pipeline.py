@@ -27,8 +27,7 @@ from emo.dubbing.encode import DEFAULT_CRF, PartEncoder
 from emo.dubbing.face_job import FaceJob, FaceMotion, ReferenceStore, generate_motion, measure_strength
 from emo.dubbing.film import Film, FilmReader, Part, open_film
 from emo.dubbing.mouth import MotionLatentEngine, MouthEngine
-from emo.dubbing.plan import DubbingPlan, faces_folder, load_face, read_plan
-from emo.dubbing.planning import PlanRequest, make_plan
+from emo.dubbing.plan import DubbingPlan, PlanRequest, faces_folder, load_face, make_plan, read_plan
 from emo.dubbing.remux import Stretch, check_streams, write_film
 from emo.dubbing.sound import DubbedSound, RemoveVoices
 from emo.dubbing.timeline import SYNC_MODES, Take, is_touched, lay_out

@@ -7,7 +7,6 @@ rates. Sound is AAC.
 
 import logging
 import math
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,13 +18,16 @@ import cv2
 import numpy as np
 
 from emo.core.errors import InputError, OutputError
-from emo.core.files import check_output_file, move_file, rescue_file
+from emo.core.files import check_output_file, move_file, partial_path, rescue_file
 from emo.media.color import YuvConverter, tag_bt709
 from emo.media.decode import check_trim
 from emo.media.soundtrack import add_soundtrack
 
 LOW_MEMORY_PIXELS = 4_000_000  # of a frame: from here on the encoder looks at one frame at a time
 BLOCK_PIXELS = 16  # side of a macroblock
+# In pictures of few blocks a row, x264's AVX-512 code for the macroblock tree depends on what memory held before: equal
+# frames gave different bytes. This option takes the portable code there, which is as fast.
+REPRODUCIBLE = "cpu-independent=1"
 logger = logging.getLogger(__name__)
 
 
@@ -119,7 +121,7 @@ class VideoWriter:
         self._overwrite = overwrite
         self._on_note = on_note or logger.warning
         self.metadata, self.on_complete = dict(metadata or {}), on_complete
-        self._partial = self.path.with_name(f".emo-{secrets.token_hex(6)}.part")
+        self._partial = partial_path(self.path)
         self._frames, self._rescued = 0, False
         self._container: av.container.OutputContainer | None = None
         self._frame_shape: tuple[int, ...] = ()  # (H W 3) of the frames that are given
@@ -190,7 +192,7 @@ class VideoWriter:
         self._stream.width, self._stream.height = size[0] + size[0] % 2, size[1] + size[1] % 2
         self._stream.pix_fmt = "yuv420p"
         crf = self._preset.crf if self._crf is None else self._crf
-        options = {**self._preset.x264, "crf": f"{crf:g}"}
+        options = {**self._preset.x264, "crf": f"{crf:g}", "x264-params": REPRODUCIBLE}
         if size[0] * size[1] > LOW_MEMORY_PIXELS:
             options["tune"] = "zerolatency"
         self._stream.options = options

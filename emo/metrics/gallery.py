@@ -10,8 +10,7 @@ import numpy as np
 
 from emo.core.timing import FPS
 from emo.face.landmarks import mouth_opening
-from emo.media.charts import interval_chart, line_chart
-from emo.media.html import embed_thumbnail, embed_video, render_page, render_table
+from emo.media.html import embed_thumbnail, embed_video, interval_chart, line_chart, render_page, render_table
 from emo.metrics.report import (
     NO_FIGURE,
     Report,

@@ -55,16 +55,18 @@ class Report:
 
     @property
     def not_measured(self) -> list[str]:
-        """What was not measured, each with the option that asks for it."""
+        """What was not measured, each time with the reason."""
         options = self.options
-        asked = {
-            "LSE-C and LSE-D (--syncnet)": options.syncnet is not None,
-            "PSNR and SSIM (--reconstruction)": options.reconstruction,
-            "sharpness over the portrait's (--portraits)": options.portraits is not None,
-            "errors to what was asked (--asked)": options.asked is not None,
+        without_weights = [network.adds for name, network in NETWORKS.items() if name not in options.networks]
+        compared = ["PSNR", "SSIM"] + (["LPIPS"] if "lpips" in options.networks else [])
+        missing = {
+            "the weights of their networks were not given": ([] if options.syncnet else ["LSE-C", "LSE-D"])
+            + without_weights,
+            "no comparison with the real videos frame by frame": [] if options.reconstruction else compared,
+            "the portraits were not given": [] if options.portraits else ["sharpness over the portrait's"],
+            "what was asked was not given": [] if options.asked else ["errors to what was asked"],
         }
-        asked |= {f"{network.adds} (--{name})": name in options.networks for name, network in NETWORKS.items()}
-        return [text for text, is_asked in asked.items() if not is_asked]
+        return [f"{', '.join(measures)} ({reason})" for reason, measures in missing.items() if measures]
 
 
 def list_settings(report: Report) -> dict[str, float | int | str | None]:
@@ -200,7 +202,7 @@ def table_legend(report: Report) -> str:
         if report.response_names
         else ""
     )
-    missing = f" Not measured: {', '.join(report.not_measured)}." if report.not_measured else ""
+    missing = f" Not measured: {'; '.join(report.not_measured)}." if report.not_measured else ""
     return (
         f"Mean over clips, in brackets the {CONFIDENCE:.0%} interval of {RESAMPLES} bootstrap resamples of the clips, "
         f"then the number of clips where not all have a figure. {score if report.reference else ''}"

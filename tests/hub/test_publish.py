@@ -19,7 +19,7 @@ from emo.hub.publish.card import CardOptions
 from emo.hub.publish.facts import collect_facts
 from emo.hub.publish.results import markdown_table
 from emo.hub.publish.upload import collect_files
-from emo.media.charts import loss_chart
+from emo.media.html import loss_chart
 
 FIGURE = {"mean": 0.5, "low": 0.4, "high": 0.6, "clips": 3}
 ROWS = [
@@ -242,6 +242,7 @@ def test_mini_published_and_downloaded_gives_the_same_frames(hub, fresh, portrai
     np.save(tmp_path / "wave.npy", wave[:1920])
     assert not (tmp_path / "hf_home" / "hub").exists()
     again = fresh([sys.executable, "-c", LOAD, str(tmp_path / "portrait.npy"), str(tmp_path / "wave.npy")])
+    assert again.returncode == 0, again.stderr
     assert again.stdout.split("\n")[-2] == frames_of(load_pipeline("mini", "cpu"), portrait, wave[:1920]), again.stderr
     assert again.stdout.startswith("3 ")
 

@@ -199,3 +199,18 @@ def test_a_name_that_is_too_long_is_one_line(tmp_path, name):
 def test_the_longest_name_can_be_written(tmp_path, name):
     write(tmp_path / name, [GRAY] * 2)
     assert probe_video(tmp_path / name).frames == 2
+
+
+@pytest.mark.parametrize("side", [64, 160])
+def test_equal_frames_give_equal_bytes_whatever_was_written_before(tmp_path, side):
+    squares = np.random.default_rng(0).integers(0, side - 8, (6, 20, 68, 2))
+    clips = np.full((6, 20, side, side, 3), 90, np.uint8)
+    for clip, frame, square in np.ndindex(squares.shape[:3]):
+        x, y = squares[clip, frame // 5 * 5, square] + frame % 5
+        clips[clip, frame, y : y + 3, x : x + 3] = 220, 180, 160
+    contents = []
+    for number in [*range(6), *reversed(range(6))]:
+        path = tmp_path / f"{number}.mp4"
+        write(path, clips[number], preset="dataset", overwrite=True)
+        contents.append(path.read_bytes())
+    assert contents == contents[::-1]

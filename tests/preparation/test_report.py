@@ -8,7 +8,7 @@ from PIL import Image
 
 from emo.cli.prepare import main
 from emo.data.clip import ClipInfo
-from emo.media.charts import histogram_chart
+from emo.media.html import histogram_chart
 from emo.preparation.processing_log import LogItem, ProcessingLog
 from emo.preparation.report import interleave_groups, list_measurements, write_report
 

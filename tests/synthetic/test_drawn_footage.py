@@ -17,10 +17,9 @@ from emo.media.audio import read_audio
 from emo.media.shots import find_shots
 from emo.preparation.sources import Recipe, list_sources
 from emo.speech.lip_sync import load_lip_sync_scorer, score_lip_sync
-from emo.synthetic.drawn_footage import draw_videos, list_video_specs, make_head
+from emo.synthetic.drawn_footage import EMOTIONS, draw_videos, generate_motion, list_video_specs, make_head
 from emo.synthetic.drawn_head import Pose, rotation_matrix
 from emo.synthetic.espeak import load_espeak, synthesize_speech
-from emo.synthetic.motion_curves import EMOTIONS, generate_motion
 from emo.synthetic.visemes import MouthMotion, list_closures, mouth_from_audio, mouth_from_phonemes
 from emo.synthetic.warped_photos import INNER_LIPS, OUTER_LIPS
 

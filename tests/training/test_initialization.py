@@ -1,6 +1,5 @@
 """First weights: each is loaded under its name, missing and unused ones are refused, and three stages run in turn."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
 from emo import EMOPipeline
-from emo.core.config import Config, InitializeConfig, load_config
+from emo.core.config import Config, load_config
 from emo.core.errors import InputError
 from emo.models.autoencoder import encode_images
 from emo.models.loading import load_weights
@@ -123,27 +122,6 @@ def test_backbone_equals_diffusers_without_text(stage, published):
     expected = motion(sample[None].transpose(1, 2), timestep, torch.zeros(4, 1, 12)).sample.transpose(1, 2)
     moved = video.unet(sample[None], timestep, torch.randn(1, 4, 2, 12))[0]  # new audio attention starts at zero
     assert torch.allclose(moved, expected, atol=1e-6) and (moved[0] - predicted[:, 0]).abs().max() > 0.1
-
-
-def test_replacement_weights_replace_those_of_the_start(config, tiny_model_folder, tmp_path):
-    before = load_file(tiny_model_folder / "model" / WEIGHTS)
-    name = next(name for name in before if name.startswith("unet.conv_in"))
-    save_file({name: before[name] + 1}, tmp_path / WEIGHTS)
-    settings = replace(
-        config,
-        start_from=str(tiny_model_folder / "model"),
-        initialize=InitializeConfig(replacement_weights=str(tmp_path)),
-    )
-    model = make_model(settings)
-    initialize_weights(model, settings)
-    after = model.state_dict()
-    assert torch.equal(after.pop(name), before.pop(name) + 1)
-    assert all(torch.equal(after[other], value) for other, value in before.items())
-    save_file({"unet.nothing": torch.zeros(1)}, tmp_path / WEIGHTS)
-    with pytest.raises(
-        InputError, match=f"start_from lacks what initialize.replacement_weights={tmp_path} has, 'unet.nothing'"
-    ):
-        initialize_weights(model, settings)
 
 
 def test_fine_tuning_starts_from_the_built_in_mini_and_samples_as_it_does(monkeypatch, tmp_path):

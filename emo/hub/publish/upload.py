@@ -11,7 +11,7 @@ from emo.core.download import call_hub
 from emo.core.errors import InputError
 from emo.hub.publish.card import CURVE_FILE, CardOptions, make_card
 from emo.hub.publish.facts import ModelFacts
-from emo.media.charts import loss_chart
+from emo.media.html import loss_chart
 
 
 def collect_files(facts: ModelFacts, options: CardOptions) -> dict[str, Path | bytes]:

@@ -10,8 +10,7 @@ import numpy as np
 import soxr
 
 from emo.core.timing import SAMPLE_RATE
-from emo.synthetic.espeak import Phoneme, Speech
-from emo.synthetic.voices.espeak_process import synthesize_in_process
+from emo.synthetic.espeak import Phoneme, Speech, synthesize_in_process
 from emo.synthetic.voices.kokoro import LANGUAGES as KOKORO_LANGUAGES
 from emo.synthetic.voices.kokoro import Kokoro
 from emo.synthetic.voices.music import draw_song, make_music
