@@ -65,6 +65,7 @@ class LossConfig:
     pure_noise_rate: float = 0.0  # share of samples whose timestep is the last one, pure noise
     motion_frame_noise: float = 0.0  # largest deviation of noise on motion frames, against errors that add up
     mouth_weight: float = 1.0  # weight of errors around the lips
+    part_weight: float = 0.0  # of the error of the lips' and lids' own motion, with motion components
     perceptual_channel_weight: float = 0.0  # 0: equal weights of latent channels, 1: by color error
 
 
@@ -93,7 +94,6 @@ class InitializeConfig:
 
     unet: str | None = None  # Stable Diffusion 1.5, or its unet/: for the denoising UNet and the ReferenceNet
     motion_adapter: str | None = None  # AnimateDiff, for the temporal layers
-    replacement_weights: str | None = None  # folder with weights that replace those of the same names in start_from
 
 
 @dataclass
@@ -184,8 +184,6 @@ class Config:
 # Keys of earlier versions -> their names today
 RENAMED_KEYS = {
     "initialise": "initialize",
-    "initialise.over": "initialize.replacement_weights",
-    "initialize.over": "initialize.replacement_weights",
     "new": "new_weights",
     "unused": "unused_weights",
     "final_learning_rate": "final_learning_rate_ratio",

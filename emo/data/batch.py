@@ -14,6 +14,7 @@ from emo.data.clip import Clip
 from emo.data.sampling import FrameSelection, SampleSpec, widen_rows
 from emo.face.crop import RIGID_TEMPLATE, Region, locator_mask
 from emo.face.landmarks import LIP_POINTS, RIGID_POINTS
+from emo.face.pose import head_angles, head_rotations
 from emo.media.image import images_to_tensor
 from emo.models.autoencoder import encode_images
 from emo.models.conditions import EMOTIONS
@@ -35,8 +36,8 @@ class Batch:
         face_region: (B 1 H W) union of the clip's face boxes, 0 .. 1.
         head_speed: (B F+2n) rad/s; NaN: unknown.
         names: Names of the B clips.
-        gaze: (B F 2) yaw and pitch of the eyes in the head, radians; NaN: unknown.
-        head_pose: (B F 3) yaw, pitch and roll in the crop, radians; NaN: unknown.
+        gaze: (B F 2) yaw and pitch of the eyes in the head, minus those of the reference, radians; NaN: unknown.
+        head_pose: (B F 3) yaw, pitch and roll in the crop, minus those of the reference, radians.
         distance: (B F 1) from the camera, over that in the reference frame.
         emotion: (B F 7) intensities 0 .. 1; NaN: unknown.
     """
@@ -76,7 +77,7 @@ class FrameLabels:
         face_box: Union of the clip's face boxes (x0, y0, x1, y1), in the unit square.
         head_speed: (T,) rad/s; NaN: unknown.
         gaze: (T 2) yaw and pitch of the eyes in the head, radians; NaN: unknown.
-        head_pose: (T 3) yaw, pitch and roll in the crop, radians; NaN: unknown.
+        head_pose: (T 3) yaw, pitch and roll in the crop, radians.
         face_size: (T,) side of the face's square, in sides of the crop.
         emotion: (T 7) intensities 0 .. 1; NaN: unknown.
     """
@@ -102,16 +103,13 @@ def label_frames(clip: Clip) -> FrameLabels:
     """
     lips = clip.landmarks[:, LIP_POINTS]
     width = lips[..., 0].max(1) - lips[..., 0].min(1)
-    head_pose = fill_unknown(clip.head_angles, len(lips), 3)
-    if len(clip.squares):
-        head_pose = head_pose - clip.squares[:, 3:] * [0, 0, 1]  # the crop is rotated with the head
     return FrameLabels(
         lips=torch.from_numpy(np.concatenate([lips.mean(1), width[:, None]], 1)).float(),
         mouth_opening=torch.from_numpy(clip.mouth_opening).float(),
         face_box=clip.face_box,
         head_speed=torch.from_numpy(clip.head_speed),
         gaze=torch.from_numpy(fill_unknown(clip.gaze, len(lips), 2)).float(),
-        head_pose=torch.from_numpy(head_pose).float(),
+        head_pose=measure_head_pose(clip.landmarks),
         face_size=torch.from_numpy(measure_face_sizes(clip.landmarks)).float(),
         emotion=torch.from_numpy(fill_unknown(clip.emotion, len(lips), len(EMOTIONS))).float(),
     )
@@ -145,6 +143,44 @@ def fill_unknown(values: np.ndarray, num_frames: int, width: int) -> np.ndarray:
     return values if len(values) else np.full((num_frames, width), np.nan)
 
 
+def measure_head_pose(landmarks: np.ndarray) -> Tensor:
+    """Measure head poses as `emo.pipelines.controls` does in a portrait: by landmarks, so that errors of it cancel.
+
+    Args:
+        landmarks: (T 68 2), in any unit.
+
+    Returns:
+        (T 3) yaw, pitch and roll in the landmarks' frame, radians.
+    """
+    return torch.from_numpy(head_angles(head_rotations(np.asarray(landmarks, float)))).float()
+
+
+@dataclass(frozen=True)
+class ReferenceLabels:
+    """What the controls of a sample are relative to.
+
+    Attributes:
+        face_size: Side of the face's square in the reference, in sides of the crop.
+        head_pose: (3,) yaw, pitch and roll, radians.
+        gaze: (2,) yaw and pitch of the eyes in the head, radians; NaN: unknown.
+    """
+
+    face_size: float
+    head_pose: Tensor
+    gaze: Tensor
+
+
+def select_reference_labels(labels: FrameLabels, row: int) -> ReferenceLabels:
+    """Select the labels of a clip's frame that is a sample's reference."""
+    return ReferenceLabels(float(labels.face_size[row]), labels.head_pose[row], labels.gaze[row])
+
+
+def label_portrait(landmarks: np.ndarray) -> ReferenceLabels:
+    """Label the picture that a synthetic clip was made of, which its gaze is relative to, by its landmarks (68 2)."""
+    size = float(measure_face_sizes(landmarks[None])[0])
+    return ReferenceLabels(size, measure_head_pose(landmarks[None])[0], torch.zeros(2))
+
+
 @dataclass
 class SampleLabels:
     """The labels of the frames of one sample, as in `Batch` without B; of the face region only its box."""
@@ -159,7 +195,7 @@ class SampleLabels:
 
 
 def select_labels(
-    labels: FrameLabels, selection: FrameSelection, spec: SampleSpec, reference_size: float | None = None
+    labels: FrameLabels, selection: FrameSelection, spec: SampleSpec, reference: ReferenceLabels | None = None
 ) -> SampleLabels:
     """Select the labels of a sample's frames from those of its clip.
 
@@ -167,20 +203,20 @@ def select_labels(
         labels: Labels of the clip's T frames.
         selection: Frames of the sample.
         spec: What kind of sample.
-        reference_size: Side of the face's square in the reference, in sides of the crop; None: that of its frame.
+        reference: Labels of the portrait; None: those of the sample's reference frame.
 
     Returns:
         Labels of the sample's F frames.
     """
     rows = selection.rows
-    size = labels.face_size[selection.reference] if reference_size is None else reference_size
+    reference = reference or select_reference_labels(labels, selection.reference)
     turned, in_clip = widen_rows(rows, spec.speed_margin, len(labels.head_speed))
     return SampleLabels(
         lips=labels.lips[rows],
         head_speed=torch.where(in_clip, labels.head_speed[turned], torch.nan),
-        gaze=labels.gaze[rows],
-        head_pose=labels.head_pose[rows],
-        distance=(size / labels.face_size[rows])[:, None],
+        gaze=labels.gaze[rows] - reference.gaze,
+        head_pose=labels.head_pose[rows] - reference.head_pose,
+        distance=(reference.face_size / labels.face_size[rows])[:, None],
         emotion=labels.emotion[rows],
         face_box=labels.face_box,
     )

@@ -20,19 +20,23 @@ from emo.data.audio_augmentation import augment_voice
 from emo.data.batch import (
     Batch,
     FrameLabels,
+    ReferenceLabels,
     assemble_sample,
     encode_frames,
     encode_frames_with_reference,
     label_frames,
-    measure_face_sizes,
+    label_portrait,
     select_labels,
+    select_reference_labels,
     stack_samples,
 )
 from emo.data.clip import Clip, load_clip, read_clip_frames
 from emo.data.clip_truth import decode_portrait, load_clip_truth
 from emo.data.sampling import SampleSpec, choose_frames, widen_rows
+from emo.media.image import images_to_tensor
 from emo.models.audio import AudioEncoder
 from emo.models.autoencoder import as_video_autoencoder
+from emo.models.motion_autoencoder import MotionAutoencoder
 
 
 def hash_weights(*models: torch.nn.Module) -> str:
@@ -61,7 +65,7 @@ class EncodedClip:
         labels: Labels of the T frames.
         name: Path of the clip's JSON.
         references: With motion latents (P C' H W) float16, the portraits' appearance.
-        reference_sizes: With motion latents sides of the P portraits' faces, in sides of the crop.
+        reference_labels: With motion latents those of the P portraits.
     """
 
     latents: Tensor
@@ -69,7 +73,7 @@ class EncodedClip:
     labels: FrameLabels
     name: str = ""
     references: Tensor | None = None
-    reference_sizes: list[float] = field(default_factory=list)
+    reference_labels: list[ReferenceLabels] = field(default_factory=list)
 
 
 @dataclass
@@ -111,22 +115,37 @@ class EncodingCache:
         return encode_frames(self.vae, np.stack(list(read_clip_frames(path))), self.device).half().cpu()
 
     def encode_motion(self, path: Path, clip: Clip) -> dict[str, Tensor]:
-        """Encode motion from the clip's portraits.
+        """Encode motion from the clip's portraits. Known motion is not estimated from the pictures, but fitted.
 
         Args:
             path: JSON of the clip.
             clip: The clip.
 
         Returns:
-            "latents" (P T C H W) float16, "references" (P C' H W) float16, and "sizes" (P,), the sides of the faces'
-            squares in sides of the crop.
+            "latents" (P T C H W) float16, "references" (P C' H W) float16, and of the portraits "sizes" (P,), "poses"
+            (P 3) and "gazes" (P 2), see `ReferenceLabels`.
         """
-        frames = np.stack(list(read_clip_frames(path)))
-        codec = as_video_autoencoder(self.vae)
-        chosen = choose_portraits(clip, frames, self.portraits, load_clip_truth(path))
-        encoded = [encode_frames_with_reference(codec, frames, portrait, self.device) for portrait, _ in chosen]
-        latents, references = (torch.stack(values).half().cpu() for values in zip(*encoded, strict=True))
-        return {"latents": latents, "references": references, "sizes": torch.tensor([size for _, size in chosen])}
+        codec, truth = as_video_autoencoder(self.vae), load_clip_truth(path)
+        known = bool(truth) and isinstance(codec, MotionAutoencoder)
+        frames = None if known and self.portraits == 1 else np.stack(list(read_clip_frames(path)))
+        size = self.vae.config.size if frames is None else len(frames[0])
+        latents, references, labels = [], [], []
+        for number, (portrait, label) in enumerate(choose_portraits(clip, frames, self.portraits, truth, size)):
+            if known and number == 0:
+                moved = codec.fit_latents(torch.from_numpy(truth["flow"]).to(self.device))
+                reference = codec.encode_reference(images_to_tensor(portrait[None], self.device))[0]
+            else:
+                moved, reference = encode_frames_with_reference(codec, frames, portrait, self.device)
+            latents.append(moved.half().cpu())
+            references.append(reference.half().cpu())
+            labels.append(label)
+        return {
+            "latents": torch.stack(latents),
+            "references": torch.stack(references),
+            "sizes": torch.tensor([label.face_size for label in labels]),
+            "poses": torch.stack([label.head_pose for label in labels]),
+            "gazes": torch.stack([label.gaze for label in labels]),
+        }
 
     @torch.no_grad()
     def encode_audio(self, clip: Clip) -> Tensor:
@@ -181,28 +200,31 @@ def load_or_encode_all(file: Path, encode: Callable[[], dict[str, Tensor]]) -> d
 
 
 def choose_portraits(
-    clip: Clip, frames: np.ndarray, count: int, truth: dict[str, np.ndarray]
-) -> list[tuple[np.ndarray, float]]:
+    clip: Clip, frames: np.ndarray | None, count: int, truth: dict[str, np.ndarray], size: int
+) -> list[tuple[np.ndarray, ReferenceLabels]]:
     """Choose the portraits that motion is encoded from: the picture that a synthetic clip was made of, or else the
     frame with the most closed mouth; then any frames, of which the clip's name decides.
 
     Args:
         clip: The clip.
-        frames: (T H W 3) uint8.
+        frames: (T H W 3) uint8; None where none of them is a portrait.
         count: Number of portraits.
         truth: Of `load_clip_truth`.
+        size: Side of the portraits, pixels.
 
     Returns:
-        `count` or fewer portraits (H W 3) uint8, and the side of the face's square in each, in sides of the crop.
+        `count` or fewer portraits (H W 3) uint8 with their labels.
     """
-    others = np.random.default_rng(list(clip.info.name.encode())).permutation(len(frames)).tolist()
-    sizes = measure_face_sizes(clip.landmarks)
+    labels = label_frames(clip)
+    others = np.random.default_rng(list(clip.info.name.encode())).permutation(clip.info.num_frames).tolist()
     if truth:
-        portrait, rows = decode_portrait(truth, len(frames[0])), others[: count - 1]
-        chosen = [(portrait, float(measure_face_sizes(truth["portrait_landmarks"][None])[0]))]
+        portrait = decode_portrait(truth, size)
+        chosen, rows = [(portrait, label_portrait(truth["portrait_landmarks"]))], others[: count - 1]
     else:
         chosen, rows = [], list(dict.fromkeys([int(clip.mouth_opening.argmin()), *others]))[:count]
-    return chosen + [(frames[row], float(sizes[row])) for row in rows]
+    if frames is not None:
+        chosen += [(frames[row], select_reference_labels(labels, row)) for row in rows]
+    return chosen
 
 
 def cache_file_name(path: Path, suffix: str) -> str:
@@ -257,8 +279,9 @@ def load_motion_clip(path: Path, clip: Clip, cache: EncodingCache) -> EncodedCli
     file = cache.latents / cache_file_name(path, ".mp4")
     encoded = load_or_encode_all(file, lambda: cache.encode_motion(path, clip))
     audio = load_or_encode(cache.audio / cache_file_name(path, ".safetensors"), lambda: cache.encode_audio(clip))
-    labels, sizes = label_frames(clip), encoded["sizes"].tolist()
-    return EncodedClip(encoded["latents"], audio, labels, str(path), encoded["references"], sizes)
+    portraits = zip(encoded["sizes"].tolist(), encoded["poses"], encoded["gazes"], strict=True)
+    references = [ReferenceLabels(*portrait) for portrait in portraits]
+    return EncodedClip(encoded["latents"], audio, label_frames(clip), str(path), encoded["references"], references)
 
 
 def draw_sample(clip: EncodedClip, rng: np.random.Generator, spec: SampleSpec) -> dict[str, Tensor]:
@@ -277,13 +300,14 @@ def draw_sample(clip: EncodedClip, rng: np.random.Generator, spec: SampleSpec) -
     audio = clip.audio[selection.variant][audio_rows]
     *numbers, portrait = selection.numbers
     if clip.references is None:
-        latents, reference, size = clip.latents[numbers], clip.latents[portrait], None
+        latents, reference = clip.latents[numbers], clip.latents[portrait]
+        portrayed = select_reference_labels(clip.labels, portrait)
     else:  # of the clip's portraits, the first as often as the spec says
         first = rng.random() < spec.closed_mouth_reference_rate
         portrait = 0 if first else int(rng.integers(len(clip.references)))
         latents, reference = clip.latents[portrait][numbers], clip.references[portrait]
-        size = clip.reference_sizes[portrait]
-    labels = select_labels(clip.labels, selection, spec, size)
+        portrayed = clip.reference_labels[portrait]
+    labels = select_labels(clip.labels, selection, spec, portrayed)
     return assemble_sample(latents, reference, audio, in_clip, labels, spec)
 
 

@@ -21,12 +21,13 @@ from emo.core.files import save_arrays
 from emo.data.clip import load_clip, read_clip_frames
 from emo.data.clip_truth import decode_portrait, load_clip_truth
 from emo.data.dataset import cache_file_name
-from emo.face.landmarks import BROW_POINTS, EYE_POINTS, INNER_LIP_POINTS, LIP_POINTS
+from emo.face.landmarks import BROW_POINTS, EYE_POINTS, INNER_LIP_POINTS, LIP_POINTS, eye_opening
 from emo.media.image import resize_image
 from emo.models.motion_autoencoder import EYE_CENTER, MOUTH_CENTER
 from emo.models.warping import cell_positions, sample
 
-FRAMES_PER_CLIP = 16
+FRAMES_PER_CLIP = 20
+NUM_CLOSED_EYES = 4  # of these the frames with the most closed eyes: a blink lasts but a few frames
 FIRST_PORTRAIT_RATE = 0.5  # share of pairs whose portrait is the clip's first picture: the footage's own portrait
 WIDE_OPENING = 0.05  # gap between the lips, sides, from which on a frame is drawn most often
 CLOSED_CHANCE = 0.25  # chance of a frame with closed lips, beside 1.25 of such a one
@@ -118,7 +119,9 @@ def choose_clip_frames(path: Path, size: int) -> dict[str, np.ndarray]:
         InputError: The clip is broken.
     """
     clip, truth = load_clip(path), load_clip_truth(path)
-    chosen = np.unique(np.linspace(0, clip.info.num_frames - 1, FRAMES_PER_CLIP).round().astype(int)).tolist()
+    evenly = np.linspace(0, clip.info.num_frames - 1, FRAMES_PER_CLIP - NUM_CLOSED_EYES).round().astype(int)
+    closed = eye_opening(clip.landmarks).argsort()[:NUM_CLOSED_EYES]
+    chosen = np.unique(np.concatenate([evenly, closed])).tolist()
     frames = np.stack([resize_image(frame, size) for k, frame in enumerate(read_clip_frames(path)) if k in chosen])
     landmarks = clip.landmarks[chosen].astype(np.float32)
     if not truth:

@@ -64,6 +64,24 @@ def transform_points(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     return points @ matrix[:, :2].T + matrix[:, 2]
 
 
+def covered_box(matrix: np.ndarray, width: int, height: int) -> tuple[int, int, int, int]:
+    """Compute the box of whole pixels that a mapped unit square touches, within a picture.
+
+    Args:
+        matrix: (2 3) affine map of the unit square into the picture.
+        width: Width of the picture, pixels.
+        height: Height of the picture, pixels.
+
+    Returns:
+        (x0, y0, x1, y1) pixels; of no size where the square lies outside.
+    """
+    corners = transform_points(matrix, np.array([[0.0, 0], [1, 0], [0, 1], [1, 1]]))
+    limit = np.array([width, height])
+    low = np.clip(np.floor(corners.min(0)), 0, limit).astype(int)
+    high = np.clip(np.ceil(corners.max(0)), low, limit).astype(int)
+    return (*low.tolist(), *high.tolist())
+
+
 def region_of_landmarks(landmarks: np.ndarray) -> Region:
     """Return the square in which the rigid points of a face (68 2) lie closest to RIGID_TEMPLATE.
 

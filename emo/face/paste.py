@@ -5,7 +5,7 @@ from math import ceil
 import cv2
 import numpy as np
 
-from emo.face.crop import Region, to_pixel_indices, transform_points
+from emo.face.crop import Region, covered_box, to_pixel_indices
 
 DARK_LEVELS = np.float32(4)  # of 255, added before colors are compared: the color of what is nearly black is noise
 LIT_RATIO = 0.4  # of the largest luma nearby: darker pixels are left out of the color range, as their color is noise
@@ -123,7 +123,7 @@ class Paster:
     ):
         self.image, self.reference = image, reference.astype(np.float32)
         self.drawn_size = max(1, ceil(region.side))
-        x0, y0, x1, y1 = _window(region, image.shape[1], image.shape[0])
+        x0, y0, x1, y1 = covered_box(region.matrix(1), image.shape[1], image.shape[0])
         self.window = slice(y0, y1), slice(x0, x1)
         to_window = region.matrix(self.drawn_size) - np.array([[0, 0, x0], [0, 0, y0]])
         self.matrix, self.shape = to_pixel_indices(to_window), (x1 - x0, y1 - y0)
@@ -176,12 +176,3 @@ def _moved_share(difference: np.ndarray) -> np.ndarray:
 def _smoothstep(x: np.ndarray) -> np.ndarray:
     x = np.clip(x, 0, 1)
     return x * x * (3 - 2 * x)
-
-
-def _window(region: Region, width: int, height: int) -> tuple[int, int, int, int]:
-    """The box (x0, y0, x1, y1) of whole pixels that the square touches, within the picture."""
-    corners = transform_points(region.matrix(1), np.array([[0.0, 0], [1, 0], [0, 1], [1, 1]]))
-    limit = np.array([width, height])
-    low = np.clip(np.floor(corners.min(0)), 0, limit).astype(int)
-    high = np.clip(np.ceil(corners.max(0)), low, limit).astype(int)
-    return (*low.tolist(), *high.tolist())

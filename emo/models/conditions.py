@@ -41,8 +41,8 @@ class Conditions:
     face_region: Tensor | None = None  # (B 1 H W) 1 where the face may be; more pixels for a PixelFaceLocator
     head_speed: Tensor | None = None  # (B F+2m) rad/s; NaN: unknown
     identity: Tensor | None = None  # (B G) face embedding
-    gaze: Tensor | None = None  # (B F 2) yaw to the picture's left and pitch up, radians; NaN: unknown
-    head_pose: Tensor | None = None  # (B F 3) of `emo.face.pose.head_angles`, but roll in the crop; NaN: unknown
+    gaze: Tensor | None = None  # (B F 2) yaw to the picture's left and pitch up, minus the portrait's; NaN: unknown
+    head_pose: Tensor | None = None  # (B F 3) of `emo.face.pose.head_angles`, minus the portrait's; NaN: unknown
     distance: Tensor | None = None  # (B F 1) of the head from the camera over that of the portrait; NaN: unknown
     emotion: Tensor | None = None  # (B 7) or (B F 7) intensity of each of EMOTIONS, 0 to 1; NaN: unknown
     motion_identity: Tensor | None = None  # (B M G) face embeddings for the motion frames; None: `identity`
@@ -67,6 +67,7 @@ class EncodedConditions:
     frame_tokens: Tensor | None = None  # (B F E) of head speed and controls; None: the model has no speed layers
     identity_tokens: Tensor | None = None  # (B I D)
     audio_regions: AudioRegions | None = None  # None: no regional audio attention
+    motion_frames: Tensor | None = None  # (B M C H W) latents of the frames before; None: none
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ class ConditionSpec:
     components: tuple[str, ...] = ()  # of a value that callers may give, see `parse_value`; (): tensors only
     component_default: float = nan  # of components that a mapping leaves out
     limits: tuple[float, float] = (-inf, inf)  # of each component, so that degrees given for radians are refused
+    null_effect: float = 0.0  # of a control: the value that leaves the portrait as it is
+    deviation: float = 1.0  # of a control: how far values usually are from that, which its encoder divides by
     is_control: bool = False  # optional, a model has it when `controls` names it
 
 
@@ -148,7 +151,12 @@ def has_frame_tokens(config: Any) -> bool:
 
 
 def _control(
-    name: str, components: tuple[str, ...], limits: tuple[float, float], component_default: float = nan
+    name: str,
+    components: tuple[str, ...],
+    limits: tuple[float, float],
+    deviation: float,
+    null_effect: float = 0.0,
+    component_default: float = nan,
 ) -> ConditionSpec:
     """Return a control by frame, whose token is added to that of the head speed."""
     return ConditionSpec(
@@ -156,12 +164,14 @@ def _control(
         "frame",
         shape=lambda config, shape: (shape[0], shape[1], len(components)),
         null=nan,
-        encoder=lambda config: ControlEncoder(len(components), config.frame_token_dim),
+        encoder=lambda config: ControlEncoder(len(components), config.frame_token_dim, null_effect, deviation),
         enters="frame_tokens",
         drop_rate=0.1,
         components=components,
         component_default=component_default,
         limits=limits,
+        null_effect=null_effect,
+        deviation=deviation,
         is_control=True,
     )
 
@@ -184,10 +194,10 @@ CONDITIONS: dict[str, ConditionSpec] = {
             limits=(0.0, 3.0),
         ),
         ConditionSpec("identity", "clip", _identity, 0.0, _make_identity_projection, "identity_tokens"),
-        _control("gaze", ("yaw", "pitch"), (-MAX_ANGLE, MAX_ANGLE)),
-        _control("head_pose", ("yaw", "pitch", "roll"), (-MAX_ANGLE, MAX_ANGLE)),
-        _control("distance", ("ratio",), (0.25, 4.0)),
-        _control("emotion", EMOTIONS, (0.0, 1.0), component_default=0.0),
+        _control("gaze", ("yaw", "pitch"), (-MAX_ANGLE, MAX_ANGLE), deviation=0.1),
+        _control("head_pose", ("yaw", "pitch", "roll"), (-MAX_ANGLE, MAX_ANGLE), deviation=0.1),
+        _control("distance", ("ratio",), (0.25, 4.0), deviation=0.1, null_effect=1.0),
+        _control("emotion", EMOTIONS, (0.0, 1.0), deviation=0.5, component_default=0.0),
     )
 }
 

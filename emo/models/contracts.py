@@ -1,5 +1,6 @@
 """Contracts that let other networks plug in: what the pipeline needs of an autoencoder."""
 
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
@@ -46,5 +47,37 @@ class VideoAutoencoder(Protocol):
 
         Returns:
             Frames (N 3 H W), about [-1, 1].
+        """
+        ...
+
+
+@dataclass
+class MotionLayers:
+    """Frames before their pixels are made; positions and extents are in sides of the square, see `emo.face.move`."""
+
+    flow: Tensor  # (N 2 M M), the frame's cell at p shows the portrait at p + flow
+    patches: list[
+        tuple[tuple[float, float], Tensor, Tensor]
+    ]  # extent (height, width); colors in [-1, 1] times share, share (N 4 h w); centers (N 2)
+
+
+@runtime_checkable
+class LayerDecoder(Protocol):
+    """A motion autoencoder whose frames can be made of the picture's own pixels, at the picture's resolution."""
+
+    @property
+    def paint_size(self) -> int:
+        """Pixels along a side of the square that its painters see."""
+        ...
+
+    def decode_layers(self, latents: Tensor, reference: Tensor) -> MotionLayers:
+        """Decode latents into layers.
+
+        Args:
+            latents: (N C h w).
+            reference: (1 3 R R) in [-1, 1], the portrait, of at least paint_size.
+
+        Returns:
+            The motion, and what is painted, in this order.
         """
         ...

@@ -25,7 +25,7 @@ from emo.models.conditions import (
     has_frame_tokens,
     value_or_null,
 )
-from emo.models.motion_components import MotionComponents
+from emo.models.motion_components import ComponentModulation, MotionComponents
 from emo.models.unet import UNet
 
 
@@ -58,6 +58,7 @@ class EMOModel(ModelMixin, ConfigMixin):
         audio_hidden_dim: int = 512,
         audio_margin: int = 2,
         audio_embedding: bool = False,
+        frame_embedding: bool = False,
         num_frames: int = 12,
         num_motion_frames: int = 4,
         max_frames: int = 32,
@@ -73,6 +74,8 @@ class EMOModel(ModelMixin, ConfigMixin):
         patch_size: int = 1,
         latent_components: tuple[int, int] | None = None,
         motion_limit: float | None = None,
+        motion_smoothing: float | None = None,
+        first_lips: bool = False,
     ):
         """
         Args:
@@ -88,6 +91,7 @@ class EMOModel(ModelMixin, ConfigMixin):
             audio_hidden_dim: Width of the audio projection's hidden layers.
             audio_margin: Frames on each side whose audio features a frame gets, m of EMO, section 3.2.
             audio_embedding: Whether the audio tokens are also added to the time embedding, as a shift of every layer.
+            frame_embedding: Whether the frame tokens are also added to the time embedding.
             num_frames: Frames of a window.
             num_motion_frames: Frames before a window that it attends to.
             max_frames: Entries of the temporal position table: motion frames and window together.
@@ -108,6 +112,9 @@ class EMOModel(ModelMixin, ConfigMixin):
                 and predicts is limited to these directions, outside of which noisy latents are noise alone. The
                 prediction type must be "sample". None: nothing is limited.
             motion_limit: Largest motion of a generated frame, see `MotionComponents.restrain`; None: no limit.
+            motion_smoothing: Share of the way that the head goes from frame to frame, see `MotionComponents.smooth`;
+                None: all of it.
+            first_lips: Whether the lips are those of the first step's prediction, see `choose_lips`.
 
         Raises:
             ValueError: When window and motion frames exceed the position table, a control is unknown, or an option
@@ -118,7 +125,10 @@ class EMOModel(ModelMixin, ConfigMixin):
         self.unet = UNet(**self._backbone_options())
         self.reference_net = UNet(**self._reference_options())
         self._add_encoders()
-        self.components = MotionComponents(*latent_components) if latent_components else None
+        self.components = self.modulation = None
+        if latent_components:
+            self.components = MotionComponents(*latent_components)
+            self.modulation = ComponentModulation(4 * block_out_channels[0], latent_components[0], max_frames)
 
     @classmethod
     def extract_init_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> tuple[dict, dict, dict]:
@@ -130,6 +140,8 @@ class EMOModel(ModelMixin, ConfigMixin):
         config = self.config
         if config.get("audio_embedding") and config.audio_token_dim is None:
             raise ValueError("audio_embedding=true: needs an audio_token_dim")
+        if config.get("frame_embedding") and not has_frame_tokens(config):
+            raise ValueError("frame_embedding=true: needs temporal=true and a frame_token_dim")
         if config.num_frames + config.num_motion_frames > config.max_frames:
             frames = f"{config.num_frames} frames and {config.num_motion_frames} motion frames"
             raise ValueError(f"{frames} exceed max_frames={config.max_frames}")
@@ -152,6 +164,7 @@ class EMOModel(ModelMixin, ConfigMixin):
             "max_frames": config.max_frames if config.temporal else None,
             "frame_token_dim": config.frame_token_dim if has_frame_tokens(config) else None,
             "embedded_tokens": config.audio_tokens if config.get("audio_embedding") else None,
+            "embeds_frames": bool(config.get("frame_embedding")),
         }
 
     def _reference_options(self) -> dict[str, Any]:
@@ -220,6 +233,50 @@ class EMOModel(ModelMixin, ConfigMixin):
             size = diffused.square().mean(2, keepdim=True).sqrt()  # (B F 1 H W)
             diffused = diffused * (1 - threshold / size.clamp(min=threshold))
         return diffused / scale + reference[:, None]
+
+    def limit_guidance(self, name: str, update: Tensor) -> Tensor:
+        """Take off what guidance by a condition should not amplify: lids and irises, where sound guides lips.
+
+        Args:
+            name: Name of the condition.
+            update: (B F C H W), the difference that the condition makes to the prediction.
+
+        Returns:
+            (B F C H W).
+        """
+        return self.components.without_eyes(update) if self.components is not None and name == "audio" else update
+
+    def choose_lips(self, sample: Tensor, first: Tensor) -> Tensor:
+        """Take the own motion of the lips from the prediction of the first step, if `first_lips` says so.
+
+        From pure noise the prediction is the mean of all motions that fit the conditions. The mean of heads does not
+        move, but the sound says what the lips do: what later steps add to them is noise.
+
+        Args:
+            sample: What was sampled (B F C H W), as of `to_diffused`.
+            first: The prediction of the first step, of the clean sample.
+
+        Returns:
+            (B F C H W).
+        """
+        if self.components is None or not self.config.get("first_lips"):
+            return sample
+        return self.components.replace_lips(sample, first)
+
+    def smooth_motion(self, latents: Tensor, motion: Tensor | None) -> Tensor:
+        """Smooth the head's motion in a generated window, if `motion_smoothing` says so.
+
+        Args:
+            latents: (B F C H W), of `from_diffused`.
+            motion: Motion frames (B M C H W) before it; None: none.
+
+        Returns:
+            (B F C H W).
+        """
+        share = self.config.get("motion_smoothing")
+        if self.components is None or share is None:
+            return latents
+        return self.components.smooth(latents, None if motion is None else motion[:, -1], share)
 
     @apply_forward_hook
     def encode_reference(self, reference: Tensor) -> list[Tensor | None]:
@@ -296,7 +353,8 @@ class EMOModel(ModelMixin, ConfigMixin):
             "motion_maps",
         ]
         encoded = {field: self.encode_field(field, conditions, shape) for field in fields}
-        return EncodedConditions(reference_latents=reference, reference_tokens=reference_tokens, **encoded)
+        latents = {"reference_latents": reference, "motion_frames": conditions.motion}
+        return EncodedConditions(reference_tokens=reference_tokens, **latents, **encoded)
 
     @apply_forward_hook
     def encode_without(
@@ -318,6 +376,8 @@ class EMOModel(ModelMixin, ConfigMixin):
         changed = {field: self.encode_field(field, without, shape) for field in sorted(fields)}
         if "reference" in names:
             changed["reference_latents"] = self._value(without, "reference", shape)
+        if "motion" in names:
+            changed["motion_frames"] = None
         return replace(encoded, **changed)
 
     def _value(self, conditions: Conditions, name: str, shape: torch.Size) -> Tensor:
@@ -388,7 +448,7 @@ class EMOModel(ModelMixin, ConfigMixin):
             (B F C H W).
         """
         encoded = self.encode_conditions(conditions, sample.shape) if encoded is None else encoded
-        sample = self._limit(sample)
+        noisy = sample = self._limit(sample)
         if self.reads_reference:
             reference = encoded.reference_latents[:, None].expand(-1, sample.shape[1], -1, -1, -1)
             sample = torch.cat([sample, reference], dim=2)
@@ -405,7 +465,10 @@ class EMOModel(ModelMixin, ConfigMixin):
             identity,
             encoded.audio_regions,
         )
-        return self._limit(prediction)
+        if self.modulation is None:
+            return prediction
+        emb = self.unet.embed_frames(noisy, timestep, encoded.audio_tokens, encoded.frame_tokens)
+        return self._limit(prediction) + self.modulation(noisy, emb, encoded.motion_frames, self.components)
 
     def _limit(self, latents: Tensor) -> Tensor:
         """Limit latents (B F C H W) to the components, if there are any."""

@@ -25,6 +25,7 @@ class HalloModel(EMOModel):
 
     ignore_for_config = [  # of EMOModel, which Hallo has not
         "audio_embedding",
+        "frame_embedding",
         "speed_margin",
         "frame_token_dim",
         "speed_centers",

@@ -14,8 +14,8 @@ Shapes: N frames, C latent channels, S = config.size pixels, R pixels along a si
 cells of the motion field. Positions and displacements are in sides of the square, x before y.
 """
 
+import math
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -25,20 +25,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from emo.face.crop import RIGID_TEMPLATE
-from emo.models.autoencoder import ResBlock, zero_conv
-from emo.models.contracts import VideoAutoencoder
-from emo.models.motion_components import MotionComponents
+from emo.models.autoencoder import ResBlock
+from emo.models.contracts import MotionLayers, VideoAutoencoder
+from emo.models.motion_components import MotionComponents, solve_motion
+from emo.models.painting import Paint, Painter, PaintWindow, paint_window
+from emo.models.part_motions import MOUTH_CENTER, NUM_LIP_MOTIONS, measure_part_motions
 from emo.models.warping import (
     blend_window,
     border_fade,
-    edge_fade,
     follow,
     resize,
-    sample,
     smooth,
     stretch,
     warp,
-    window_positions,
 )
 
 PATCH = 16  # pixels of S for one latent, along a side
@@ -46,10 +45,31 @@ REFERENCE_PATCH = 8  # pixels of the portrait that become one pixel of its appea
 BORDER_FADE = 0.12  # sides from the square's border in which the motion fades to zero
 FLOW_SCALE = 10.0  # displacements are multiplied by it where the painter reads them
 GATE_LATENT = 0.05  # RMS of unscaled latents at which the gate of the paint is 1 - 1/e
-# Middle of the eyes and of the mouth in an aligned square: emo.face.crop's template; the mean of 134 portraits' mouths,
-# and a little lower, since mouths open downwards
-EYE_CENTER = tuple(RIGID_TEMPLATE[:4].mean(0).tolist())
-MOUTH_CENTER = (0.5, 0.68)
+EYE_CENTER = tuple(RIGID_TEMPLATE[:4].mean(0).tolist())  # middle of the eyes in an aligned square
+# Weight of the motion at the eyes and at the mouth beside 1 elsewhere, and the areas' deviations in x and y, sides
+EYES_WEIGHT, EYE_SIZE = 15.0, (0.08, 0.05)
+MOUTH_WEIGHT, MOUTH_SIZE = 4.0, (0.12, 0.1)
+LATENTS_PER_CHUNK = 256
+
+
+def weigh_cells(cells: int) -> Tensor:
+    """Weigh the cells of a motion field, so that lids and lips count beside the head.
+
+    Args:
+        cells: M.
+
+    Returns:
+        (M M), 1 where neither eyes nor mouth of an aligned square are.
+    """
+    position = (torch.arange(cells) + 0.5) / cells
+
+    def area(center: tuple[float, float], size: tuple[float, float]) -> Tensor:
+        columns, rows = (-0.5 * ((position - at) / width) ** 2 for at, width in zip(center, size, strict=True))
+        return (rows[:, None] + columns).exp()
+
+    left, right = (tuple(RIGID_TEMPLATE[pair].mean(0).tolist()) for pair in ([0, 1], [2, 3]))
+    eyes = (area(left, EYE_SIZE) + area(right, EYE_SIZE)).clamp(max=1)
+    return 1 + (EYES_WEIGHT - 1) * eyes + (MOUTH_WEIGHT - 1) * area(MOUTH_CENTER, MOUTH_SIZE)
 
 
 @dataclass
@@ -60,28 +80,6 @@ class DecodedMotion:
     flow: Tensor  # (N 2 M M), the frame's cell at p shows the portrait at p + flow
     warped: Tensor  # (N 3 R R) the portrait, moved and not painted
     painted: Tensor  # (N 1 R R) share of each pixel that is painted
-
-
-@dataclass(frozen=True)
-class PaintWindow:
-    """Where a painter paints."""
-
-    extent: tuple[float, float]  # height and width, in sides
-    pixels: tuple[int, int]  # height and width; multiples of 8
-    resolution: int  # pixels to a side of the square
-
-
-def make_blocks(channels: int, count: int) -> nn.Sequential:
-    """Make residual blocks in a row.
-
-    Args:
-        channels: Channels of each block.
-        count: Number of blocks.
-
-    Returns:
-        The blocks.
-    """
-    return nn.Sequential(*(ResBlock(channels) for _ in range(count)))
 
 
 class MotionEncoder(nn.Module):
@@ -95,9 +93,9 @@ class MotionEncoder(nn.Module):
             nn.Conv2d(6 * 16, fine, 1),
             ResBlock(fine),
             nn.Conv2d(fine, middle, 4, stride=2, padding=1),
-            make_blocks(middle, max(1, num_blocks - 1)),
+            nn.Sequential(*(ResBlock(middle) for _ in range(max(1, num_blocks - 1)))),
             nn.Conv2d(middle, coarse, 4, stride=2, padding=1),
-            make_blocks(coarse, num_blocks),
+            nn.Sequential(*(ResBlock(coarse) for _ in range(num_blocks))),
             nn.SiLU(),
             nn.Conv2d(coarse, latent_channels, 3, padding=1),
         )
@@ -114,47 +112,6 @@ class MotionEncoder(nn.Module):
         """
         pair = torch.cat([frames, portraits], dim=1)
         return self.net(pair.contiguous(memory_format=torch.channels_last))
-
-
-class Painter(nn.Module):
-    """A small UNet over a window: what is there after warping -> what should be there, and where.
-
-    Its finest level is half of the window's resolution. What varies slowly enters where it is no waste: the motion
-    field at that level, the latents at half of it.
-    """
-
-    def __init__(self, latent_channels: int, widths: tuple[int, int, int], num_blocks: int):
-        super().__init__()
-        fine, middle, coarse = widths
-        self.stem = nn.Conv2d(6 * 4 + 3, fine, 3, padding=1)
-        self.latents_in = nn.Conv2d(latent_channels, middle, 1)
-        self.down1, self.down2 = nn.Conv2d(fine, middle, 4, 2, 1), nn.Conv2d(middle, coarse, 4, 2, 1)
-        self.fine_in, self.middle_in = make_blocks(fine, 1), make_blocks(middle, max(1, num_blocks - 2))
-        self.coarse = make_blocks(coarse, num_blocks)
-        self.up2, self.up1 = nn.Conv2d(coarse, 4 * middle, 1), nn.Conv2d(middle, 4 * fine, 1)
-        self.middle_out, self.fine_out = make_blocks(middle, max(1, num_blocks - 1)), make_blocks(fine, 1)
-        self.out = zero_conv(fine, 16)
-        nn.init.constant_(cast(Tensor, self.out.bias)[12:], -1.0)  # of the share's logit
-
-    def forward(self, images: Tensor, motion: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Paints a window.
-
-        Args:
-            images: (N 6 h w) in [-1, 1], the warped portrait and the unmoved one.
-            motion: (N 3 h/2 w/2), displacement and stretch.
-            latents: (N C h/4 w/4).
-
-        Returns:
-            The change of color (N 3 h w) and the logit of its share (N 1 h w).
-        """
-        x = torch.cat([functional.pixel_unshuffle(images, 2), motion], dim=1)
-        fine = self.fine_in(self.stem(x.contiguous(memory_format=torch.channels_last)))
-        middle = self.middle_in(self.down1(fine) + self.latents_in(latents))
-        coarse = self.coarse(self.down2(middle))
-        middle = self.middle_out(middle + functional.pixel_shuffle(self.up2(coarse), 2))
-        fine = self.fine_out(fine + functional.pixel_shuffle(self.up1(middle), 2))
-        change, logit = functional.pixel_shuffle(self.out(fine), 2).split([3, 1], dim=1)
-        return change, logit
 
 
 class MotionAutoencoder(ModelMixin, ConfigMixin, VideoAutoencoder):
@@ -218,6 +175,11 @@ class MotionAutoencoder(ModelMixin, ConfigMixin, VideoAutoencoder):
         return PATCH
 
     @property
+    def paint_size(self) -> int:
+        """S, the pixels along a side of the square that painters see."""
+        return self.config.size
+
+    @property
     def reference_channels(self) -> int:
         """Channels of the portrait's appearance latents."""
         return 3 * REFERENCE_PATCH**2
@@ -257,15 +219,62 @@ class MotionAutoencoder(ModelMixin, ConfigMixin, VideoAutoencoder):
         )
         return self.components.scale(moved - still) if self.components else moved - still
 
+    @torch.no_grad()
+    def fit_latents(self, flow: Tensor) -> Tensor:
+        """Find the latents of known motion: what `encode` should give.
+
+        Args:
+            flow: (N 2 M' M') backward motion fields, in sides, of any number of cells.
+
+        Returns:
+            Latents (N C h w), scaled by their components, whose motion field is the nearest to the given one.
+        """
+        cells = self.config.flow_size
+        known = functional.interpolate(flow.float(), (cells, cells), mode="area")
+        target = (known * border_fade(cells, BORDER_FADE, flow.device)).flatten(1)
+        size = self.latent_shape(self.config.size)
+        if self.components is None:
+            return solve_motion(self.compute_motion_matrix(), target).view(-1, *size)
+        fields = self._predict_unscaled(self.components.writing.view(-1, *size)).flatten(1)  # of each component
+        weights = weigh_cells(self.config.flow_size).to(flow.device).square().flatten().repeat(2)
+        return self.components.place((target * weights) @ fields.T).view(-1, *size)
+
+    @torch.no_grad()
     def fit_components(self, latents: Tensor, count: int) -> None:
         """Fit the components that latents are limited to and scaled by, in place of those before.
 
         Args:
-            latents: (N C h w) of `encode`, of frames of footage.
+            latents: (N C h w) of `encode` or `fit_latents`, of frames of footage.
             count: Largest number of components.
         """
-        self.components = MotionComponents.fit(self.unscale(latents), count)
+        unscaled, motion = self.unscale(latents), self.compute_motion_matrix()
+        weights = weigh_cells(self.config.flow_size).to(latents.device)
+        self.components = MotionComponents.fit(unscaled, motion, weights, count)
+        motions = self._measure_part_motions()
+        for kept, projection in (
+            (motions, self.components.parts),
+            (motions[:, NUM_LIP_MOTIONS:], self.components.eyes),
+        ):
+            own = torch.linalg.qr(kept)[0]
+            projection.copy_(own @ own.T)
         self.register_to_config(num_components=len(self.components.gains))
+
+    @torch.no_grad()
+    def project_parts(self) -> Tensor:
+        """A projection (D n) of scaled latents to the own motion of parts, see `emo.models.part_motions`."""
+        assert self.components is not None
+        return self.components.basis.T @ self._measure_part_motions()
+
+    def _measure_part_motions(self) -> Tensor:
+        assert self.components is not None
+        unit = self.components.basis.view(-1, *self.latent_shape(self.config.size))
+        return measure_part_motions(self.predict_motion(unit), self.components.deviations)
+
+    def compute_motion_matrix(self) -> Tensor:
+        """The motion fields (D 2*M*M) that each of the D unscaled latents causes alone."""
+        size, device = self.latent_shape(self.config.size), self.motion_head.weight.device
+        ones = torch.eye(math.prod(size), device=device).split(LATENTS_PER_CHUNK)
+        return torch.cat([self._predict_unscaled(rows.view(-1, *size)).flatten(1) for rows in ones])
 
     def unscale(self, latents: Tensor) -> Tensor:
         """Undo the scaling of the components of latents (N C h w)."""
@@ -289,7 +298,10 @@ class MotionAutoencoder(ModelMixin, ConfigMixin, VideoAutoencoder):
 
     def predict_motion(self, latents: Tensor) -> Tensor:
         """The backward motion field (N 2 M M) float32 of latents (N C h w), linear in them; zero at the border."""
-        cells = self.motion_head(self.unscale(latents).to(self.motion_head.weight.dtype))
+        return self._predict_unscaled(self.unscale(latents))
+
+    def _predict_unscaled(self, latents: Tensor) -> Tensor:
+        cells = self.motion_head(latents.to(self.motion_head.weight.dtype))
         flow = smooth(functional.pixel_shuffle(cells, self.config.flow_size // cells.shape[-1]).float())
         return flow * border_fade(self.config.flow_size, BORDER_FADE, flow.device)
 
@@ -308,8 +320,8 @@ class MotionAutoencoder(ModelMixin, ConfigMixin, VideoAutoencoder):
         """
         flow = self.predict_motion(latents)
         frames = warp(reference.float().expand(len(latents), -1, -1, -1), flow)
-        for window, values, moved in self.paint(latents, reference.float(), flow, centers):
-            frames = blend_window(frames, values, moved, window.extent)
+        for paint in self.paint(latents, reference.float(), flow, centers):
+            frames = blend_window(frames, paint.cover(), paint.center, paint.window.extent)
         return frames.clamp(-1, 1).to(reference.dtype)
 
     def decode_parts(self, latents: Tensor, reference: Tensor, centers: Tensor | None = None) -> DecodedMotion:
@@ -326,13 +338,27 @@ class MotionAutoencoder(ModelMixin, ConfigMixin, VideoAutoencoder):
         flow = self.predict_motion(latents)
         warped = warp(reference.float().expand(len(latents), -1, -1, -1), flow)
         canvas = torch.cat([warped, torch.zeros_like(warped[:, :1])], dim=1)
-        for window, values, moved in self.paint(latents, reference.float(), flow, centers):
-            canvas = blend_window(canvas, torch.cat([values, values[:, 3:]], dim=1), moved, window.extent)
+        for paint in self.paint(latents, reference.float(), flow, centers):
+            values = torch.cat([paint.cover(), paint.share], dim=1)
+            canvas = blend_window(canvas, values, paint.center, paint.window.extent)
         return DecodedMotion(canvas[:, :3].clamp(-1, 1), flow, warped, canvas[:, 3:])
 
-    def paint(
-        self, latents: Tensor, reference: Tensor, flow: Tensor, centers: Tensor | None
-    ) -> list[tuple[PaintWindow, Tensor, Tensor]]:
+    @apply_forward_hook
+    def decode_layers(self, latents: Tensor, reference: Tensor) -> MotionLayers:
+        """Decodes frames into layers, from which their pixels are made at any resolution.
+
+        Args:
+            latents: scaled, (N C h w).
+            reference: (N 3 R R) in [-1, 1], or (1 3 R R) for all; painters see S pixels of it at most.
+
+        Returns:
+            The motion field and the painted patches; no motion and empty patches for latents of zero.
+        """
+        flow = self.predict_motion(latents)
+        paints = self.paint(latents, reference.float(), flow, None)
+        return MotionLayers(flow, [(paint.window.extent, paint.keep_detail(), paint.center) for paint in paints])
+
+    def paint(self, latents: Tensor, reference: Tensor, flow: Tensor, centers: Tensor | None) -> list[Paint]:
         """Paints all windows.
 
         Args:
@@ -342,8 +368,7 @@ class MotionAutoencoder(ModelMixin, ConfigMixin, VideoAutoencoder):
             centers: see `decode`.
 
         Returns:
-            For each window, in the order in which they are blended: the window, colors times share and the share (N 4 h
-            w), and where it lies in the frames (N 2).
+            The windows, in the order in which they are blended.
         """
         count, unscaled = len(latents), self.unscale(latents).float()
         if centers is None:
@@ -356,40 +381,6 @@ class MotionAutoencoder(ModelMixin, ConfigMixin, VideoAutoencoder):
         for painter, window, center in zip(self.painters, self.windows, centers.unbind(1), strict=True):
             moved = center if window.extent == (1.0, 1.0) else follow(center, flow)
             fields = flow, motion, unscaled, gate
-            values = paint_window(painter, window, resize(reference, window.resolution), fields, center, moved)
-            painted.append((window, values, moved))
+            portraits = resize(reference, window.resolution)
+            painted.append(paint_window(painter, window, portraits, fields, center, moved))
         return painted
-
-
-def paint_window(
-    painter: Painter,
-    window: PaintWindow,
-    portraits: Tensor,
-    fields: tuple[Tensor, Tensor, Tensor, Tensor],
-    center: Tensor,
-    moved: Tensor,
-) -> Tensor:
-    """Paints one window.
-
-    Args:
-        painter: of the window.
-        window: its size.
-        portraits: (N 3 P P) or (1 3 P P) at the window's resolution.
-        fields: displacement (N 2 M M), displacement and stretch for the painter (N 3 M M), unscaled latents (N C h w)
-            and the gate of the paint (N 1 h w).
-        center, moved: (N 2), the window's middle in the portrait and in the frame.
-
-    Returns:
-        Colors times share and the share (N 4 h w); the share fades to 0 at the window's edge.
-    """
-    flow, motion, latents, gate = fields
-    portraits = portraits.expand(len(flow), -1, -1, -1)
-    (height, width), dtype = window.pixels, painter.stem.weight.dtype
-    places = window_positions(moved, window.extent, window.pixels)
-    half, quarter = (window_positions(moved, window.extent, (height // n, width // n)) for n in (2, 4))
-    warped = sample(portraits, places + sample(flow, places).permute(0, 2, 3, 1))
-    unmoved = sample(portraits, window_positions(center, window.extent, window.pixels))
-    images = torch.cat([warped, unmoved], dim=1).to(dtype)
-    change, logit = painter(images, sample(motion, half).to(dtype), sample(latents, quarter).to(dtype))
-    share = logit.float().sigmoid() * edge_fade(window.pixels, flow.device) * sample(gate, places)
-    return torch.cat([(warped + change.float()) * share, share], dim=1)

@@ -195,6 +195,7 @@ class UNet(ModelMixin, ConfigMixin):
         temporal_norm_groups: int | None = None,
         sparse_temporal: bool = False,
         patch_size: int = 1,
+        embeds_frames: bool = False,
     ):
         """
         Args:
@@ -215,6 +216,7 @@ class UNet(ModelMixin, ConfigMixin):
             sparse_temporal: Whether only layers with spatial attention have temporal layers.
             patch_size: Latent pixels along a side of what becomes one pixel of the layers, as in transformers that
                 diffuse (arXiv 2212.09748): twice as many cost a quarter.
+            embeds_frames: Whether frame tokens are also added to the time embedding.
 
         Raises:
             ValueError: When audio and identity would share a layer.
@@ -232,6 +234,9 @@ class UNet(ModelMixin, ConfigMixin):
         if embedded_tokens is not None:  # a new one changes nothing
             assert audio_dim is not None  # the tokens are audio
             self.audio_embedding = zero_module(nn.Linear(embedded_tokens * audio_dim, emb_dim))
+        if embeds_frames:
+            assert frame_token_dim is not None
+            self.frame_embedding = nn.Linear(frame_token_dim, emb_dim)  # not zero, as the controls' encoders are
         self.conv_in = nn.Conv2d(in_channels * patch_size**2, dims[0], 3, padding=1)
 
         width, skips, down, up = dims[0], [dims[0]], [], []
@@ -267,6 +272,30 @@ class UNet(ModelMixin, ConfigMixin):
         down, up = ([level for level in all_ for _ in range(count)] for count in (depth, depth + 1))
         return [*down, all_[-1], all_[-1], *reversed(up)]
 
+    def embed_frames(
+        self, sample: Tensor, timestep: Tensor, audio: Tensor | None, frame_tokens: Tensor | None
+    ) -> Tensor:
+        """Embed the timestep and, where the configuration says so, each frame's audio tokens and frame token.
+
+        Args:
+            sample: Noisy latents (B F C H W); only their shape and type are used.
+            timestep: () or (B,).
+            audio: Audio tokens (B F A D).
+            frame_tokens: Frame tokens (B F E).
+
+        Returns:
+            (BF emb_dim), which every ResNet block reads.
+        """
+        emb = self.time_embedding(self.time_proj(timestep.expand(len(sample))).to(sample.dtype))
+        emb = emb.repeat_interleave(sample.shape[1], dim=0)
+        if self.config.embedded_tokens is not None:
+            assert audio is not None
+            emb = emb + self.audio_embedding(audio.flatten(2)).flatten(0, 1)
+        if self.config.get("embeds_frames"):
+            assert frame_tokens is not None
+            emb = emb + self.frame_embedding(frame_tokens).flatten(0, 1)
+        return emb
+
     def forward(
         self,
         sample: Tensor,
@@ -298,12 +327,8 @@ class UNet(ModelMixin, ConfigMixin):
         num_frames, features = sample.shape[1], []
         references = repeat(None) if reference is None else iter(reference)
         motions = repeat(None) if motion is None else iter(motion)
-        emb = self.time_embedding(self.time_proj(timestep.expand(len(sample))).to(sample.dtype))
-        emb = emb.repeat_interleave(num_frames, dim=0)
+        emb = self.embed_frames(sample, timestep, audio, frame_tokens)
         audio = None if audio is None else audio.flatten(0, 1)
-        if self.config.embedded_tokens is not None:
-            assert audio is not None
-            emb = emb + self.audio_embedding(audio.flatten(1))
         if frame_tokens is not None:
             first = cast(Tensor, motion[0]).shape[1] if motion else 0  # with frame tokens each layer has a map
             frame_tokens = self.speed_pos(frame_tokens, first=first)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from emo.core.errors import InputError
 from emo.face.pose import head_angles, head_rotations
+from emo.face.refinement import load_landmark_refiner
 from emo.face.selection import SelectedFace
 from emo.models.conditions import ConditionSpec, Value, find_defaults, parse_value, slice_curve
 from emo.models.loading import list_built_in_models_with
@@ -31,6 +32,7 @@ def make_curves(
     head_speed: Value | None,
     still: bool,
     fps: float,
+    image: np.ndarray,
     face: SelectedFace,
 ) -> dict[str, np.ndarray]:
     """Values of the conditions by frame that a call asks for.
@@ -38,11 +40,13 @@ def make_curves(
     Args:
         conditions: The conditions that the model has.
         controls: Name -> value (see `parse_value`; None: the model chooses), also `head_pose_offset`; or a controls
-            file. What is left out has the value in `emo.models.conditions.DEFAULTS`.
+            file. Head pose and gaze are those in the picture, and are returned relative to the portrait. What is left
+            out has the value in `emo.models.conditions.DEFAULTS`.
         head_speed: rad/s, constant or one per frame; a model without it ignores it, with a warning.
         still: Whether the head keeps its place and pose in the portrait.
         fps: Frames per second.
-        face: The portrait's face, which head pose offsets are added to.
+        image: (H W 3) uint8 RGB, the portrait.
+        face: The portrait's face.
 
     Returns:
         Name of the condition -> constant (D,) or curve (T D).
@@ -67,9 +71,28 @@ def make_curves(
     if OFFSET in given and "head_pose" in given:
         raise InputError(f"controls: give head_pose or {OFFSET}, not both")
     curves = {name: _parse(name, value) for name, value in given.items()}
-    if OFFSET in curves:
-        curves["head_pose"] = curves.pop(OFFSET) + portrait_pose(face)
-    return curves
+    offset = curves.pop(OFFSET, None)
+    relative = make_relative(curves, image, face)
+    return relative if offset is None else relative | {"head_pose": offset}
+
+
+def make_relative(values: Mapping[str, np.ndarray], image: np.ndarray, face: SelectedFace) -> dict[str, np.ndarray]:
+    """Make head pose and gaze in the picture relative to the portrait's, as models read them.
+
+    Args:
+        values: Name of the condition -> (D,) or (T D).
+        image: (H W 3) uint8 RGB, the portrait.
+        face: The portrait's face.
+
+    Returns:
+        The values, those of other conditions as they are.
+    """
+    relative = dict(values)
+    if "head_pose" in values:
+        relative["head_pose"] = values["head_pose"] - portrait_pose(face)
+    if "gaze" in values:
+        relative["gaze"] = values["gaze"] - portrait_gaze(image, face)
+    return relative
 
 
 def portrait_pose(face: SelectedFace) -> np.ndarray:
@@ -85,6 +108,22 @@ def portrait_pose(face: SelectedFace) -> np.ndarray:
         return np.zeros(3, np.float32)
     angles = head_angles(head_rotations(np.asarray(face.landmarks, float)[None]))[0]
     return (angles - [0, 0, face.region.angle_radians]).astype(np.float32)
+
+
+def portrait_gaze(image: np.ndarray, face: SelectedFace) -> np.ndarray:
+    """Measure the gaze of a portrait, as clips are labeled.
+
+    Args:
+        image: (H W 3) uint8 RGB, the portrait.
+        face: The portrait's face.
+
+    Returns:
+        (2,) float32 yaw and pitch of the eyes in the head, radians; zeros for a face without landmarks.
+    """
+    if face.landmarks is None:
+        return np.zeros(2, np.float32)
+    (details,) = load_landmark_refiner().refine(image, np.asarray(face.landmarks)[None])
+    return details.gaze.astype(np.float32)
 
 
 def slice_curves(

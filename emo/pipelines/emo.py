@@ -34,7 +34,7 @@ from emo.models.conditions import Conditions, Value, pixels_per_latent
 from emo.models.emo import EMOModel
 from emo.models.loading import find_pipeline, load_components, read_model_index
 from emo.models.lora import LoraPipelineMixin
-from emo.pipelines.controls import Controls, make_curves, slice_curves
+from emo.pipelines.controls import Controls, make_curves, make_relative, slice_curves
 from emo.pipelines.drive import Drive, check_drive, drive_portrait
 from emo.pipelines.guidance import Guidance, SamplingOptions, StepCallback, crossfade, make_guidance
 from emo.pipelines.inputs import (
@@ -76,6 +76,7 @@ class EMOPipeline(LivePipelineMixin, LoraPipelineMixin, DiffusionPipeline):
     progress_bar: Any  # torch.compiler.disable hides its type
     model_cpu_offload_seq = "audio_encoder->model->vae"
     _callback_tensor_inputs = ["latents"]
+    _make_relative = staticmethod(make_relative)  # for live sessions
 
     def __init__(
         self,
@@ -339,7 +340,7 @@ class EMOPipeline(LivePipelineMixin, LoraPipelineMixin, DiffusionPipeline):
         pixels, codec, limit = read_pixels(image), as_video_autoencoder(self.vae), self.config.color_limit_radius
         selected = self._select_face(pixels, face)
         check_drive(drive, self.model.config, controls=controls, head_speed=head_speed, still=still)
-        curves = make_curves(self.model.conditions, controls, head_speed, still, fps, selected)
+        curves = make_curves(self.model.conditions, controls, head_speed, still, fps, pixels, selected)
         animated = AnimatedPortrait(self.vae, pixels, selected, size, self._execution_device, crop_only, limit)
         buffer, square = open_audio(audio, rate := self.audio_encoder.sample_rate), animated.square
         portrait = self._encode_portrait(animated.reference.to(self.model.dtype), selected, identity)
@@ -478,15 +479,17 @@ class EMOPipeline(LivePipelineMixin, LoraPipelineMixin, DiffusionPipeline):
         if noise.shape != shape:
             raise InputError(f"latents have shape {tuple(noise.shape)} for a window, give {tuple(shape)}")
         sample = noise.to(reference) * self.scheduler.init_noise_sigma
-        self._num_timesteps = len(timesteps)
+        self._num_timesteps, first = len(timesteps), sample
         for step, timestep in enumerate(timesteps):
             if self.interrupt:
                 break
             scaled = self.scheduler.scale_model_input(sample, timestep)
             prediction = guidance.predict(self.model, scaled, timestep, conditions, encoded)
+            first = prediction if step == 0 else first
             sample = self.scheduler.step(prediction, timestep, sample, **extra).prev_sample.to(reference.dtype)
             if sampling.callback is not None:
                 tensors = {"latents": sample} if "latents" in sampling.callback_tensor_inputs else {}
                 changed = sampling.callback(self, step, timestep, tensors) or {}
                 sample = changed.get("latents", sample)
-        return self.model.from_diffused(sample, reference)
+        sample = self.model.choose_lips(sample, first)
+        return self.model.smooth_motion(self.model.from_diffused(sample, reference), conditions.motion)

@@ -93,8 +93,9 @@ class Guidance:
         """
         full, *without = [model(sample, timestep, conditions, one) for one in encoded]
         guided = full
-        for scale, other in zip(self.scales.values(), without, strict=True):
-            guided = guided + (scale - 1) * limit_rms(full - other, self.threshold)
+        for (name, scale), other in zip(self.scales.items(), without, strict=True):
+            update = model.limit_guidance(name, full - other)
+            guided = guided + (scale - 1) * limit_rms(update, self.threshold)
         return guided
 
 

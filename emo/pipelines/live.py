@@ -14,10 +14,11 @@ the portrait stays what it was at the start, so nothing drifts.
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy, deepcopy
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -101,6 +102,7 @@ class LiveSession:
         block_frames: int,
         max_delay_seconds: float | None,
         clock: Clock,
+        make_relative: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]],
     ):
         """
         Args:
@@ -112,7 +114,9 @@ class LiveSession:
             block_frames: Frames that are made at once.
             max_delay_seconds: Most sound that may wait; older is dropped. None: no limit.
             clock: The time.
+            make_relative: Makes values of conditions relative to the portrait, see `emo.pipelines.controls`.
         """
+        self._make_relative = make_relative
         self._pipeline, self._portrait, self._sampling, self._clock = pipeline, portrait, sampling, clock
         self.fps, self._block, self._max_delay = fps, block_frames, max_delay_seconds
         self.sample_rate = pipeline.audio_encoder.sample_rate
@@ -180,7 +184,7 @@ class LiveSession:
             InputError: The model has no such condition, or the value does not fit.
         """
         given = {name: value for name, value in controls.items() if value is not None}
-        values = parse_constants(self._pipeline.model.conditions, given)
+        values = self._make_relative(parse_constants(self._pipeline.model.conditions, given))
         with self._changed:
             self._values = {name: value for name, value in self._values.items() if name not in controls} | values
 
@@ -357,7 +361,8 @@ class LivePipelineMixin:
         own = copy(self)  # schedulers keep their steps in themselves
         own.scheduler, own._interrupt = deepcopy(self.scheduler), False
         clock = clock or Clock()
-        session = LiveSession(own, portrait, selected, sampling, fps, block_frames, max_delay_seconds, clock)
+        relative = partial(self._make_relative, image=pixels, face=selected)
+        session = LiveSession(own, portrait, selected, sampling, fps, block_frames, max_delay_seconds, clock, relative)
         session.set(**find_defaults([spec.name for spec in self.model.conditions]) | dict(controls or {}))
         return session
 

@@ -6,6 +6,7 @@ The YAML says what is trained, on how many frames and from which weights. What a
 
 import copy
 from pathlib import Path
+from typing import cast
 
 import torch
 from accelerate import PartialState
@@ -21,8 +22,9 @@ from emo.hub.resolve import find_component
 from emo.models.audio import AudioEncoder
 from emo.models.conditions import CONDITIONS, Conditions, drop_conditions
 from emo.models.emo import EMOModel
-from emo.models.loading import BUILT_IN_MODELS, load_component, load_weights, raise_for_names, read_weights
+from emo.models.loading import BUILT_IN_MODELS, load_component, load_weights, read_weights
 from emo.models.lora import add_lora, remove_lora, save_lora
+from emo.models.motion_autoencoder import MotionAutoencoder
 from emo.models.motion_components import MotionComponents
 from emo.pipelines.emo import EMOPipeline
 from emo.training.distillation import check_equal_settings, compute_distillation_loss, load_teacher
@@ -74,7 +76,11 @@ class DiffusionTask(Task):
             add_lora(self.model.requires_grad_(False), lora.rank, lora.alpha, lora.target_modules)
         spec = make_sample_spec(config.data, self.model)
         self.samples = open_samples(config, spec, self.vae, self.audio_encoder)
-        self.channel_weights = None
+        self.channel_weights = self.part_projection = None
+        if config.loss.part_weight:
+            if self.model.components is None:
+                raise InputError("loss.part_weight: only latents of motion components have it, give 0")
+            self.part_projection = cast(MotionAutoencoder, self.vae).project_parts()
         if config.loss.perceptual_channel_weight:
             if self.model.config.reference_channels is not None:
                 raise InputError("loss.perceptual_channel_weight: motion latents have no such weights, give 0")
@@ -141,7 +147,14 @@ class DiffusionTask(Task):
             Losses (B,) and timesteps (B,).
         """
         return compute_diffusion_loss(
-            model, self.scheduler, batch, conditions, self.config.loss, generators, self.channel_weights
+            model,
+            self.scheduler,
+            batch,
+            conditions,
+            self.config.loss,
+            generators,
+            self.channel_weights,
+            self.part_projection,
         )
 
     def make_pipeline(self, model: EMOModel) -> EMOPipeline:
@@ -357,10 +370,7 @@ def initialize_weights(model: EMOModel, config: Config) -> None:
         folder = Path(config.start_from)
         if config.start_from in BUILT_IN_MODELS or not folder.is_dir():
             folder = find_component("start_from", config.start_from, "model")
-        weights = read_weights(folder)
-        if replacement := config.initialize.replacement_weights:
-            weights = replace_weights(weights, read_weights(Path(replacement)), replacement)
-        sources[f"start_from={config.start_from}"] = weights
+        sources[f"start_from={config.start_from}"] = read_weights(folder)
     for setting, networks in NETWORKS.items():
         if name := getattr(config.initialize, setting):
             sources[f"initialize.{setting}={name}"] = load_pretrained_weights(setting, name, networks)
@@ -381,22 +391,3 @@ def load_pretrained_weights(setting: str, name: str, networks: tuple[str, ...]) 
     """
     weights = load_component(find_component(f"initialize.{setting}", name, setting)).state_dict()
     return {f"{network}.{key}": weight for network in networks for key, weight in weights.items()}
-
-
-def replace_weights(weights: dict[str, Tensor], others: dict[str, Tensor], source: str) -> dict[str, Tensor]:
-    """Replace weights by those of the same names from another source.
-
-    Args:
-        weights: Weights by name.
-        others: The weights that replace them.
-        source: Name of their source, for the message.
-
-    Returns:
-        All weights by name.
-
-    Raises:
-        InputError: The source has a name that `weights` lacks.
-    """
-    unknown = others.keys() - weights.keys()
-    raise_for_names(unknown, f"start_from lacks what initialize.replacement_weights={source} has,", "leave it out")
-    return weights | others

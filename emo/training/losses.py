@@ -31,6 +31,7 @@ def compute_diffusion_loss(
     config: LossConfig,
     generators: SampleGenerators,
     channel_weights: Tensor | None = None,
+    part_projection: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Compute the loss of a denoising step at random timesteps.
 
@@ -42,6 +43,7 @@ def compute_diffusion_loss(
         config: Noise and weights.
         generators: One per sample of the batch.
         channel_weights: (C,), see `compute_weighted_error`.
+        part_projection: (D n) of `MotionAutoencoder.project_parts`; None: lips and lids have no loss of their own.
 
     Returns:
         The losses (B,) and their timesteps (B,).
@@ -54,6 +56,9 @@ def compute_diffusion_loss(
     prediction = model(scheduler.add_noise(clean, noise, timesteps), timesteps, conditions).float()
     target = compute_target(scheduler, clean, noise, timesteps)
     losses = compute_weighted_error(prediction, target, scheduler, timesteps, batch.lips, config, channel_weights)
+    if part_projection is not None:
+        parts = (prediction - target).flatten(-3) @ part_projection  # (B F n)
+        losses = losses + config.part_weight * parts.square().sum(-1).mean(1)
     return losses, timesteps
 
 

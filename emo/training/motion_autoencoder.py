@@ -40,7 +40,7 @@ LATENT_NOISE = 0.05  # in deviations of the latents: errors of the diffusion mod
 ADVERSARIAL_START, ADVERSARIAL_RAMP = 0.3, 0.1  # shares of the run
 ADVERSARIAL_WEIGHT, MATCHING_WEIGHT, TINT_WEIGHT = 0.05, 0.7, 0.5
 CRITIC_WEIGHT = 0.05  # Adam does not see it, but the limit of the gradients' norm does, which both losses share
-NUM_COMPONENTS = 96  # of the latents, fitted at the end of the run
+NUM_COMPONENTS = 64  # of the latents, fitted at the end of the run
 SAMPLES_PER_CLIP, MAX_SAMPLES = 16, 4096  # pairs that they are fitted to
 NUM_EXAMPLES = 8
 
@@ -76,6 +76,11 @@ class AdversarialMotionAutoencoder(nn.Module):
     def __init__(self, autoencoder: MotionAutoencoder):
         super().__init__()
         self.autoencoder, self.discriminator = autoencoder, PatchDiscriminator()
+
+
+def is_trainable(module: nn.Module) -> bool:
+    """Whether a run trains weights of a module."""
+    return any(weight.requires_grad for weight in module.parameters())
 
 
 def compute_edge_error(error: Tensor) -> Tensor:
@@ -251,6 +256,8 @@ class MotionAutoencoderTask(Task):
         trained = cast(AdversarialMotionAutoencoder, model)
         autoencoder = trained.autoencoder
         latents = autoencoder.encode(batch.frames, batch.portraits).float()
+        if not is_trainable(autoencoder.encoder):  # painters need not learn from its errors where motion is known
+            latents = torch.where(batch.known > 0, autoencoder.fit_latents(compute_pair_motion(batch)[0]), latents)
         loss = LATENT_WEIGHT * latents.square().mean()
         if model.training:
             latents = latents + LATENT_NOISE * latents.detach().std() * generators.randn(*latents.shape[1:])
@@ -292,14 +299,19 @@ class MotionAutoencoderTask(Task):
             folder: Folder of the autoencoder.
         """
         autoencoder = cast(AdversarialMotionAutoencoder, model).autoencoder
-        if any(weight.requires_grad for weight in self.model.autoencoder.encoder.parameters()):
+        if is_trainable(self.model.autoencoder.encoder):
             self.fit_components(autoencoder)
         autoencoder.save_pretrained(folder)
 
     def fit_components(self, autoencoder: MotionAutoencoder) -> None:
         """Fit the components of the autoencoder's latents to pairs of the run's clips."""
-        device, latents = next(autoencoder.parameters()).device, []
-        for number in range(min(MAX_SAMPLES, SAMPLES_PER_CLIP * len(self.clips))):
+        device, count = next(autoencoder.parameters()).device, min(MAX_SAMPLES, SAMPLES_PER_CLIP * len(self.clips))
+        estimated, flows, autoencoder.components = [], [], None
+        for number in range(count):
             batch = draw_pairs(self.clips, self.chances, self.config.seed, range(number, number + 1)).to(device)
-            latents.append(autoencoder.encode(batch.frames, batch.portraits))
-        autoencoder.fit_components(torch.cat(latents), NUM_COMPONENTS)
+            if batch.known.any():
+                flows.append(compute_pair_motion(batch)[0])
+            else:
+                estimated.append(autoencoder.encode(batch.frames, batch.portraits))
+        known = [autoencoder.fit_latents(torch.cat(flows))] if flows else []
+        autoencoder.fit_components(torch.cat(known + estimated), NUM_COMPONENTS)

@@ -10,7 +10,8 @@ from emo.face.crop import Region
 from emo.face.selection import SelectedFace
 from emo.models.autoencoder import as_video_autoencoder
 from emo.models.loading import load_component
-from emo.models.warping import follow, stretch, warp
+from emo.models.painting import KEPT_CHANGE, LOST_CHANGE, Paint, PaintWindow
+from emo.models.warping import blend_window, follow, stretch, warp
 
 FACE = SelectedFace(Region((96.0, 100.0), 80.0), (60.0, 60.0, 130.0, 150.0))  # spares the detector
 TINY = {
@@ -68,6 +69,17 @@ def test_motion_is_linear_in_the_latents(codec):
 
 
 @torch.no_grad()
+def test_latents_are_fitted_to_known_motion(codec):
+    flows = codec.predict_motion(torch.randn(40, 4, 4, 4))
+    assert (codec.predict_motion(codec.fit_latents(flows)) - flows).square().mean() < 0.01 * flows.square().mean()
+    codec.fit_components(codec.fit_latents(flows), 64)
+    fitted = codec.predict_motion(codec.fit_latents(flows))  # directly, in the components
+    assert (fitted - flows).square().mean() < 0.02 * flows.square().mean()
+    finer = functional.interpolate(flows, scale_factor=4, mode="nearest")
+    torch.testing.assert_close(codec.fit_latents(finer), codec.fit_latents(flows), atol=1e-3, rtol=1e-3)
+
+
+@torch.no_grad()
 def test_every_resolution_shows_the_same_motion(codec):
     fine, latents = make_picture(256), torch.randn(3, 4, 4, 4)
     coarse = functional.interpolate(fine, (128, 128), mode="area")
@@ -117,6 +129,28 @@ def test_windows_follow_the_moved_face(codec):
     torch.testing.assert_close(moved[..., 20], picture[..., 13] * 0.4 + picture[..., 14] * 0.6, atol=1e-4, rtol=0)
     widened = torch.linspace(0, 1, 16).expand(1, 1, 16, 16) * -0.5  # x is taken from half as far
     assert stretch(torch.cat([widened, widened * 0], dim=1))[..., 8, 8].item() == pytest.approx(0.467, abs=0.01)
+
+
+@torch.no_grad()
+def test_layers_are_what_decode_blends(codec):
+    portrait, latents = make_picture(64), torch.randn(2, 4, 4, 4)
+    layers, moved = codec.decode_layers(latents, portrait), codec.decode_parts(latents, portrait)
+    torch.testing.assert_close(layers.flow, moved.flow)
+    frames = warp(portrait.expand(2, -1, -1, -1), layers.flow)
+    for extent, values, centers in layers.patches:
+        frames = blend_window(frames, values, centers, extent)
+    error, painted = (frames.clamp(-1, 1) - moved.frames).abs(), (moved.frames - moved.warped).abs()
+    assert error.mean() < 0.25 * painted.mean()  # they differ in what is too fine for the windows
+    assert all(v.count_nonzero() == 0 for _, v, _ in codec.decode_layers(0 * latents, portrait).patches)
+
+
+def test_fine_detail_goes_only_where_a_change_is_seen():
+    window, still = PaintWindow((0.5, 0.5), (8, 8), 16), torch.zeros(1, 3, 8, 8)
+    share, center = torch.full((1, 1, 8, 8), 0.5), torch.full((1, 2), 0.5)
+    for change, replaced in ((0.0, 0.0), (2 * KEPT_CHANGE, 0.0), (3 * LOST_CHANGE, 0.5)):
+        values = Paint(window, still + 0.2, still + change, share, center).keep_detail()[0, :, 4, 4]
+        torch.testing.assert_close(values[3].item(), replaced)
+        torch.testing.assert_close(values[0].item(), 0.5 * change + 0.2 * replaced)  # the low frequencies change fully
 
 
 def test_it_learns_the_motion_between_two_frames():
@@ -190,6 +224,15 @@ def test_a_moving_head_is_pasted_without_a_seam(pipeline, portrait, wave):
     ring = inside.copy()
     ring[62:138, 58:134] = False
     assert change[ring].max() <= 12
+
+
+def test_frames_have_the_detail_of_the_picture_not_of_the_square(pipeline, wave):
+    moving = {"callback_on_step_end": lambda pipe, step, timestep, tensors: {"latents": 0.2 + 0 * tensors["latents"]}}
+    fine = np.random.default_rng(0).integers(60, 196, (384, 384, 3), np.uint8)  # far finer than 64 pixels to a side
+    face = SelectedFace(Region((192.0, 192.0), 320.0), (100.0, 80.0, 280.0, 300.0))
+    (frame,) = pipeline(fine, wave[:640], face=face, generator=torch.manual_seed(0), **moving).frames
+    part = slice(140, 240), slice(140, 240)
+    assert (frame[part] != fine[part]).mean() > 0.5 and frame[part].std() > 0.6 * fine[part].std()
 
 
 def test_still_latents_give_back_the_picture(pipeline, portrait, wave):

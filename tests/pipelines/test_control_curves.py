@@ -18,6 +18,7 @@ from emo.pipelines.controls import make_curves, portrait_pose
 
 FACE = SelectedFace(Region((96.0, 100.0), 80.0), (60.0, 60.0, 130.0, 150.0))  # spares the detector
 DEGREE = np.pi / 180
+IMAGE = np.zeros((200, 200, 3), np.uint8)
 EVERY = [CONDITIONS[name] for name in ("head_speed", "gaze", "head_pose", "distance", "emotion")]
 
 
@@ -112,19 +113,21 @@ def test_offsets_are_added_to_the_pose_of_the_portrait(samples):
     turned = replace(face, region=replace(face.region, angle_radians=face.region.angle_radians + 0.3))
     assert portrait_pose(turned)[2] == pytest.approx(pose[2] - 0.3, abs=1e-6)
     curve = np.array([[0.1, 0.0, 0.0], [0.2, -0.1, 0.0]])
-    made = make_curves(EVERY, {"head_pose_offset": curve}, None, False, 25, face)
-    np.testing.assert_allclose(made["head_pose"], curve + pose, atol=1e-6)
+    made = make_curves(EVERY, {"head_pose_offset": curve}, None, False, 25, IMAGE, face)
+    np.testing.assert_allclose(made["head_pose"], curve, atol=1e-6)  # models read it relative to the portrait
+    asked = make_curves(EVERY, {"head_pose": (0.1, 0, 0.2)}, None, False, 25, IMAGE, face)["head_pose"]
+    np.testing.assert_allclose(asked + pose, [0.1, 0, 0.2], atol=1e-6)
     assert set(made) == {"head_pose", "distance"}
 
 
 def test_a_still_head_keeps_its_pose_as_far_as_the_model_can(samples):
-    made = make_curves(EVERY, {"gaze": (0.1, 0)}, None, True, 25, FACE)
+    made = make_curves(EVERY, {"gaze": (0.1, 0)}, None, True, 25, IMAGE, FACE)
     assert made["head_pose"].tolist() == [0, 0, 0] and made["distance"].tolist() == [1] and "gaze" in made
-    assert list(make_curves(EVERY[:1], None, None, True, 25, FACE)) == ["head_speed"]
+    assert list(make_curves(EVERY[:1], None, None, True, 25, IMAGE, FACE)) == ["head_speed"]
     with pytest.raises(InputError, match="still=True needs a model with head_pose"):
-        make_curves(EVERY[1:2], None, None, True, 25, FACE)
+        make_curves(EVERY[1:2], None, None, True, 25, IMAGE, FACE)
     with pytest.raises(InputError, match="still=True holds the head: leave head_pose= out"):
-        make_curves(EVERY, {"head_pose": (0, 0, 0)}, None, True, 25, FACE)
+        make_curves(EVERY, {"head_pose": (0, 0, 0)}, None, True, 25, IMAGE, FACE)
 
 
 @pytest.mark.parametrize(
@@ -142,12 +145,12 @@ def test_a_still_head_keeps_its_pose_as_far_as_the_model_can(samples):
 )
 def test_values_that_cannot_be(controls, words):
     with pytest.raises(InputError, match=words):
-        make_curves(EVERY, controls, None, False, 25, FACE)
+        make_curves(EVERY, controls, None, False, 25, IMAGE, FACE)
 
 
 def test_head_speed_may_not_be_given_twice():
     with pytest.raises(InputError, match="head_speed= is given twice"):
-        make_curves(EVERY, {"head_speed": 0.2}, 0.3, False, 25, FACE)
+        make_curves(EVERY, {"head_speed": 0.2}, 0.3, False, 25, IMAGE, FACE)
 
 
 def test_the_pipeline_reads_a_file_and_holds_still(make_pipeline, portrait, wave, write):
@@ -169,7 +172,9 @@ def test_the_pipeline_reads_a_file_and_holds_still(make_pipeline, portrait, wave
 
 
 def test_the_head_stays_as_near_as_in_the_portrait_unless_asked():
-    assert make_curves(EVERY, None, None, False, 25, FACE)["distance"].tolist() == [1.0]
-    assert make_curves(EVERY, {"distance": 1.2}, None, False, 25, FACE)["distance"].tolist() == pytest.approx([1.2])
-    assert "distance" not in make_curves(EVERY, {"distance": None}, None, False, 25, FACE)  # the model chooses
-    assert make_curves(EVERY[:2], None, None, False, 25, FACE) == {}
+    assert make_curves(EVERY, None, None, False, 25, IMAGE, FACE)["distance"].tolist() == [1.0]
+    assert make_curves(EVERY, {"distance": 1.2}, None, False, 25, IMAGE, FACE)["distance"].tolist() == pytest.approx(
+        [1.2]
+    )
+    assert "distance" not in make_curves(EVERY, {"distance": None}, None, False, 25, IMAGE, FACE)  # the model chooses
+    assert make_curves(EVERY[:2], None, None, False, 25, IMAGE, FACE) == {}

@@ -93,7 +93,36 @@ def test_a_model_is_limited_to_the_components_of_the_latents(config):
         make_task(config)
 
 
+def test_lips_and_lids_have_a_loss_of_their_own(config):
+    codec = MotionAutoencoder.from_pretrained(config.autoencoder)
+    with torch.no_grad():
+        flows = codec.predict_motion(torch.randn(300, 4, 4, 4))
+    codec.fit_components(codec.fit_latents(flows), 64)
+    projection = codec.project_parts()
+    latents = codec.fit_latents(flows).flatten(1)
+    power = (latents @ projection).square().sum(1).mean().item()
+    assert power == pytest.approx(4 + 1 + 2 * (1 + 2 * 0.5), rel=0.3)  # opening and width of the mouth, lids and irises
+    shift = torch.zeros(1, 2, 16, 16)
+    shift[:, 0, 2:14, 2:14] = 0.02
+    lips = shift.clone()
+    lips[:, 0, 11:14] *= -1  # the lower lip goes the other way
+    head, talking = ((codec.fit_latents(flow).flatten(1) @ projection).square().sum() for flow in (shift, lips))
+    assert head < 0.1 * talking
+    codec.save_pretrained(config.autoencoder)
+    config.loss = LossConfig(part_weight=0.5)
+    task = make_task(config)
+    batch, draw = task.make_batch(range(2), CPU), [SampleGenerators(0, range(2), CPU) for _ in range(2)]
+    with torch.no_grad():
+        losses = [task.compute_loss(task.model.eval(), batch, draw[0])[0]]
+        task.config.loss.part_weight = 1.0
+        losses.append(task.compute_loss(task.model, batch, draw[1])[0])
+    assert losses[1] > losses[0] > 0
+
+
 def test_settings_that_do_not_fit_motion_latents(config):
+    config.loss = LossConfig(part_weight=0.5)
+    with pytest.raises(InputError, match="only latents of motion components have it"):
+        make_task(config)
     config.loss = LossConfig(perceptual_channel_weight=0.5)
     with pytest.raises(InputError, match="motion latents have no such weights"):
         make_task(config)
@@ -117,11 +146,12 @@ def test_a_patched_model_with_controls_learns_from_clips_without_them(config):
 def test_a_synthetic_clip_has_its_own_portrait(make_clip, draw):
     clip, frames = make_clip("a0", "anna", np.linspace(0, 1, 16), 64)
     frames = np.stack(frames)
-    (image, size), (second, _) = choose_portraits(clip, frames, 2, {})
+    (image, labels), (second, _) = choose_portraits(clip, frames, 2, {}, 64)
     assert np.array_equal(image, frames[0]) and any(np.array_equal(second, frame) for frame in frames[1:])
-    assert len(choose_portraits(clip, frames, 40, {})) == 16
+    assert len(choose_portraits(clip, frames, 40, {}, 64)) == 16
     png = cv2.imencode(".png", draw(0.5, 32)[..., ::-1])[1]
     truth = {"portrait": png, "portrait_landmarks": 0.5 * clip.landmarks[0]}
-    ((image, half),) = choose_portraits(clip, frames, 1, truth)
-    assert image.shape == (64, 64, 3) and half == pytest.approx(size / 2, rel=1e-4)
+    ((image, half),) = choose_portraits(clip, None, 1, truth, 64)
+    assert image.shape == (64, 64, 3) and half.face_size == pytest.approx(labels.face_size / 2, rel=1e-4)
+    assert half.gaze.tolist() == [0, 0] and torch.allclose(half.head_pose, labels.head_pose, atol=1e-4)
     assert np.abs(image.astype(int) - draw(0.5, 64)).mean() < 8

@@ -98,7 +98,7 @@ def test_audio_encoder_learns(config, tmp_path, capsys):
     folder = train(config("audio_encoder", SMALL_MODELS["audio_encoder"], {"num_frames": 4}))
     losses = read_losses(tmp_path / "audio_encoder")
     assert losses[-1] < losses[0]
-    assert "lower lip: correlation" in capsys.readouterr().out
+    assert "lip opening: correlation" in capsys.readouterr().out
     table = (tmp_path / "audio_encoder/samples/step_00000020.csv").read_text().splitlines()
     assert table[0] == "predicted,true" and len(table) == 1 + 4 * 4
     assert MelEncoder.from_pretrained(folder).feature_shape == (1, 16)

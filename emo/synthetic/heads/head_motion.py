@@ -13,14 +13,14 @@ from emo.synthetic.heads.prosody import Prosody
 
 # --- head. Speeds cover EMO's range of head rotation, 0 to 1.5 rad/s (arXiv 2402.17485, section 3.2).
 MAX_SPEED = 1.5
-MEDIAN_SPEED, SPEED_SPREAD = 0.32, 0.75  # median and log-sigma of a clip's speed (log-normal)
+MEDIAN_SPEED, SPEED_SPREAD = 0.5, 0.75  # median and log-sigma of a clip's speed (log-normal)
 STILL_SHARE = 0.06  # of the clips in which the head does not turn
 SPEED_QUANTILE = 0.95  # of a clip's frames whose speed is the clip's
 LIMITS_RADIANS = np.array([0.34, 0.24, 0.24])  # of yaw, pitch, roll: as far as a photograph can be turned
 # Head movement during speech is slow drift (below 1.8 Hz) plus ordinary (1.8 to 3.7 Hz) and rapid movements, which
 # accompany stress and loudness (Hadar, Steiner, Grant and Rose 1983, 1984).
 SLOW_HZ, ORDINARY_HZ = (0.12, 0.6), (1.8, 3.7)
-POSTURE_RADIANS = np.array([0.09, 0.05, 0.05])  # standard deviation of the clips' mean pose, our choice
+POSTURE_RADIANS = np.array([0.14, 0.08, 0.07])  # standard deviation of the clips' mean pose, our choice
 DRIFT_SHARES = np.array([1.0, 0.55, 0.45])  # of yaw, pitch, roll in drift
 NOD_SHARES = np.array([0.35, 1.0, 0.3])  # and in nods: pitch above all (Graf, Cosatto, Strom and Huang 2002)
 ACCENTED_SHARE = 0.6  # of the accents with a nod
