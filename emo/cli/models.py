@@ -23,7 +23,7 @@ def list_models(args: argparse.Namespace) -> None:
     from emo.hub.registry import REGISTERED_MODELS
 
     print(COLUMNS.format("name", "from", "license", "size", "GPU memory", "needs"))
-    print(COLUMNS.format("mini", "this package", "Apache-2.0", "19 MB", "none", "nothing"))
+    print(COLUMNS.format("mini", "this package", "Apache-2.0", "34 MB", "none", "nothing"))
     for model in REGISTERED_MODELS.values():
         needs = "; ".join(filter(None, [model.requirement, model.parts_license]))
         print(COLUMNS.format(model.name, model.hub_id, model.license, model.download_size, model.gpu_memory, needs))
