@@ -18,6 +18,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,6 +33,22 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 # The OpenMP runtimes of torch's wheels: GNU's (Linux) reads the first, LLVM's and Intel's (macOS, Windows) both
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
+
+
+def compute_ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """Yield items, and compute the next one in a thread while one is used.
+
+    Args:
+        items: None of them is None; it is used by one thread at a time.
+
+    Yields:
+        The items, in their order; their exceptions are raised here.
+    """
+    with ThreadPoolExecutor(1, "emo-ahead") as pool:
+        coming = pool.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, items, None)
+            yield item
 
 
 def map_parallel(

@@ -1,6 +1,7 @@
 """Resolve what users name, a built-in name, a folder, a file or a Hub id, to files on this machine, and load
 pipelines."""
 
+import os
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from emo.models.loading import BUILT_IN_MODELS, INDEX, find_pipeline
 from emo.models.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from emo.pipelines.emo import EMOPipeline
 
+FEW_PARAMETERS = 50e6  # of a small model
 WEIGHT_FILES = (  # of diffusers, then of transformers; the first that exists is used
     "diffusion_pytorch_model.safetensors",
     "diffusion_pytorch_model.fp16.safetensors",
@@ -155,6 +157,9 @@ def load_pipeline(
 ) -> EMOPipeline:
     """Load a pipeline onto its device.
 
+    On a CPU a small model computes with one thread from then on, unless OMP_NUM_THREADS is set: dividing small tensors
+    between two threads takes longer than what it saves.
+
     Args:
         model: A built-in name (mini), a folder, or a Hub id (OWNER/NAME).
         device: Name of a torch device, such as cuda; None: the best of this machine.
@@ -180,4 +185,6 @@ def load_pipeline(
         pipeline.load_lora_weights(find_lora(lora))
         pipeline.fuse_lora()
         pipeline.unload_lora_weights()
+    if device == "cpu" and "OMP_NUM_THREADS" not in os.environ and pipeline.model.num_parameters() < FEW_PARAMETERS:
+        torch.set_num_threads(1)
     return pipeline

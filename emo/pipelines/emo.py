@@ -24,6 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from emo.core.errors import InputError
+from emo.core.parallel import compute_ahead
 from emo.core.timing import count_frames
 from emo.face.crop import locator_mask
 from emo.face.selection import SelectedFace, select_face
@@ -344,6 +345,8 @@ class EMOPipeline(LivePipelineMixin, LoraPipelineMixin, DiffusionPipeline):
         animated = AnimatedPortrait(self.vae, pixels, selected, size, self._execution_device, crop_only, limit)
         buffer, square = open_audio(audio, rate := self.audio_encoder.sample_rate), animated.square
         portrait = self._encode_portrait(animated.reference.to(self.model.dtype), selected, identity)
+        is_stored, on_cpu = isinstance(audio, str | Path | np.ndarray | Tensor), animated.square.device.type == "cpu"
+        is_free = is_stored and on_cpu and drive is None and callback_on_step_end is None  # a callback may interrupt
         if drive is None:
             windows = self._windows(buffer, portrait, curves, fps, sampling, square, animated.frame_shape, latents)
         else:
@@ -353,7 +356,7 @@ class EMOPipeline(LivePipelineMixin, LoraPipelineMixin, DiffusionPipeline):
         def decode_frames() -> Iterator:
             count, self._interrupt = 0, False
             try:
-                for window in windows:
+                for window in compute_ahead(windows) if is_free else windows:
                     for part in window.split(DECODE_BATCH_FRAMES):
                         count += len(part)
                         if output_type == "latent":
@@ -383,6 +386,7 @@ class EMOPipeline(LivePipelineMixin, LoraPipelineMixin, DiffusionPipeline):
         mask = torch.from_numpy(locator_mask(face.box, face.region, side)).to(reference)
         return Conditions(reference, face_region=mask[None, None])
 
+    @torch.no_grad()
     def _windows(
         self,
         buffer: AudioBuffer,

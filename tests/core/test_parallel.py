@@ -10,7 +10,7 @@ import pytest
 from filelock import FileLock
 
 from emo.core.errors import InputError, OutputError
-from emo.core.parallel import LostWorkError, check_address, gpus_per_worker, join_threads, map_parallel
+from emo.core.parallel import LostWorkError, check_address, compute_ahead, gpus_per_worker, join_threads, map_parallel
 
 
 @pytest.fixture(autouse=True)
@@ -124,3 +124,22 @@ def test_workers_inherit_how_threads_wait(monkeypatch):
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
     found = [result for _, result in map_parallel(wait_policy, list(range(2)), 2)]
     assert {policy for _, policy in found} == {"PASSIVE"} and os.getpid() not in {pid for pid, _ in found}
+
+
+def test_the_next_item_is_computed_while_one_is_used():
+    used, computed = threading.Event(), []
+
+    def items():
+        for number in range(3):
+            computed.append(number)
+            if number == 1:
+                used.set()
+            yield number
+        raise ValueError("the end")
+
+    made = compute_ahead(items())
+    assert next(made) == 0 and used.wait(30)  # the second one comes though nobody asked for it
+    assert next(made) == 1 and next(made) == 2 and computed == [0, 1, 2]
+    with pytest.raises(ValueError, match="the end"):
+        next(made)
+    assert list(compute_ahead(iter("abc"))) == ["a", "b", "c"] and list(compute_ahead(iter(()))) == []
