@@ -115,7 +115,7 @@ class EncodingCache:
         return encode_frames(self.vae, np.stack(list(read_clip_frames(path))), self.device).half().cpu()
 
     def encode_motion(self, path: Path, clip: Clip) -> dict[str, Tensor]:
-        """Encode motion from the clip's portraits. Known motion is not estimated from the pictures, but fitted.
+        """Encode motion from the clip's portraits; motion that is known, from the first of them, is fitted.
 
         Args:
             path: JSON of the clip.

@@ -153,16 +153,16 @@ class ControlEncoder(nn.Module):
     starts as it was.
     """
 
-    def __init__(self, num_components: int, dim: int, null_effect: float = 0.0, deviation: float = 1.0):
+    def __init__(self, num_components: int, dim: int, neutral: float = 0.0, deviation: float = 1.0):
         """
         Args:
             num_components: Numbers per frame.
             dim: Width of a token.
-            null_effect: Value that leaves the portrait as it is.
+            neutral: Value that leaves the portrait as it is.
             deviation: How far values usually are from that.
         """
         super().__init__()
-        self.null_effect, self.deviation = null_effect, deviation
+        self.neutral, self.deviation = neutral, deviation
         self.mlp = nn.Sequential(nn.Linear(2 * num_components, dim), nn.SiLU(), zero_module(nn.Linear(dim, dim)))
 
     def forward(self, values: Tensor, num_frames: int) -> Tensor:
@@ -176,6 +176,6 @@ class ControlEncoder(nn.Module):
         """
         values = values if values.ndim == 3 else values[:, None].expand(-1, num_frames, -1)
         known = values.isfinite()
-        scaled = (values - self.null_effect) / self.deviation
+        scaled = (values - self.neutral) / self.deviation
         inputs = torch.cat([scaled.nan_to_num(0.0), known.to(values)], dim=-1)
         return self.mlp(inputs.to(cast(nn.Linear, self.mlp[0]).weight.dtype)) * known.any(-1, keepdim=True)

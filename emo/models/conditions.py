@@ -85,8 +85,6 @@ class ConditionSpec:
     components: tuple[str, ...] = ()  # of a value that callers may give, see `parse_value`; (): tensors only
     component_default: float = nan  # of components that a mapping leaves out
     limits: tuple[float, float] = (-inf, inf)  # of each component, so that degrees given for radians are refused
-    null_effect: float = 0.0  # of a control: the value that leaves the portrait as it is
-    deviation: float = 1.0  # of a control: how far values usually are from that, which its encoder divides by
     is_control: bool = False  # optional, a model has it when `controls` names it
 
 
@@ -155,23 +153,22 @@ def _control(
     components: tuple[str, ...],
     limits: tuple[float, float],
     deviation: float,
-    null_effect: float = 0.0,
+    neutral: float = 0.0,
     component_default: float = nan,
 ) -> ConditionSpec:
-    """Return a control by frame, whose token is added to that of the head speed."""
+    """Return a control by frame, whose token is added to that of the head speed; neutral and deviation: of its values,
+    see `ControlEncoder`."""
     return ConditionSpec(
         name,
         "frame",
         shape=lambda config, shape: (shape[0], shape[1], len(components)),
         null=nan,
-        encoder=lambda config: ControlEncoder(len(components), config.frame_token_dim, null_effect, deviation),
+        encoder=lambda config: ControlEncoder(len(components), config.frame_token_dim, neutral, deviation),
         enters="frame_tokens",
         drop_rate=0.1,
         components=components,
         component_default=component_default,
         limits=limits,
-        null_effect=null_effect,
-        deviation=deviation,
         is_control=True,
     )
 
@@ -196,7 +193,7 @@ CONDITIONS: dict[str, ConditionSpec] = {
         ConditionSpec("identity", "clip", _identity, 0.0, _make_identity_projection, "identity_tokens"),
         _control("gaze", ("yaw", "pitch"), (-MAX_ANGLE, MAX_ANGLE), deviation=0.1),
         _control("head_pose", ("yaw", "pitch", "roll"), (-MAX_ANGLE, MAX_ANGLE), deviation=0.1),
-        _control("distance", ("ratio",), (0.25, 4.0), deviation=0.1, null_effect=1.0),
+        _control("distance", ("ratio",), (0.25, 4.0), deviation=0.1, neutral=1.0),
         _control("emotion", EMOTIONS, (0.0, 1.0), deviation=0.5, component_default=0.0),
     )
 }

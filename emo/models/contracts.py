@@ -53,12 +53,16 @@ class VideoAutoencoder(Protocol):
 
 @dataclass
 class MotionLayers:
-    """Frames before their pixels are made; positions and extents are in sides of the square, see `emo.face.move`."""
+    """Frames before their pixels are made; positions and extents are in sides of the square, see `emo.face.move`.
 
-    flow: Tensor  # (N 2 M M), the frame's cell at p shows the portrait at p + flow
-    patches: list[
-        tuple[tuple[float, float], Tensor, Tensor]
-    ]  # extent (height, width); colors in [-1, 1] times share, share (N 4 h w); centers (N 2)
+    Attributes:
+        flow: (N 2 M M), the frame's cell at p shows the portrait at p + flow.
+        patches: For each painted window its extent (height, width), colors in [-1, 1] times share and the share (N 4 h
+            w), and centers (N 2).
+    """
+
+    flow: Tensor
+    patches: list[tuple[tuple[float, float], Tensor, Tensor]]
 
 
 @runtime_checkable
